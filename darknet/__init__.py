@@ -1,0 +1,1 @@
+"""Darknet models without Darknet."""

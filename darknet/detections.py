@@ -1,0 +1,59 @@
+"""What a network found in one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Boxes, scores and classes; row i of each array is detection i.
+
+    The order is Darknet's: by output layer, then cell, then anchor, then class. One box can
+    stand in several rows, once per class above the threshold. Boxes are not clipped to the
+    picture, as Darknet does not clip them.
+
+    Attributes:
+        boxes: float32[n, 4], centre x, centre y, width, height in pixels of the original picture.
+        scores: float32[n], confidence, 0..1.
+        class_ids: int32[n], index into ``names``.
+        names: the names of all classes of the model.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    class_ids: IntArray
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        if self.boxes.shape != (n, 4) or self.class_ids.shape != (n,):
+            raise ValueError(
+                f"expected boxes ({n}, 4) and class_ids ({n},) for {n} scores, "
+                f"found {self.boxes.shape} and {self.class_ids.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def labels(self) -> list[str]:
+        """The name of each detection's class."""
+        return [self.names[i] for i in self.class_ids]
+
+    @property
+    def corners(self) -> FloatArray:
+        """float32[n, 4]: left, top, right, bottom in pixels of the original picture."""
+        centre, half = self.boxes[:, :2], self.boxes[:, 2:] / 2
+        return np.concatenate((centre - half, centre + half), axis=1)
+
+    def by_score(self) -> Detections:
+        """Return the same detections, highest score first, ties in Darknet's order."""
+        order = np.argsort(-self.scores, kind="stable")
+        return Detections(self.boxes[order], self.scores[order], self.class_ids[order], self.names)

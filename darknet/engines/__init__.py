@@ -1,0 +1,1 @@
+"""One runtime per module; none is imported before it is asked for."""

@@ -1,0 +1,206 @@
+"""Darknet's .weights files, byte-exact in both directions.
+
+Layout, everything little endian::
+
+    int32  major, minor, revision
+    int64  seen      if major * 10 + minor >= 2 and major, minor < 1000; int32 otherwise
+    float32 ...      layer by layer:
+        convolutional  biases[n]; with batch_normalize: scales[n], rolling_mean[n],
+                       rolling_variance[n]; weights[n][channels / groups][size][size]
+        connected      biases[n], weights[n][inputs]; with batch_normalize: scales[n],
+                       rolling_mean[n], rolling_variance[n]
+        local          biases[n * places], weights[places][n][channels * size * size]
+
+``seen`` is the number of pictures trained on. There is no checksum and no layer table: only the
+length says whether a file belongs to a .cfg. Source: load_weights_upto of both forks.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from darknet import layers as L  # noqa: N812 - layer classes read best with a prefix
+from darknet.cfg import Cfg
+from darknet.errors import WeightsError
+
+FloatArray = npt.NDArray[np.float32]
+LayerArrays = Mapping[str, FloatArray]
+"""An array for each name of the layout above; empty for a layer without weights."""
+
+_BATCH_NORM = ("scales", "rolling_mean", "rolling_variance")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The version of the writer, and how many pictures the network was trained on."""
+
+    major: int = 0
+    minor: int = 2
+    revision: int = 0
+    seen: int = 0
+
+    @property
+    def struct(self) -> str:
+        """The header's format for ``struct``; the width of ``seen`` depends on the version."""
+        wide = self.major * 10 + self.minor >= 2 and self.major < 1000 and self.minor < 1000
+        return "<3iq" if wide else "<3ii"
+
+    def pack(self) -> bytes:
+        """Return the header's bytes."""
+        return struct.pack(self.struct, self.major, self.minor, self.revision, self.seen)
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The values of a network.
+
+    Attributes:
+        header: version and pictures seen.
+        layers: one mapping of arrays per layer of the .cfg, in order.
+    """
+
+    header: Header
+    layers: tuple[LayerArrays, ...]
+
+
+def expected_bytes(cfg: Cfg, header: Header | None = None) -> int:
+    """Return how long the .weights file of a network is."""
+    parameters = sum(size for layer in cfg.layers for size in _sizes(layer).values())
+    return struct.calcsize((header or Header()).struct) + 4 * parameters
+
+
+def read_weights(path: str | Path, cfg: Cfg) -> Weights:
+    """Read a .weights file that belongs to ``cfg``.
+
+    Raises:
+        WeightsError: the file cannot be read, its length is not what the network needs (it
+            then says how many bytes were expected and found, and in which layer it ends), its
+            header is not one, or a value is not finite.
+        UnsupportedError: the network has layers whose weights have no known layout.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return _read(file, path, cfg)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def write_weights(path: str | Path, cfg: Cfg, weights: Weights) -> None:
+    """Write a .weights file; reading it again gives the same bytes.
+
+    Raises:
+        WeightsError: the arrays do not fit the network, or the file cannot be written.
+    """
+    path = Path(path)
+    try:
+        with path.open("wb") as file:
+            file.write(weights.header.pack())
+            for layer, arrays in zip(cfg.layers, weights.layers, strict=True):
+                for array in _checked(layer, arrays):
+                    file.write(np.ascontiguousarray(array, "<f4").tobytes())
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _read(file: BinaryIO, path: Path, cfg: Cfg) -> Weights:
+    header = _read_header(file, path)
+    found = path.stat().st_size
+    expected = expected_bytes(cfg, header)
+    if found != expected:
+        raise WeightsError(_wrong_length(path, cfg, header, expected, found))
+    values = np.fromfile(file, "<f4").astype(np.float32, copy=False)
+    return Weights(header, tuple(_split(path, cfg, values)))
+
+
+def _read_header(file: BinaryIO, path: Path) -> Header:
+    start = file.read(12)
+    if len(start) < 12:
+        raise WeightsError(f"{path}: expected a header of 16 or 20 bytes, found {len(start)} bytes")
+    major, minor, revision = struct.unpack("<3i", start)
+    if not (0 <= major < 1000 and 0 <= minor < 1000 and 0 <= revision < 1000):
+        raise WeightsError(
+            f"{path}: expected a version as the header of a .weights file, found "
+            f"{major}.{minor}.{revision}; is this another kind of file?"
+        )
+    header = Header(major, minor, revision)
+    rest = file.read(struct.calcsize(header.struct) - 12)
+    if len(start + rest) < struct.calcsize(header.struct):
+        raise WeightsError(f"{path}: the file ends within its header")
+    return Header(*struct.unpack(header.struct, start + rest))
+
+
+def _wrong_length(path: Path, cfg: Cfg, header: Header, expected: int, found: int) -> str:
+    what = f"{path}: {cfg.source} needs {expected} bytes, found {found}"
+    if found > expected:
+        return f"{what}: {found - expected} too many; these weights belong to another .cfg"
+    end = struct.calcsize(header.struct)
+    for layer in cfg.layers:
+        end += 4 * sum(_sizes(layer).values())
+        if found < end:
+            return (
+                f"{what}: the file ends in layer {layer.index} ({layer.kind}, line {layer.line} of "
+                "the .cfg); it is incomplete or belongs to another .cfg"
+            )
+    return what
+
+
+def _split(path: Path, cfg: Cfg, values: FloatArray) -> Iterator[LayerArrays]:
+    start = 0
+    for layer in cfg.layers:
+        arrays: dict[str, FloatArray] = {}
+        for name, size in _sizes(layer).items():
+            part = values[start : start + size]
+            if not np.isfinite(part).all():
+                raise WeightsError(
+                    f"{path}: layer {layer.index} ({layer.kind}, line {layer.line} of the .cfg) "
+                    f"has {name} that are not finite; the training diverged or the file is damaged"
+                )
+            arrays[name] = part.reshape(_shape(layer, name))
+            start += size
+        yield arrays
+
+
+def _sizes(layer: L.Layer) -> dict[str, int]:
+    """Number of values of each array of a layer, in the order of the file."""
+    normalize = _BATCH_NORM if getattr(layer, "batch_normalize", False) else ()
+    n = layer.output.channels
+    if isinstance(layer, L.Convolutional):
+        return {**dict.fromkeys(("biases", *normalize), n), "weights": layer.flat_weights}
+    if isinstance(layer, L.Connected):
+        return {"biases": n, "weights": layer.flat_weights, **dict.fromkeys(normalize, n)}
+    if isinstance(layer, L.Local):
+        return {"biases": layer.output.size, "weights": layer.flat_weights}
+    if isinstance(layer, L.Recurrent):
+        raise layer.unsupported("has weights that this project does not read")
+    return {}
+
+
+def _shape(layer: L.Layer, name: str) -> tuple[int, ...]:
+    if name != "weights":
+        return (-1,)
+    if isinstance(layer, L.Convolutional):
+        return layer.weight_shape
+    return (layer.output.size, -1) if isinstance(layer, L.Connected) else (-1,)
+
+
+def _checked(layer: L.Layer, arrays: LayerArrays) -> Iterator[FloatArray]:
+    sizes = _sizes(layer)
+    if set(arrays) != set(sizes):
+        raise WeightsError(
+            f"layer {layer.index} ({layer.kind}) needs {sorted(sizes)}, found {sorted(arrays)}"
+        )
+    for name, size in sizes.items():
+        if arrays[name].size != size:
+            raise WeightsError(
+                f"layer {layer.index} ({layer.kind}): {name} needs {size} values, "
+                f"found {arrays[name].size}"
+            )
+        yield arrays[name]
