@@ -1,0 +1,50 @@
+"""Real parts for the tests: Darknet's own files, real weights, labelled photos.
+
+A test that needs one of them skips with a reason where it is missing; with ``CI`` set in the
+environment a missing part is an error instead, so that nothing is skipped there silently.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DARKNET = Path("/usr/share/darknet")
+LIBRARY = Path("/usr/lib/darknet/libdarknet.so")
+
+
+def _real(path: Path, how: str) -> Path:
+    if path.exists():
+        return path
+    message = f"{path} is missing; {how}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real weights (models/), photos (datasets/) and recorded answers."""
+    default = ROOT.parent / "shared"
+    return _real(Path(os.environ.get("YOLO_TEST_SHARED", default)), "see CONTRIBUTING.md")
+
+
+@pytest.fixture(scope="session")
+def darknet_data() -> Path:
+    """Debian's darknet files: cfg/ and data/ with six photos."""
+    return _real(DARKNET, "apt-get install darknet")
+
+
+@pytest.fixture(scope="session")
+def libdarknet() -> Path:
+    """The real C library, as Debian builds it (pjreddie's fork of 2018)."""
+    return _real(LIBRARY, "apt-get install darknet")
+
+
+@pytest.fixture(scope="session")
+def xl(shared: Path) -> Path:
+    """The folder of Yolo-Fastest-1.1-XL: cfg, weights and names, trained on COCO."""
+    return _real(shared / "models" / "yolo-fastest-1.1-xl", "see CONTRIBUTING.md")
