@@ -1,0 +1,55 @@
+"""Lists of class names, and the .data files that point to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from darknet.errors import NamesError
+from darknet.tree import read_lines
+
+
+def read_names(path: str | Path) -> tuple[str, ...]:
+    """Read the class names of a model, in the order of its class numbers.
+
+    Args:
+        path: a list with one name per line, or a ``.data`` file whose ``names`` option names
+            one; relative to the .data file first, then to the current folder.
+
+    Raises:
+        NamesError: the file or the list it names is missing or empty, or is not UTF-8 text.
+    """
+    path = Path(path)
+    if path.suffix == ".data":
+        path = _names_of_data(path)
+    names = tuple(line.strip() for line in read_lines(path, "class names"))
+    if not names:
+        raise NamesError(f"{path}: expected one class name per line, found an empty file")
+    return names
+
+
+def check_names(names: tuple[str, ...], classes: int, source: str) -> None:
+    """Compare a list of names with the number of classes that a .cfg states.
+
+    Raises:
+        NamesError: the numbers differ.
+    """
+    if len(names) != classes:
+        raise NamesError(
+            f"{source} has {classes} classes, but the names list has {len(names)}; "
+            "use the list this model was trained with"
+        )
+
+
+def _names_of_data(path: Path) -> Path:
+    for line in read_lines(path, ".data file"):
+        option, equals, value = line.partition("=")
+        if equals and option.strip() == "names":
+            return _find(path, value.strip())
+    raise NamesError(f"{path}: expected a line 'names = FILE', found none")
+
+
+def _find(data: Path, name: str) -> Path:
+    for candidate in (data.parent / name, data.parent / Path(name).name, Path(name)):
+        if candidate.is_file():
+            return candidate
+    raise NamesError(f"{data}: names = {name}: no such file; put it beside the .data file")

@@ -1,0 +1,203 @@
+"""The way in: files in, a network that finds objects out."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, get_args
+
+from darknet.cfg import Cfg, read_cfg
+from darknet.detections import Detections
+from darknet.engines.base import Dialect, Engine, Model, Precision, Resize, RgbImage, Thresholds
+from darknet.errors import CfgError, EngineUnavailableError
+from darknet.names import check_names, read_names
+from darknet.weights import read_weights
+
+EngineName = Literal["auto", "libdarknet", "openvino", "onnxruntime"]
+
+
+class Network:
+    """A loaded model; ``detect`` may be called from several threads at once.
+
+    Attributes:
+        model: layers, weights' header, names, dialect and resize.
+        names: one label per class.
+        input_size: (width, height) in pixels that every picture is brought to.
+    """
+
+    def __init__(self, model: Model, engine: Engine) -> None:
+        self.model = model
+        self.names = model.names
+        shape = model.cfg.net.input
+        self.input_size = (shape.width, shape.height)
+        self._engine = engine
+
+    @property
+    def engine_name(self) -> str:
+        """Which engine computes: ``libdarknet``, ``openvino`` or ``onnxruntime``."""
+        return self._engine.name
+
+    @property
+    def device(self) -> str:
+        """Where it computes, as the engine names it."""
+        return self._engine.device
+
+    @property
+    def precision(self) -> str:
+        """The number type in use: ``fp32``, ``bf16`` or ``fp16``."""
+        return self._engine.precision
+
+    @property
+    def dialect(self) -> Dialect:
+        """Whose arithmetic: ``alexeyab`` or ``pjreddie``."""
+        return self.model.dialect
+
+    def detect(
+        self,
+        images: Sequence[RgbImage],
+        threshold: float = 0.25,
+        nms: float = 0.45,
+        hier_threshold: float = 0.5,
+    ) -> list[Detections]:
+        """Find objects.
+
+        Args:
+            images: uint8[height, width, 3] arrays, red first, of any sizes.
+            threshold: smallest confidence, 0..1; a detection must be above it.
+            nms: largest overlap (IoU, 0..1) of two boxes of one class; 0 keeps every box.
+            hier_threshold: YOLO9000's trees: how sure to be before taking a narrower class, 0..1.
+
+        Returns:
+            One ``Detections`` per image, in order; boxes in pixels of that image.
+
+        Raises:
+            ImageError: an array of another shape or type, or a threshold outside 0..1.
+            InferenceError: the runtime failed.
+        """
+        return self._engine.detect(images, Thresholds(threshold, nms, hier_threshold))
+
+    def close(self) -> None:
+        """Give the engine's memory back."""
+        self._engine.close()
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def load_network(
+    cfg: str | Path,
+    weights: str | Path,
+    names: str | Path | Sequence[str],
+    *,
+    engine: EngineName = "auto",
+    device: str | None = None,
+    precision: Precision = "fp32",
+    dialect: Dialect = "alexeyab",
+    resize: Resize | None = None,
+    use_map: bool = False,
+    library: str | Path | None = None,
+    streams: int | None = None,
+) -> Network:
+    """Load a Darknet model into an engine.
+
+    Args:
+        cfg: the .cfg file.
+        weights: the .weights file.
+        names: a names list or .data file, or the names themselves.
+        engine: who computes; ``auto`` takes the fastest that this machine has.
+        device: ``cpu``, ``cuda``, ``cuda:1``, or an engine's own name for one; None: its default.
+            A device that is missing is an error, never a silent fall-back.
+        precision: ``fp32`` equals Darknet; ``fast`` takes the type the hardware has natively.
+        dialect: whose arithmetic the model was trained with.
+        resize: how pictures reach the network's size; None: what the .cfg, else the dialect says.
+        use_map: YOLO9000 only: answer the classes of the .cfg's map instead of the tree's.
+        library: path of libdarknet; None: looked for where packages put it.
+        streams: how many pictures are to be computed at once; None: one, as fast as possible.
+
+    Raises:
+        ModelError: a file is wrong, or the engine cannot run this model exactly.
+        EngineError: the engine or device is missing, or failed.
+    """
+    model = load_model(cfg, weights, names, dialect=dialect, resize=resize, use_map=use_map)
+    name = _fastest(device) if engine == "auto" else engine
+    if name == "libdarknet":
+        from darknet.engines import libdarknet
+
+        path = Path(library) if library else None
+        return Network(
+            model, libdarknet.load(model, library=path, device=device, precision=precision)
+        )
+    if name not in get_args(EngineName):
+        raise EngineUnavailableError(
+            f"engine {name!r}: expected one of {', '.join(get_args(EngineName))}"
+        )
+    runtime = importlib.import_module(f"darknet.engines.{name}")
+    return Network(model, runtime.load(model, device=device, precision=precision, streams=streams))
+
+
+def load_model(
+    cfg: str | Path,
+    weights: str | Path,
+    names: str | Path | Sequence[str],
+    *,
+    dialect: Dialect = "alexeyab",
+    resize: Resize | None = None,
+    use_map: bool = False,
+) -> Model:
+    """Read and check a model's files without loading an engine; see ``load_network``.
+
+    Raises:
+        ModelError: a file is wrong.
+    """
+    network = read_cfg(cfg)
+    labels = read_names(names) if isinstance(names, str | Path) else tuple(names)
+    check_names(labels, _label_count(network, use_map), network.source)
+    if resize is None:
+        resize = _default_resize(network, dialect)
+    return Model(network, read_weights(weights, network), labels, dialect, resize, use_map)
+
+
+def _label_count(cfg: Cfg, use_map: bool) -> int:
+    classes = cfg.classes
+    if not use_map:
+        return classes
+    maps = [len(head.class_map) for head in cfg.heads if hasattr(head, "class_map")]
+    if not maps or not maps[-1]:
+        raise CfgError("use_map needs a [region] section with a map", source=cfg.source)
+    return maps[-1]
+
+
+def _default_resize(cfg: Cfg, dialect: Dialect) -> Resize:
+    """A .cfg's letter_box decides; else pjreddie letterboxes and AlexeyAB stretches."""
+    letter_box = cfg.net.letter_box
+    if letter_box is None:
+        letter_box = dialect == "pjreddie"
+    return "letterbox" if letter_box else "stretch"
+
+
+def _fastest(device: str | None) -> str:
+    """OpenVINO is the fastest on CPUs, ONNX Runtime on NVIDIA GPUs; see docs/performance.md."""
+    nvidia = Path("/proc/driver/nvidia/version").exists()
+    wants_gpu = nvidia if device is None else device.lower().startswith(("cuda", "tensorrt"))
+    order = ["openvino", "onnxruntime"]
+    if wants_gpu and _has("onnxruntime"):
+        order.reverse()
+    for name in order:
+        if _has(name):
+            return name
+    return "libdarknet"
+
+
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
