@@ -18,9 +18,10 @@ def layer_table(cfg: Cfg) -> Iterator[str]:
     """Yield the lines of a network's table: one per layer, then the sums."""
     yield _HEADER
     for layer in cfg.layers:
+        given = "" if isinstance(layer, L.Route) else _shape(layer.input)
         yield (
             f"{layer.index:5d} {layer.kind:<14} {_filters(layer):>7} {_size(layer):>13} "
-            f"{_shape(layer.input):>18} -> {_shape(layer.output):>18} "
+            f"{given:>18} -> {_shape(layer.output):>18} "
             f"{_gflop(layer.flops):>8} {layer.parameters or '':>11}"
         )
     gflop = sum(layer.flops for layer in cfg.layers) / 1e9
@@ -38,8 +39,10 @@ def _filters(layer: L.Layer) -> str:
 def _size(layer: L.Layer) -> str:
     """Kernel and stride, or the layers that are read instead."""
     if isinstance(layer, L.Convolutional | L.MaxPool):
-        strides = {layer.stride_y, layer.stride_x}
-        return f"{layer.size} x {layer.size} / {'x'.join(map(str, strides))}"
+        stride = str(layer.stride_y)
+        if layer.stride_x != layer.stride_y:
+            stride += f"x{layer.stride_x}"
+        return f"{layer.size} x {layer.size} / {stride}"
     if isinstance(layer, L.Local):
         return f"{layer.size} x {layer.size} / {layer.stride}"
     if isinstance(layer, L.Upsample | L.Reorg | L.Reorg3d):
