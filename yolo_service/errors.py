@@ -18,6 +18,8 @@
     │   └── ModelUnavailable 503    the model's files or its engine are broken
     └── DeadlineExceeded 504        the request waited longer than YOLO_REQUEST_TIMEOUT
 
+    ConfigurationError              no request is at fault: the service cannot start like this
+
 The message is shown to the client, so it says what was wrong, what was expected and what to do,
 and holds no secret, path of a temporary file or traceback. ``yolo_service.problems`` turns each of
 them into an ``application/problem+json`` answer (RFC 9457).
@@ -142,3 +144,7 @@ class DeadlineExceeded(ServiceError):
     """The request was not served within its time, or not before it could be."""
 
     status, title, type = 504, "Deadline exceeded", "deadline-exceeded"
+
+
+class ConfigurationError(Exception):
+    """The settings or the models folder do not allow a start; one line per thing to mend."""

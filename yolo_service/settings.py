@@ -1,0 +1,143 @@
+"""Every setting of the service, read once from the environment."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import model_validator as check_model
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from darknet.engines.base import Precision
+from darknet.network import EngineName
+from yolo_service.errors import ConfigurationError
+
+PREFIX = "YOLO_"
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
+
+
+def available_cpus() -> int:
+    """Return the number of CPUs that this process may use, which a container may limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """The settings; each is the environment variable of its name in capitals after ``YOLO_``.
+
+    An empty variable counts as unset. ``config_file``, ``weights_file`` and ``meta_file`` keep
+    the names of the classic service and come without a prefix.
+
+    Attributes:
+        models_dir: folder with one sub-folder per model.
+        model: name of the default model; None: the first one by name that is complete.
+        engine: who computes.
+        device: where; None: the engine's default. A missing device is an error at start.
+        precision: ``fp32`` equals Darknet, ``fast`` takes the hardware's native type.
+        host: address to listen on.
+        port: TCP port; 0 takes a free one. Plain ``PORT`` counts too.
+        api_key: what clients have to send; None: nothing.
+        max_upload_mb: largest body and largest download, in MB of 1,000,000 bytes.
+        max_pixels: largest picture, width * height.
+        libdarknet: path of the C library; None: looked for.
+        url_allow_networks: networks that image URLs may lead to although they are not public.
+        url_timeout: seconds that fetching an image URL may take in all.
+        queue_size: requests that may wait for a worker; more are answered 503.
+        batch_size: most pictures in one call of the network.
+        batch_wait_ms: how long a worker waits for a batch to fill.
+        request_timeout: seconds that a request may take in all.
+        workers: native threads that decode and compute.
+        log_format: ``text`` for people, ``json`` for collectors.
+        config_file: .cfg of the classic service; with the two others it is the default model.
+        weights_file: .weights of the classic service.
+        meta_file: .data file of the classic service, which names the list of class names.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+    )
+
+    models_dir: Path = Path("models")
+    model: str | None = None
+    engine: EngineName = "auto"
+    device: str | None = None
+    precision: Precision = "fp32"
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535, validation_alias=AliasChoices(f"{PREFIX}PORT", "PORT"))
+    api_key: SecretStr | None = None
+    max_upload_mb: int = Field(20, ge=1, le=2000)
+    max_pixels: int = Field(50_000_000, ge=1)
+    libdarknet: Path | None = None
+    url_allow_networks: Networks = ()
+    url_timeout: float = Field(10.0, gt=0, le=600)
+    queue_size: int = Field(64, ge=1)
+    batch_size: int = Field(1, ge=1, le=256)
+    batch_wait_ms: float = Field(0.0, ge=0, le=1000)
+    request_timeout: float = Field(60.0, gt=0, le=3600)
+    workers: int = Field(default_factory=available_cpus, ge=1, le=256)
+    log_format: Literal["text", "json"] = "text"
+    config_file: Path | None = Field(None, validation_alias="config_file")
+    weights_file: Path | None = Field(None, validation_alias="weights_file")
+    meta_file: Path | None = Field(None, validation_alias="meta_file")
+
+    @field_validator("url_allow_networks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return [ip_network(part.strip()) for part in value.split(",") if part.strip()]
+        except ValueError as error:
+            raise ValueError(f"{error}; expected networks such as 10.0.0.0/8,fd00::/8") from error
+
+    @check_model(mode="after")
+    def _three_files_or_none(self) -> Settings:
+        files = ("config_file", "weights_file", "meta_file")
+        missing = [name for name in files if getattr(self, name) is None]
+        if 0 < len(missing) < len(files):
+            raise ValueError(f"{', '.join(files)} belong together; missing: {', '.join(missing)}")
+        return self
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """``max_upload_mb`` in bytes."""
+        return self.max_upload_mb * 1_000_000
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment.
+
+    Args:
+        overrides: values that count instead of the environment's, by attribute name.
+
+    Raises:
+        ConfigurationError: with one line per bad setting.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(map(_line, error.errors()))) from error
+
+
+def _line(error: Any) -> str:
+    """Say which variable is wrong and why; secrets are not repeated."""
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return str(message)
+    name = str(error["loc"][0])
+    variable = name if name in {"PORT", "YOLO_PORT"} or name.endswith("_file") else _prefixed(name)
+    found = "" if name == "api_key" else f"; found {error['input']!r}"
+    return f"{variable}: {message}{found}"
+
+
+def _prefixed(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
