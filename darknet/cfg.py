@@ -13,7 +13,7 @@ from darknet import layers as L  # noqa: N812 - layer classes read best with a p
 from darknet.builders import COMMON, LAYERS, Context
 from darknet.errors import CfgError
 from darknet.heads import HEADS
-from darknet.net import build_net
+from darknet.net import Net, build_net
 from darknet.sections import Section, parse_sections
 
 BUILDERS = {**LAYERS, **HEADS}
@@ -38,7 +38,7 @@ class Cfg:
 
     source: str
     text: str
-    net: L.Net
+    net: Net
     layers: tuple[L.Layer, ...]
     warnings: tuple[str, ...]
 
@@ -112,7 +112,7 @@ def parse_cfg(text: str, *, source: str = "<string>", folder: Path | None = None
     return Cfg(source, text, net, layers, warnings)
 
 
-def _layers(sections: list[Section], net: L.Net, folder: Path | None) -> tuple[L.Layer, ...]:
+def _layers(sections: list[Section], net: Net, folder: Path | None) -> tuple[L.Layer, ...]:
     built: tuple[L.Layer, ...] = ()
     elements = weights = 0
     for section in sections:

@@ -396,29 +396,3 @@ class Region(Layer):
 
 
 Head = Yolo | Region
-
-
-@dataclass(frozen=True, kw_only=True)
-class Net:
-    """The ``[net]`` section: the input, and how the network was or is to be trained."""
-
-    input: Shape
-    letter_box: bool | None
-    batch: int = 1
-    subdivisions: int = 1
-    learning_rate: float = 0.001
-    momentum: float = 0.9
-    decay: float = 0.0001
-    burn_in: int = 0
-    power: float = 4.0
-    policy: str = "constant"
-    max_batches: int = 0
-    steps: tuple[int, ...] = ()
-    scales: tuple[float, ...] = ()
-    gamma: float = 1.0
-    angle: float = 0.0
-    saturation: float = 1.0
-    exposure: float = 1.0
-    hue: float = 0.0
-    flip: bool = True
-    mosaic: bool = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from darknet import layers as L  # noqa: N812 - layer classes read best with a prefix
+from dataclasses import dataclass
+
+from darknet.layers import Shape
 from darknet.sections import Section
 
 MAX_INPUT = 1 << 28
@@ -21,19 +23,45 @@ _NET_TRAINING = frozenset(
 )
 
 
-def build_net(section: Section) -> L.Net:
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """The input, and how the network was or is to be trained."""
+
+    input: Shape
+    letter_box: bool | None
+    batch: int = 1
+    subdivisions: int = 1
+    learning_rate: float = 0.001
+    momentum: float = 0.9
+    decay: float = 0.0001
+    burn_in: int = 0
+    power: float = 4.0
+    policy: str = "constant"
+    max_batches: int = 0
+    steps: tuple[int, ...] = ()
+    scales: tuple[float, ...] = ()
+    gamma: float = 1.0
+    angle: float = 0.0
+    saturation: float = 1.0
+    exposure: float = 1.0
+    hue: float = 0.0
+    flip: bool = True
+    mosaic: bool = False
+
+
+def build_net(section: Section) -> Net:
     """Read ``[net]``: the input's shape and the training settings."""
     height, width = section.integer("height", 0), section.integer("width", 0)
     channels, inputs = section.integer("channels", 0), section.integer("inputs", 0)
     section.known(_NET_TRAINING)
-    shape = L.Shape(channels, height, width) if height or width else L.Shape(inputs, 1, 1)
+    shape = Shape(channels, height, width) if height or width else Shape(inputs, 1, 1)
     if not 0 < shape.size <= MAX_INPUT:
         raise section.error(
             f"width, height and channels (or inputs) must be above 0 and their product at most "
             f"{MAX_INPUT}; found {width} x {height} x {channels}, inputs {inputs}"
         )
     letter_box = section.flag("letter_box") if "letter_box" in section.options else None
-    return L.Net(
+    return Net(
         input=shape,
         letter_box=letter_box,
         batch=section.integer("batch", 1, low=1),

@@ -1,0 +1,94 @@
+"""The arrows between the rooms of the house, and imports that do nothing (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted(
+    path for room in ("darknet", "yolo_service") for path in (ROOT / room).rglob("*.py")
+)
+
+ONLY_IN = {
+    "torch": ("darknet/training/",),
+    "lightning": ("darknet/training/",),
+    "onnx": ("darknet/onnx",),
+    "openvino": ("darknet/engines/openvino.py",),
+    "onnxruntime": ("darknet/engines/onnxruntime.py",),
+    "ctypes": ("darknet/engines/libdarknet", "yolo_service/server.py"),
+    "connexion": ("yolo_service/",),
+    "flask": ("yolo_service/",),
+    "gevent": ("yolo_service/",),
+    "pydantic": ("yolo_service/",),
+    "prometheus_client": ("yolo_service/",),
+    "click": ("yolo_service/cli",),
+    "yolo_service": ("yolo_service/",),
+    "darknet.training": ("darknet/training/", "yolo_service/cli"),
+}
+"""Packages, and the only places that may import them."""
+
+NEVER = {
+    "darknet/cfg.py": ("darknet.weights", "darknet.onnx", "darknet.engines", "darknet.network"),
+    "darknet/weights.py": ("darknet.onnx", "darknet.engines", "darknet.network"),
+    "darknet/onnx.py": ("darknet.image", "darknet.decode", "darknet.network"),
+    "darknet/image.py": ("darknet.weights", "darknet.onnx", "darknet.network"),
+    "darknet/decode.py": ("darknet.onnx", "darknet.network"),
+    "darknet/engines/": ("darknet.network",),
+}
+"""Files, and what they must not import because the arrow points the other way."""
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the full name of everything that a file imports, lazily or not."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_between_packages_hold(path: Path) -> None:
+    place = path.relative_to(ROOT).as_posix()
+    for name in imports(path):
+        for package, allowed in ONLY_IN.items():
+            if within(name, package):
+                assert place.startswith(allowed), f"{place} imports {name}"
+        for start, forbidden in NEVER.items():
+            if place.startswith(start):
+                assert not any(within(name, package) for package in forbidden), name
+
+
+def test_importing_the_library_loads_no_runtime_and_reads_no_file() -> None:
+    """An audit hook sees every file opened and library loaded after the interpreter is up."""
+    code = (
+        "import sys, numpy, cv2\n"
+        "seen = []\n"
+        "def hook(event, args):\n"
+        "    if event in ('ctypes.dlopen', 'socket.connect', 'subprocess.Popen'):\n"
+        "        seen.append((event, args))\n"
+        "    if event == 'open' and not str(args[0]).endswith(('.py', '.pyc', '.so')):\n"
+        "        seen.append((event, args))\n"
+        "sys.addaudithook(hook)\n"
+        "import darknet\n"
+        "heavy = {'torch', 'onnx', 'openvino', 'onnxruntime', 'connexion', 'gevent'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "assert not seen, seen\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_no_source_file_is_longer_than_400_lines() -> None:
+    for path in (*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")):
+        lines = path.read_text(encoding="utf-8").count("\n")
+        assert lines <= 400, f"{path.relative_to(ROOT)} has {lines} lines"
