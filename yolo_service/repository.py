@@ -1,0 +1,266 @@
+"""The models folder: which models there are, and those that are loaded.
+
+Everything here may take long and is safe to call from several native threads; nothing of it
+belongs on gevent's loop, but for ``default`` and ``loaded``, which only look.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from darknet.cfg import Cfg, read_cfg
+from darknet.detections import Detections
+from darknet.engines.base import RgbImage, Thresholds
+from darknet.errors import DarknetError
+from darknet.names import read_names
+from darknet.network import Network
+from yolo_service.errors import ConfigurationError, ModelNotFound, ModelUnavailable
+from yolo_service.model_folder import ModelFiles, ModelOptions, read_folder
+
+log = logging.getLogger(__name__)
+
+Loader = Callable[[ModelFiles], Network]
+
+
+class LoadedModel:
+    """A network with its name and options, which is closed only when nobody computes with it.
+
+    Attributes:
+        name: what requests call it.
+        network: names, input size, engine, device and precision are its attributes.
+        options: what model.yaml says.
+    """
+
+    def __init__(self, files: ModelFiles, network: Network) -> None:
+        self.name, self.options, self.network = files.name, files.options, network
+        self._users = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def thresholds(
+        self, threshold: float | None, nms: float | None, hier_threshold: float | None
+    ) -> Thresholds:
+        """Fill what a request leaves out (None) with the model's own defaults."""
+        own = self.options
+        return Thresholds(
+            own.threshold if threshold is None else threshold,
+            own.nms if nms is None else nms,
+            own.hier_threshold if hier_threshold is None else hier_threshold,
+        )
+
+    def detect(self, images: Sequence[RgbImage], thresholds: Thresholds) -> list[Detections]:
+        """Find objects; see ``darknet.Network.detect``.
+
+        Raises:
+            ModelUnavailable: the model was unloaded, or its engine failed.
+        """
+        with self._use():
+            try:
+                return self.network.detect(
+                    images, thresholds.threshold, thresholds.nms, thresholds.hier_threshold
+                )
+            except DarknetError as error:
+                raise ModelUnavailable(f"model {self.name}: {error}") from error
+
+    def close(self) -> None:
+        """Wait for those who compute, then give the memory back."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.wait_for(lambda: self._users == 0)
+        self.network.close()
+
+    @contextmanager
+    def _use(self) -> Iterator[None]:
+        with self._changed:
+            if self._closed:
+                raise ModelUnavailable(f"model {self.name} was unloaded meanwhile; try again")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What ``GET /models`` tells about a model.
+
+    Attributes:
+        name: what requests call it.
+        classes: the class names; empty if they cannot be read.
+        input_size: (width, height) in pixels; None if the .cfg cannot be read.
+        options: what model.yaml says; None if it cannot be read.
+        loaded: the network in memory, or None.
+        error: why the model cannot be used, or None.
+    """
+
+    name: str
+    classes: tuple[str, ...] = ()
+    input_size: tuple[int, int] | None = None
+    options: ModelOptions | None = None
+    loaded: LoadedModel | None = None
+    error: str | None = None
+
+
+class _Entry:
+    """One model; ``lock`` is held while it is loaded, so that it is loaded once."""
+
+    def __init__(self, name: str, files: ModelFiles | None, error: str | None) -> None:
+        self.name, self.files, self.error = name, files, error
+        self.model: LoadedModel | None = None
+        self.lock = threading.Lock()
+
+
+class Repository:
+    """The models of a folder, and at most one more given by its files.
+
+    Args:
+        folder: has one sub-folder per model; may be missing.
+        load: makes a network from files; raises DarknetError.
+        default: name of the default model; None: ``extra``, else the first complete one.
+        extra: a model outside the folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        load: Loader,
+        *,
+        default: str | None = None,
+        extra: ModelFiles | None = None,
+    ) -> None:
+        self._folder, self._load, self._extra = folder, load, extra
+        self._entries: dict[str, _Entry] = {}
+        self._lock = threading.Lock()
+        self.scan()
+        self.default = default or self._first()
+        if self.default not in self._entries:
+            raise ConfigurationError(self._nothing_to_serve())
+
+    def scan(self) -> None:
+        """Look for new, changed and removed folders; what is loaded stays loaded."""
+        with self._lock:
+            found = {folder.name: _entry(folder) for folder in self._folders()}
+            if self._extra:
+                found[self._extra.name] = _Entry(self._extra.name, self._extra, None)
+            self._entries = found | {
+                name: old for name, old in self._entries.items() if _stays(old, found.get(name))
+            }
+
+    def loaded(self, name: str | None) -> LoadedModel | None:
+        """Return a model (None: the default) if it is in memory; never waits."""
+        entry = self._entries.get(name or self.default)
+        return entry.model if entry else None
+
+    def get(self, name: str | None = None) -> LoadedModel:
+        """Return a model (None: the default), loading it at its first use.
+
+        Raises:
+            ModelNotFound: no such model.
+            ModelUnavailable: its files are wrong, or the engine refuses them.
+        """
+        entry = self._find(name or self.default)
+        with entry.lock:
+            if entry.model is None:
+                entry.model = self._loaded(entry)
+            return entry.model
+
+    def unload(self, name: str) -> None:
+        """Give a model's memory back once nobody computes with it; the next use loads it again."""
+        entry = self._find(name)
+        with entry.lock:
+            model, entry.model = entry.model, None
+        if model:
+            model.close()
+            log.info("model %s unloaded", name)
+
+    def close(self) -> None:
+        """Unload everything."""
+        for name in list(self._entries):
+            self.unload(name)
+
+    def describe(self) -> list[ModelInfo]:
+        """Describe every model, by name, after looking for new folders."""
+        self.scan()
+        return [_info(entry) for _, entry in sorted(self._entries.items())]
+
+    def _folders(self) -> list[Path]:
+        if not self._folder.is_dir():
+            return []
+        return sorted(p for p in self._folder.iterdir() if p.is_dir() and p.name[0] not in "._")
+
+    def _find(self, name: str) -> _Entry:
+        if name not in self._entries:
+            self.scan()
+        if name not in self._entries:
+            known = ", ".join(sorted(self._entries))
+            raise ModelNotFound(f"no model {name!r}; there are: {known}")
+        return self._entries[name]
+
+    def _loaded(self, entry: _Entry) -> LoadedModel:
+        if entry.files is None:
+            raise ModelUnavailable(f"model {entry.error}")
+        try:
+            network = self._load(entry.files)
+        except DarknetError as error:
+            entry.error = str(error)
+            raise ModelUnavailable(f"model {entry.name}: {error}") from error
+        entry.error = None
+        where = f"{network.engine_name} on {network.device} in {network.precision}"
+        log.info("model %s loaded: %s", entry.name, where)
+        return LoadedModel(entry.files, network)
+
+    def _first(self) -> str:
+        if self._extra:
+            return self._extra.name
+        complete = sorted(name for name, entry in self._entries.items() if entry.files)
+        return complete[0] if complete else ""
+
+    def _nothing_to_serve(self) -> str:
+        errors = "".join(f"\n  {entry.error}" for entry in self._entries.values() if entry.error)
+        what = f"no model {self.default!r}" if self.default else "no model"
+        return (
+            f"{what} in {self._folder.resolve()}; put one there as a folder with its .cfg, "
+            f".weights and .names, or set YOLO_MODELS_DIR or YOLO_MODEL{errors}"
+        )
+
+
+def _entry(folder: Path) -> _Entry:
+    try:
+        return _Entry(folder.name, read_folder(folder), None)
+    except ModelUnavailable as error:
+        return _Entry(folder.name, None, error.detail)
+
+
+def _stays(old: _Entry, found: _Entry | None) -> bool:
+    """Say whether an entry outlives a scan: it is loaded, or its folder has not changed."""
+    if old.model is not None:
+        return True
+    return found is not None and found.files is not None and found.files == old.files
+
+
+def _info(entry: _Entry) -> ModelInfo:
+    files, loaded = entry.files, entry.model
+    if files is None:
+        return ModelInfo(entry.name, error=entry.error)
+    if loaded:
+        network = loaded.network
+        return ModelInfo(entry.name, network.names, network.input_size, files.options, loaded)
+    try:
+        cfg, classes = read_cfg(files.cfg), read_names(files.names)
+    except DarknetError as error:
+        return ModelInfo(entry.name, options=files.options, error=str(error))
+    return ModelInfo(entry.name, classes, _input_size(cfg), files.options, None, entry.error)
+
+
+def _input_size(cfg: Cfg) -> tuple[int, int]:
+    return cfg.net.input.width, cfg.net.input.height

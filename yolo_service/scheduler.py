@@ -1,0 +1,276 @@
+"""The bounded queue between requests and networks.
+
+Requests are greenlets on gevent's loop, which only moves bytes. Decoding, inference and writing
+the answer happen here, on native threads::
+
+    greenlet: run(job) ──submit──> queue ──take──> worker: decode, detect, finish
+       ^                                              |
+       └────────── loop.run_callback_threadsafe ──────┘
+
+Nothing is monkey-patched: the queue is guarded by a native lock that is held for microseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import gevent
+from gevent.event import AsyncResult
+
+from darknet.detections import Detections
+from darknet.engines.base import RgbImage, Thresholds
+from yolo_service.errors import BadRequest, DeadlineExceeded, Overloaded, ShuttingDown
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Detector(Protocol):
+    """What a worker asks of a model; ``detect`` may be called from several threads at once."""
+
+    def detect(self, images: Sequence[RgbImage], thresholds: Thresholds) -> list[Detections]:
+        """Find objects in pictures of any size, one ``Detections`` each, in order."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a worker found, and the time it took.
+
+    Attributes:
+        image: the decoded picture, uint8[height, width, 3], red first.
+        detections: what the network found in it.
+        queue_ms: milliseconds between ``submit`` and a worker's attention.
+        decode_ms: milliseconds from bytes to picture.
+        inference_ms: milliseconds in the network, of the whole batch.
+    """
+
+    image: RgbImage
+    detections: Detections
+    queue_ms: float
+    decode_ms: float
+    inference_ms: float
+
+
+def _always() -> bool:
+    return True
+
+
+class Job(Generic[T]):
+    """One picture on its way through a network.
+
+    Args:
+        model: finds the objects.
+        data: the encoded picture.
+        thresholds: of this request.
+        finish: makes the answer out of the outcome; runs on the worker.
+        deadline: ``time.monotonic()`` after which nobody waits any more.
+        connected: says whether the client is still there; called on the worker.
+    """
+
+    def __init__(
+        self,
+        model: Detector,
+        data: bytes,
+        thresholds: Thresholds,
+        finish: Callable[[Outcome], T],
+        *,
+        deadline: float,
+        connected: Callable[[], bool] = _always,
+    ) -> None:
+        self.model, self.data, self.thresholds, self.finish = model, data, thresholds, finish
+        self.deadline = deadline
+        self.submitted = time.monotonic()
+        self._connected = connected
+        self._abandoned = False
+        self._answer: AsyncResult = AsyncResult()
+        self._loop = gevent.get_hub().loop
+
+    @property
+    def batch_key(self) -> tuple[int, Thresholds]:
+        """Jobs with equal keys can share a call of the network."""
+        return id(self.model), self.thresholds
+
+    def wait(self) -> T:
+        """Wait as a greenlet for the answer, not longer than the deadline.
+
+        Raises:
+            DeadlineExceeded: the time is over; the job will cost nothing any more.
+            Exception: whatever the worker met.
+        """
+        try:
+            answer: T = self._answer.get(timeout=max(0.0, self.deadline - time.monotonic()))
+        except gevent.Timeout:
+            raise _late() from None
+        finally:
+            self._abandoned = True
+        return answer
+
+    def succeed(self, answer: T) -> None:
+        """Hand the answer over, from any thread."""
+        self._loop.run_callback_threadsafe(self._answer.set, answer)
+
+    def fail(self, error: Exception) -> None:
+        """Hand an error over, from any thread."""
+        self._loop.run_callback_threadsafe(self._answer.set_exception, error)
+
+    def is_worth_it(self) -> bool:
+        """Say whether somebody still waits; tell the others why they get nothing."""
+        if self._abandoned:
+            return False
+        if time.monotonic() >= self.deadline:
+            self.fail(_late())
+        elif not self._connected():
+            self.fail(BadRequest("the client closed the connection before it was served"))
+        else:
+            return True
+        return False
+
+
+class Scheduler:
+    """Workers behind a bounded queue.
+
+    Args:
+        decode: makes an RGB picture out of bytes; runs on the workers.
+        workers: number of native threads.
+        queue_size: jobs that may wait; workers' own are not counted.
+        batch_size: most pictures in one call of a network.
+        batch_wait: seconds that a worker waits for a batch to fill.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[bytes], RgbImage],
+        *,
+        workers: int,
+        queue_size: int,
+        batch_size: int = 1,
+        batch_wait: float = 0.0,
+    ) -> None:
+        self._decode, self._queue_size = decode, queue_size
+        self._batch_size, self._batch_wait = batch_size, batch_wait
+        self._jobs: deque[Job[Any]] = deque()
+        self._closed = False
+        self._changed = threading.Condition()
+        self._workers = [
+            threading.Thread(target=self._work, name=f"worker-{i}", daemon=True)
+            for i in range(workers)
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    def run(self, job: Job[T]) -> T:
+        """Submit a job and wait for it as a greenlet; see ``submit`` and ``Job.wait``."""
+        self.submit(job)
+        return job.wait()
+
+    def submit(self, job: Job[Any]) -> None:
+        """Queue a job; never waits.
+
+        Raises:
+            Overloaded: the queue is full.
+            ShuttingDown: the service is stopping.
+        """
+        with self._changed:
+            if self._closed:
+                raise ShuttingDown("the service is stopping; try another instance")
+            if len(self._jobs) >= self._queue_size:
+                raise Overloaded(f"{self._queue_size} requests are waiting already; try again soon")
+            self._jobs.append(job)
+            # Someone who waits for a batch to fill may not want this job, so all have to look.
+            self._changed.notify(1 if self._batch_size == 1 else len(self._workers))
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Refuse what waits and what comes, and end the workers.
+
+        Args:
+            timeout: seconds to wait for each worker that still computes.
+        """
+        with self._changed:
+            self._closed = True
+            refused, self._jobs = self._jobs, deque()
+            self._changed.notify_all()
+        for job in refused:
+            job.fail(ShuttingDown("the service is stopping; try another instance"))
+        for worker in self._workers:
+            worker.join(timeout)
+
+    def _work(self) -> None:
+        while batch := self._take():
+            try:
+                self._run([job for job in batch if job.is_worth_it()])
+            except Exception as error:
+                for job in batch:
+                    job.fail(error)
+
+    def _take(self) -> list[Job[Any]]:
+        """Wait for the next jobs; an empty list means the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._closed)
+            if not self._jobs:
+                return []
+            batch = [self._jobs.popleft()]
+            until = time.monotonic() + self._batch_wait
+            while len(batch) < self._batch_size and not self._closed:
+                if fitting := self._fitting(batch[0]):
+                    self._jobs.remove(fitting)
+                    batch.append(fitting)
+                elif not self._changed.wait(until - time.monotonic()):
+                    break
+            return batch
+
+    def _fitting(self, first: Job[Any]) -> Job[Any] | None:
+        return next((job for job in self._jobs if job.batch_key == first.batch_key), None)
+
+    def _run(self, jobs: list[Job[Any]]) -> None:
+        started = time.monotonic()
+        decoded = [work for job in jobs if (work := self._decoded(job, started))]
+        # Decoding takes time: who is late now shall not cost inference.
+        decoded = [work for work in decoded if work.job.is_worth_it()]
+        if not decoded:
+            return
+        before = time.monotonic()
+        first = decoded[0].job
+        found = first.model.detect([work.image for work in decoded], first.thresholds)
+        inference_ms = _ms_since(before)
+        for work, detections in zip(decoded, found, strict=True):
+            work.deliver(detections, inference_ms)
+
+    def _decoded(self, job: Job[Any], started: float) -> _Decoded | None:
+        before = time.monotonic()
+        try:
+            image = self._decode(job.data)
+        except Exception as error:
+            job.fail(error)
+            return None
+        return _Decoded(job, image, (started - job.submitted) * 1000, _ms_since(before))
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    job: Job[Any]
+    image: RgbImage
+    queue_ms: float
+    decode_ms: float
+
+    def deliver(self, detections: Detections, inference_ms: float) -> None:
+        outcome = Outcome(self.image, detections, self.queue_ms, self.decode_ms, inference_ms)
+        try:
+            self.job.succeed(self.job.finish(outcome))
+        except Exception as error:
+            self.job.fail(error)
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("the request could not be served within YOLO_REQUEST_TIMEOUT")
+
+
+def _ms_since(start: float) -> float:
+    return (time.monotonic() - start) * 1000
