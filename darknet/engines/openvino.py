@@ -1,0 +1,145 @@
+"""OpenVINO: the fastest engine on CPUs; also Intel's GPUs and NPUs.
+
+The graph goes in as bytes, through ``Core.read_model``. OpenVINO's telemetry belongs to its
+converter (``convert_model``), which is not used here: nothing is sent.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from darknet.detections import FloatArray
+from darknet.engines.base import Model, Precision
+from darknet.engines.graph import GraphEngine, check_input
+from darknet.errors import (
+    DeviceUnavailableError,
+    EngineError,
+    EngineUnavailableError,
+    InferenceError,
+)
+from darknet.onnx import build_onnx
+
+if TYPE_CHECKING:
+    import openvino
+
+_PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+
+
+def load(
+    model: Model, *, device: str | None, precision: Precision, streams: int | None
+) -> GraphEngine:
+    """Compile a model with OpenVINO.
+
+    Args:
+        model: the network.
+        device: one of OpenVINO's names (``CPU``, ``GPU``, ``GPU.1``, ``NPU``), in any case; None
+            is the CPU.
+        precision: ``fp32``, or ``fast`` for what the device has natively: bf16 on CPUs that have
+            it, fp16 on GPUs and NPUs. The engine's ``precision`` says what it became.
+        streams: how many pictures to compute at once; None or 1 is for the lowest latency.
+
+    Raises:
+        EngineUnavailableError: the package is missing or broken.
+        DeviceUnavailableError: the device is missing, or cannot compute in this precision.
+        UnsupportedError: the network has a layer that a graph cannot have.
+        EngineError: OpenVINO refused the graph.
+    """
+    check_input(model)
+    core = _core()
+    name = _find_device(core, device or "CPU")
+    graph = build_onnx(model, batch=1)
+    try:
+        settings = _settings(core, name, precision, streams or 1)
+        compiled = core.compile_model(core.read_model(graph), name, settings)
+        runner = OpenVinoRunner(compiled, name)
+    except Exception as error:
+        raise EngineError(f"openvino cannot compile {model.cfg.source}: {error}") from error
+    if precision == "fp32" != runner.precision:
+        raise DeviceUnavailableError(
+            f"openvino: {name} computes in {runner.precision} only; ask for precision=fast"
+        )
+    return GraphEngine(model, runner)
+
+
+class OpenVinoRunner:
+    """A compiled graph of batch 1; several pictures run as parallel requests.
+
+    Every thread has its own requests, so that outputs can be looked at without a copy until the
+    thread's next call.
+    """
+
+    name = "openvino"
+
+    def __init__(self, compiled: openvino.CompiledModel, device: str) -> None:
+        self._compiled: openvino.CompiledModel | None = compiled
+        self._threads = threading.local()
+        self.device = device
+        self.batch = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        kind = compiled.get_property("INFERENCE_PRECISION_HINT")
+        self.precision = _PRECISIONS.get(kind.to_string(), kind.to_string())
+
+    def infer(self, pictures: FloatArray) -> list[list[FloatArray]]:
+        """Compute the inputs of the heads; see ``Runner``."""
+        try:
+            requests = self._requests(len(pictures))
+            for number, request in enumerate(requests):
+                request.start_async({0: pictures[number : number + 1]}, share_inputs=True)
+            for request in requests:
+                request.wait()
+            return [[tensor.data[0] for tensor in request.output_tensors] for request in requests]
+        except Exception as error:
+            raise InferenceError(f"openvino on {self.device} failed: {error}") from error
+
+    def close(self) -> None:
+        """Give the memory back; see ``Runner``."""
+        self._compiled = None
+        self._threads = threading.local()
+
+    def _requests(self, count: int) -> list[openvino.InferRequest]:
+        if self._compiled is None:
+            raise InferenceError("the network was closed")
+        requests: list[openvino.InferRequest] = self._threads.__dict__.setdefault("requests", [])
+        while len(requests) < count:
+            requests.append(self._compiled.create_infer_request())
+        return requests[:count]
+
+
+def _core() -> openvino.Core:
+    try:
+        import openvino
+
+        return openvino.Core()
+    except Exception as error:
+        raise EngineUnavailableError(
+            f"the package openvino cannot be used ({error}); pip install openvino"
+        ) from error
+
+
+def _find_device(core: openvino.Core, wanted: str) -> str:
+    """Return OpenVINO's spelling of a device that is there."""
+    available = core.available_devices
+    name = wanted.upper()
+    if name not in {part for device in available for part in (device, device.split(".")[0])}:
+        raise DeviceUnavailableError(
+            f"openvino has no device {wanted!r} on this machine; it has {', '.join(available)}"
+        )
+    return name
+
+
+def _settings(
+    core: openvino.Core, device: str, precision: Precision, streams: int
+) -> dict[str, Any]:
+    """Without a hint OpenVINO computes in bf16 where the CPU can, which is not Darknet's answer."""
+    kind = _fastest_type(core, device) if precision == "fast" else "f32"
+    settings = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
+    if streams > 1:
+        settings |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
+    return settings
+
+
+def _fastest_type(core: openvino.Core, device: str) -> str:
+    capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    if "BF16" in capabilities and device == "CPU":
+        return "bf16"
+    return "f16" if "FP16" in capabilities else "f32"
