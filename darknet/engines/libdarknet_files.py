@@ -1,0 +1,267 @@
+"""What libdarknet is given to read: files of our own making, checked for what it gets wrong.
+
+The C code calls ``exit()`` on an option it does not like and computes something else where it does
+not know one. So it never sees a user's file: the layers, already parsed and checked, are written
+out again in the plainest form, and a model that a fork would misread is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from darknet import layers as L  # noqa: N812 - layer classes read best with a prefix
+from darknet.cfg import Cfg
+from darknet.engines.base import BATCH_NORM_EPSILON, Dialect, Model
+from darknet.errors import EngineUnavailableError, UnsupportedError
+from darknet.tree import Tree
+from darknet.weights import LayerArrays, Weights, write_weights
+
+Family = Literal["pjreddie", "alexeyab", "hank-ai"]
+"""Whose source a libdarknet was built from; hank-ai's continues AlexeyAB's."""
+
+MAP_SIZE = 200
+"""Both forks read exactly this many nodes of a class map, whatever its real length."""
+
+_PJREDDIE_ACTIVATIONS = frozenset(
+    "elu hardtan leaky lhtan linear loggy logistic plse ramp relie relu selu stair tanh".split()
+)
+_OWN_LOOP = frozenset(("hard_mish", "mish", "swish"))
+"""AlexeyAB computes these in loops that not every layer calls; in the others they give 0."""
+_LOST = "has an activation that it computes in convolutions only"
+
+_Refusal = tuple[type[L.Layer], Callable[[Any], bool], str]
+"""A layer type, when it is refused, and what to say about it."""
+
+_PJREDDIE: tuple[_Refusal, ...] = (
+    (L.Convolutional, lambda layer: layer.dilation > 1, "sets dilation"),
+    (L.Convolutional, lambda layer: layer.stride_x != layer.stride_y, "strides unevenly"),
+    (L.MaxPool, lambda layer: layer.stride_x != layer.stride_y, "strides unevenly"),
+    (L.Route, lambda layer: layer.groups > 1, "sets groups"),
+    (L.Shortcut, lambda layer: len(layer.layers) > 1, "adds several layers"),
+    (L.Reorg3d, lambda _: True, "is not among its sections"),
+    (L.ScaleChannels, lambda _: True, "is not among its sections"),
+    (L.Sam, lambda _: True, "is not among its sections"),
+    (L.Yolo, lambda layer: layer.scale_x_y != 1, "sets scale_x_y"),
+    (L.Yolo, lambda layer: layer.new_coords, "sets new_coords"),
+    (L.Yolo, lambda layer: layer.nms_kind == "diounms", "asks for diounms"),
+    (
+        L.Layer,
+        lambda layer: getattr(layer, "activation", "linear") not in _PJREDDIE_ACTIVATIONS,
+        "has an activation that is not among its own",
+    ),
+)
+_ALEXEYAB: tuple[_Refusal, ...] = (
+    (L.Reorg, lambda layer: layer.flatten or layer.extra > 0, "sets flatten or extra"),
+    (L.ScaleChannels, lambda layer: layer.activation in _OWN_LOOP, _LOST),
+    (L.Sam, lambda layer: layer.activation in _OWN_LOOP, _LOST),
+    (L.Shortcut, lambda layer: layer.activation == "hard_mish", _LOST),
+)
+_REFUSALS: Mapping[Family, tuple[_Refusal, ...]] = {
+    "pjreddie": _PJREDDIE,
+    "alexeyab": _ALEXEYAB,
+    "hank-ai": (*_ALEXEYAB, (L.Reorg, lambda _: True, "is no longer among its sections")),
+}
+
+
+def check_model(model: Model, family: Family) -> None:
+    """Check that a fork computes a model as the model's dialect says.
+
+    Raises:
+        UnsupportedError: naming the layer, its line and an engine that can.
+    """
+    cfg, last = model.cfg, model.cfg.layers[-1]
+    if cfg.net.input.channels != 3:
+        raise UnsupportedError(
+            f"{cfg.source}: pictures have 3 channels, the network wants {cfg.net.input.channels}"
+        )
+    for layer in cfg.layers:
+        if why := _refusal(layer, cfg, family):
+            raise _refused(layer, why, family)
+    if len({type(head) for head in cfg.heads}) > 1:
+        raise _refused(last, "mixes [region] and [yolo]", family)
+    if last is not cfg.heads[-1]:
+        raise _refused(last, "stands behind the last head", family)
+    for head in cfg.heads:
+        if isinstance(head, L.Region):
+            _check_region(head, model, family)
+
+
+def _refusal(layer: L.Layer, cfg: Cfg, family: Family) -> str | None:
+    if type(layer) not in _OPTIONS:
+        return "is not written out for it"
+    for kind, applies, why in _REFUSALS[family]:
+        if isinstance(layer, kind) and applies(layer):
+            return why
+    if isinstance(layer, L.Shortcut) and family != "pjreddie":
+        shapes = {cfg.layers[i].output[1:] for i in layer.layers}
+        if shapes != {layer.output[1:]}:
+            return "adds a layer of another height and width"
+    return None
+
+
+def _check_region(head: L.Region, model: Model, family: Family) -> None:
+    """Region layers are decoded differently by the forks, and their maps have a fixed size."""
+    same = head.softmax if head.tree is None else model.use_map
+    dialect = "pjreddie" if family == "pjreddie" else "alexeyab"
+    if (head.background or not same) and model.dialect != dialect:
+        raise _refused(head, f"is to be decoded as in dialect {model.dialect}", family)
+    if model.use_map:
+        fits = head.classes >= MAP_SIZE >= len(head.class_map)
+        if head.tree is None or not fits:
+            raise _refused(head, f"has a map without a tree of {MAP_SIZE} or more classes", family)
+
+
+def _refused(layer: L.Layer, why: str, family: Family) -> UnsupportedError:
+    return layer.unsupported(
+        f"{why}, which the loaded libdarknet ({family}'s source) does not compute; "
+        "use engine openvino or onnxruntime"
+    )
+
+
+def memory_needed(cfg: Cfg) -> int:
+    """Return about how many bytes the C code allocates for a network."""
+    convolutions = [layer for layer in cfg.layers if isinstance(layer, L.Convolutional)]
+    outputs = sum(layer.output.size for layer in cfg.layers)
+    parameters = sum(layer.parameters for layer in cfg.layers)
+    workspace = max((_workspace(layer) for layer in convolutions), default=0)
+    # Training's buffers are always there: gradients of weights and outputs, normalised outputs.
+    return 4 * (4 * outputs + 2 * parameters + workspace)
+
+
+def _workspace(layer: L.Convolutional) -> int:
+    """Number of values of a convolution's input once every window is copied out of it."""
+    _, channels, height, width = layer.weight_shape
+    return channels * height * width * layer.output.height * layer.output.width
+
+
+def write_files(model: Model, folder: Path, dialect: Dialect) -> tuple[Path, Path]:
+    """Write a model for a library that computes in ``dialect``.
+
+    Args:
+        model: checked by ``check_model``.
+        folder: where to write; it belongs to the caller.
+        dialect: the library's batch normalisation, which may be another than the model's.
+
+    Returns:
+        Paths of the .cfg and the .weights.
+
+    Raises:
+        EngineUnavailableError: the folder's name has white space, and there is a class tree.
+        OSError: the folder cannot be written to.
+    """
+    cfg, weights = folder / "model.cfg", folder / "model.weights"
+    layers = [_translate(arrays, model.dialect, dialect) for arrays in model.weights.layers]
+    cfg.write_text("\n".join(_sections(model.cfg, folder)), encoding="ascii")
+    write_weights(weights, model.cfg, Weights(model.weights.header, tuple(layers)))
+    return cfg, weights
+
+
+def _translate(arrays: LayerArrays, own: Dialect, library: Dialect) -> LayerArrays:
+    """Scale a batch normalisation so that the library's divisor gives what our own would.
+
+    The scale carries the correction because the variance could not: where it is near 0, no
+    variance makes the one formula equal to the other.
+    """
+    if own == library or "scales" not in arrays:
+        return arrays
+    variance = arrays["rolling_variance"].astype(np.float64)
+    (a, b), (library_a, library_b) = BATCH_NORM_EPSILON[own], BATCH_NORM_EPSILON[library]
+    ratio = (np.sqrt(variance + library_a) + library_b) / (np.sqrt(variance + a) + b)
+    return {**arrays, "scales": (arrays["scales"] * ratio).astype(np.float32)}
+
+
+def _sections(cfg: Cfg, folder: Path) -> Iterator[str]:
+    net = cfg.net.input
+    yield f"[net]\nbatch=1\nsubdivisions=1\nwidth={net.width}\nheight={net.height}\nchannels=3"
+    for layer in cfg.layers:
+        options = _OPTIONS[type(layer)](layer)
+        if isinstance(layer, L.Region) and layer.tree is not None:
+            options["tree"] = _write_tree(layer.tree, folder / f"{layer.index}.tree")
+        yield f"\n[{layer.kind}]"
+        yield from (f"{name}={_text(value)}" for name, value in options.items())
+    yield ""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _write_tree(tree: Tree, path: Path) -> Path:
+    """Write a class tree without its names, which the C code copies into 256 bytes unchecked."""
+    if len(str(path).split()) != 1:
+        raise EngineUnavailableError(
+            f"{path.parent}: Darknet takes white space out of the names of class trees; "
+            "set TMPDIR to a folder without any"
+        )
+    path.write_text("".join(f"n {parent}\n" for parent in tree.parent), encoding="ascii")
+    return path
+
+
+def _flat(pairs: Iterable[tuple[float, float]]) -> tuple[float, ...]:
+    return tuple(value for pair in pairs for value in pair)
+
+
+_OPTIONS: Mapping[type[L.Layer], Callable[[Any], dict[str, object]]] = {
+    L.Convolutional: lambda layer: {
+        "batch_normalize": layer.batch_normalize,
+        "filters": layer.filters,
+        "size": layer.size,
+        "stride": layer.stride_y,
+        "stride_x": layer.stride_x,
+        "stride_y": layer.stride_y,
+        "padding": layer.padding,
+        "dilation": layer.dilation,
+        "groups": layer.groups,
+        "activation": layer.activation,
+    },
+    L.MaxPool: lambda layer: {
+        "size": layer.size,
+        "stride": layer.stride_y,
+        "stride_x": layer.stride_x,
+        "stride_y": layer.stride_y,
+        "padding": layer.padding,
+    },
+    L.AvgPool: lambda _: {},
+    L.Upsample: lambda layer: {"stride": layer.stride, "scale": layer.scale},
+    L.Route: lambda layer: {
+        "layers": layer.layers,
+        "groups": layer.groups,
+        "group_id": layer.group_id,
+    },
+    L.Shortcut: lambda layer: {"from": layer.layers, "activation": layer.activation},
+    L.Reorg: lambda layer: {
+        "stride": layer.stride,
+        "reverse": layer.reverse,
+        "flatten": layer.flatten,
+        "extra": layer.extra,
+    },
+    L.Reorg3d: lambda layer: {"stride": layer.stride, "reverse": layer.reverse},
+    L.Dropout: lambda layer: {"probability": layer.probability},
+    L.ScaleChannels: lambda layer: {"from": layer.layer, "activation": layer.activation},
+    L.Sam: lambda layer: {"from": layer.layer, "activation": layer.activation},
+    L.Yolo: lambda layer: {
+        "classes": layer.classes,
+        "num": len(layer.all_anchors),
+        "mask": layer.mask,
+        "anchors": _flat(layer.all_anchors),
+        "scale_x_y": layer.scale_x_y,
+        "new_coords": layer.new_coords,
+        "nms_kind": layer.nms_kind,
+        "beta_nms": layer.beta_nms,
+    },
+    L.Region: lambda layer: {
+        "classes": layer.classes,
+        "coords": 4,
+        "num": len(layer.anchors),
+        "anchors": _flat(layer.anchors),
+        "softmax": layer.softmax,
+        "background": layer.background,
+    },
+}
+"""The options of each section that decide what it computes."""
