@@ -26,6 +26,7 @@ class Network:
         model: layers, weights' header, names, dialect and resize.
         names: one label per class.
         input_size: (width, height) in pixels that every picture is brought to.
+        engine: what computes; for measurements.
     """
 
     def __init__(self, model: Model, engine: Engine) -> None:
@@ -33,22 +34,22 @@ class Network:
         self.names = model.names
         shape = model.cfg.net.input
         self.input_size = (shape.width, shape.height)
-        self._engine = engine
+        self.engine = engine
 
     @property
     def engine_name(self) -> str:
         """Which engine computes: ``libdarknet``, ``openvino`` or ``onnxruntime``."""
-        return self._engine.name
+        return self.engine.name
 
     @property
     def device(self) -> str:
         """Where it computes, as the engine names it."""
-        return self._engine.device
+        return self.engine.device
 
     @property
     def precision(self) -> str:
         """The number type in use: ``fp32``, ``bf16`` or ``fp16``."""
-        return self._engine.precision
+        return self.engine.precision
 
     @property
     def dialect(self) -> Dialect:
@@ -77,11 +78,11 @@ class Network:
             ImageError: an array of another shape or type, or a threshold outside 0..1.
             InferenceError: the runtime failed.
         """
-        return self._engine.detect(images, Thresholds(threshold, nms, hier_threshold))
+        return self.engine.detect(images, Thresholds(threshold, nms, hier_threshold))
 
     def close(self) -> None:
         """Give the engine's memory back."""
-        self._engine.close()
+        self.engine.close()
 
     def __enter__(self) -> Network:
         return self

@@ -1,0 +1,180 @@
+"""Every engine and precision of this machine, measured side by side on one picture.
+
+What is timed: ``raw`` is one call of the runtime alone on a ready tensor, ``detect`` the whole of
+``Network.detect`` on a decoded picture (resize, inference, decoding of boxes, NMS), both by one
+caller; ``images/s`` is ``detect`` from several threads at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from darknet import DarknetError, Network
+from darknet.engines.base import Precision, RgbImage
+from darknet.engines.graph import GraphEngine
+from darknet.network import EngineName
+
+Load = Callable[[EngineName, Precision, int], Network]
+"""Loads the model to measure, given engine, precision and number of parallel streams."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; times in milliseconds, throughput in images per second."""
+
+    engine: str
+    device: str
+    precision: str
+    load_ms: float
+    raw_ms: float | None
+    detect_ms: float
+    p99_ms: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An engine that this machine does not have, or that refuses the model."""
+
+    engine: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """What to measure.
+
+    Attributes:
+        load: loads the model.
+        image: the picture that is detected in again and again.
+        seconds: how long each figure is measured.
+        threads: callers at once for the throughput.
+    """
+
+    load: Load
+    image: RgbImage
+    seconds: float
+    threads: int
+
+    def rows(self) -> Iterator[Row | Failure]:
+        """Measure every engine; ``fast`` only where it is another number type than ``fp32``."""
+        for engine in sorted(set(get_args(EngineName)) - {"auto"}):
+            seen: set[str] = set()
+            for precision in get_args(Precision):
+                try:
+                    row = self.measure(engine, precision)
+                except DarknetError as error:
+                    yield Failure(f"{engine} {precision}", str(error))
+                    continue
+                if row.precision not in seen:
+                    yield row
+                seen.add(row.precision)
+
+    def measure(self, engine: EngineName, precision: Precision) -> Row:
+        """Load one engine twice, for latency and for throughput, and time it.
+
+        Raises:
+            DarknetError: the engine is missing or refuses the model.
+        """
+        start = time.perf_counter()
+        with self.load(engine, precision, 1) as network:
+            load_ms = (time.perf_counter() - start) * 1e3
+            detect = _times(lambda: network.detect([self.image]), self.seconds)
+            raw_ms = _raw(network, self.seconds)
+            found = (network.engine_name, network.device, network.precision)
+        with self.load(engine, precision, self.threads) as network:
+            rate = _throughput(lambda: network.detect([self.image]), self.seconds, self.threads)
+        p50, p99 = np.percentile(detect, (50, 99))
+        return Row(*found, load_ms, raw_ms, float(p50), float(p99), rate)
+
+
+def table(rows: Iterable[Row | Failure]) -> Iterator[str]:
+    """Format rows as they come; the last lines compare each with libdarknet."""
+    yield (
+        f"{'engine':<12} {'device':<8} {'type':<5} {'load ms':>8} {'raw ms':>9} {'detect ms':>10} "
+        f"{'p99 ms':>9} {'detect/raw':>10} {'images/s':>9}"
+    )
+    done: list[Row] = []
+    for row in rows:
+        if isinstance(row, Failure):
+            yield f"{row.engine}: not measured: {row.reason}"
+            continue
+        done.append(row)
+        raw = f"{row.raw_ms:9.2f}" if row.raw_ms else f"{'-':>9}"
+        ratio = f"{row.detect_ms / row.raw_ms:10.2f}" if row.raw_ms else f"{'-':>10}"
+        yield (
+            f"{row.engine:<12} {row.device:<8} {row.precision:<5} {row.load_ms:8.0f} {raw} "
+            f"{row.detect_ms:10.2f} {row.p99_ms:9.2f} {ratio} {row.images_per_second:9.1f}"
+        )
+    yield from _against_darknet(done)
+
+
+def picture(path: Path | None) -> RgbImage:
+    """Return the picture to measure on: a file's, or 768 x 576 of soft random shapes."""
+    if path is not None:
+        from yolo_service.images import decode
+
+        return decode(path.read_bytes(), max_pixels=100_000_000)
+    import cv2
+
+    noise = np.random.default_rng(0).integers(0, 256, (18, 24, 3), np.uint8)
+    return np.asarray(cv2.resize(noise, (768, 576), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def _raw(network: Network, seconds: float) -> float | None:
+    """Time the runtime alone; the C library does not let itself be called without its resize."""
+    if not isinstance(network.engine, GraphEngine):
+        return None
+    runner, shape = network.engine.runner, network.model.cfg.net.input
+    pictures = np.full((1, *shape), 0.5, np.float32)
+    return float(np.median(_times(lambda: runner.infer(pictures), seconds)))
+
+
+def _against_darknet(rows: list[Row]) -> Iterator[str]:
+    reference = next((row for row in rows if row.engine == "libdarknet"), None)
+    for row in rows:
+        if reference and row is not reference:
+            yield (
+                f"{row.engine} {row.precision}: {reference.detect_ms / row.detect_ms:.1f} times "
+                f"as fast as libdarknet for one picture, "
+                f"{row.images_per_second / reference.images_per_second:.1f} times in throughput"
+            )
+
+
+def _times(call: Callable[[], object], seconds: float) -> list[float]:
+    """Milliseconds of each call, after three calls that warm caches up."""
+    times: list[float] = []
+    for _ in range(3):
+        call()
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+def _throughput(call: Callable[[], object], seconds: float, threads: int) -> float:
+    """Calls per second of all threads together."""
+    counts = [0] * threads
+    call()
+    start = time.perf_counter()
+
+    def work(number: int) -> None:
+        while time.perf_counter() < start + seconds:
+            call()
+            counts[number] += 1
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return sum(counts) / (time.perf_counter() - start)
