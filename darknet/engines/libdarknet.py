@@ -5,19 +5,21 @@ It computes one picture at a time, on one thread, under one lock for the whole p
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from darknet.decode import Decoder
 from darknet.detections import Detections
 from darknet.engines.base import Model, Precision, Resize, RgbImage, Thresholds
 from darknet.engines.libdarknet_abi import LOCK, Library, cuda_devices, open_library
-from darknet.engines.libdarknet_files import check_model
+from darknet.engines.libdarknet_files import check_model, has_tree
 from darknet.errors import DeviceUnavailableError, InferenceError
 from darknet.image import check_image, placement, resize_into
-from darknet.layers import Region, Yolo
+from darknet.layers import Head, Region, Shape, Yolo
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -41,7 +43,7 @@ def load(
     del precision
     c = open_library(library)
     number = _device_number(c, device)
-    check_model(model, c.family)
+    check_model(model, c.family, decodes=c.decodes_trees or not has_tree(model.cfg))
     return LibdarknetEngine(model, c, number)
 
 
@@ -71,16 +73,18 @@ class LibdarknetEngine:
         self.device = "CPU" if device_number is None else f"CUDA:{device_number}"
         self._model = model
         self._library = library
-        head = model.cfg.heads[-1]
-        self._class_map = head.class_map if model.use_map and isinstance(head, Region) else ()
-        diou = isinstance(head, Yolo) and head.nms_kind == "diounms"
-        self._diou_beta = head.beta_nms if isinstance(head, Yolo) and diou else None
-        regions = [head for head in model.cfg.heads if isinstance(head, Region)]
+        heads = model.cfg.heads
+        regions = [head for head in heads if isinstance(head, Region)]
+        self._class_map = regions[-1].class_map if model.use_map and regions else ()
+        self._diou_beta = _diou_beta(heads[-1])
         self._order = _cells_first(regions) if regions and library.is_pjreddie else None
+        decodes = library.decodes_trees or not has_tree(model.cfg)
+        self._decoder = None if decodes else Decoder(model)
         with LOCK:
             if device_number is not None:
                 library.set_device(device_number)
-            self._network: int | None = library.load(model, library.dialect)
+            self._network = library.load(model, library.dialect, heads=decodes)
+        self._closed = False
 
     def detect(self, images: Sequence[RgbImage], thresholds: Thresholds) -> list[Detections]:
         """See ``Engine``; pictures are computed one after the other."""
@@ -91,14 +95,64 @@ class LibdarknetEngine:
     def close(self) -> None:
         """Free the C network."""
         with LOCK:
-            if self._network is not None:
+            if not self._closed:
                 self._library.free(self._network)
-                self._network = None
+            self._closed = True
 
     def _detect(self, image: RgbImage, thresholds: Thresholds) -> Detections:
-        boxes, scores = (self._ask if self._resized_by_c(image) else self._ask_resized)(
-            image, thresholds
+        height, width, _ = image.shape
+        by_c = self._resized_by_c(height, width)
+        picture = _planar(image) if by_c else self._resized(image)
+        with LOCK:
+            output = self._predict(picture, by_c)
+            if self._decoder is not None:
+                raw = _floats(output, self._model.cfg.heads[-1].input)
+                return self._decoder.decode([raw], (height, width), thresholds)
+            boxes, scores = self._found((width, height), by_c, thresholds)
+        return self._rows(boxes, scores)
+
+    def _resized_by_c(self, height: int, width: int) -> bool:
+        """Whether the C code resizes as the model asks, and not to nothing.
+
+        pjreddie's fork only letterboxes. Of a picture that is much longer than wide, a letterbox
+        leaves no pixel, and the C code divides by 0.
+        """
+        net = self._model.cfg.net.input
+        if self._model.resize == "stretch":
+            return not self._library.is_pjreddie
+        return height * net.width >= width and width * net.height >= height
+
+    def _resized(self, image: RgbImage) -> FloatArray:
+        picture = np.empty(self._model.cfg.net.input, np.float32)
+        resize_into(image, picture, self._model.resize)
+        return picture
+
+    def _predict(self, picture: FloatArray, by_c: bool) -> int:
+        if self._closed:
+            raise InferenceError("the network was closed; load it again")
+        if by_c:
+            letterbox = self._model.resize == "letterbox"
+            return self._library.predict_image(self._network, picture, letterbox=letterbox)
+        return self._library.predict(self._network, picture)
+
+    def _found(
+        self, size: tuple[int, int], by_c: bool, thresholds: Thresholds
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return boxes in pixels of the picture, and scores; see ``Library.detections``."""
+        net, resize = self._model.cfg.net.input, self._model.resize
+        boxes, scores = self._library.detections(
+            self._network,
+            size if by_c else (net.width, net.height),
+            thresholds,
+            letterbox=by_c and resize == "letterbox",
+            classes=len(self._model.names),
+            class_map=self._class_map,
+            diou_beta=self._diou_beta,
         )
+        return (boxes if by_c else _undo_resize(boxes, size, net, resize)), scores
+
+    def _rows(self, boxes: FloatArray, scores: FloatArray) -> Detections:
+        """Turn scores of every box and class into rows, in the order of all engines."""
         if self._order is not None:
             boxes, scores = boxes[self._order], scores[self._order]
         rows, class_ids = np.nonzero(scores)
@@ -106,72 +160,37 @@ class LibdarknetEngine:
             boxes[rows], scores[rows, class_ids], class_ids.astype(np.int32), self._model.names
         )
 
-    def _resized_by_c(self, image: RgbImage) -> bool:
-        """Whether the C code resizes as the model asks, and not to nothing.
 
-        pjreddie's fork only letterboxes. Of a picture that is much longer than wide, a letterbox
-        leaves no pixel, and the C code divides by 0.
-        """
-        height, width, _ = image.shape
-        net = self._model.cfg.net.input
-        if self._model.resize == "stretch":
-            return not self._library.is_pjreddie
-        return bool(height * net.width >= width and width * net.height >= height)
+def _planar(image: RgbImage) -> FloatArray:
+    """Return float32[3, height, width], 0..1."""
+    picture = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
+    picture /= np.float32(255)
+    return picture
 
-    def _ask(self, image: RgbImage, thresholds: Thresholds) -> tuple[FloatArray, FloatArray]:
-        """Return boxes in pixels and scores of a picture that the C code resizes."""
-        picture = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
-        picture /= np.float32(255)
-        letterbox = self._model.resize == "letterbox"
-        with LOCK:
-            self._library.predict_image(self._open(), picture, letterbox)
-            return self._found(image.shape[1::-1], thresholds, letterbox=letterbox)
 
-    def _ask_resized(
-        self, image: RgbImage, thresholds: Thresholds
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return boxes in pixels and scores of a picture that we resize."""
-        net, resize = self._model.cfg.net.input, self._model.resize
-        picture = np.empty(net, np.float32)
-        resize_into(image, picture, resize)
-        with LOCK:
-            self._library.predict(self._open(), picture)
-            boxes, scores = self._found((net.width, net.height), thresholds, letterbox=False)
-        return _undo_resize(boxes, image, (net.height, net.width), resize), scores
-
-    def _found(
-        self, size: tuple[int, int], thresholds: Thresholds, *, letterbox: bool
-    ) -> tuple[FloatArray, FloatArray]:
-        return self._library.detections(
-            self._open(),
-            size,
-            thresholds,
-            letterbox=letterbox,
-            classes=len(self._model.names),
-            class_map=self._class_map,
-            diou_beta=self._diou_beta,
-        )
-
-    def _open(self) -> int:
-        if self._network is None:
-            raise InferenceError("the network was closed; load it again")
-        return self._network
+def _floats(address: int, shape: Shape) -> FloatArray:
+    """Copy an array out of the library's memory."""
+    return np.frombuffer(ctypes.string_at(address, 4 * shape.size), np.float32).reshape(shape)
 
 
 def _undo_resize(
-    boxes: FloatArray, image: RgbImage, network: tuple[int, int], resize: Resize
+    boxes: FloatArray, size: tuple[int, int], net: Shape, resize: Resize
 ) -> FloatArray:
     """Bring boxes from pixels of the network's input to pixels of the picture.
 
-    As correct_yolo_boxes does, with half pixels of padding where the C code's letterbox, and
-    ``placement``, has whole ones.
+    As correct_yolo_boxes does: with half pixels of padding, where the letterbox has whole ones.
     """
-    (net_height, net_width), (height, width) = network, image.shape[:2]
-    place = placement((height, width), network, resize)
-    offset = ((net_width - place.width) / 2, (net_height - place.height) / 2, 0, 0)
+    width, height = size
+    place = placement((height, width), (net.height, net.width), resize)
+    offset = ((net.width - place.width) / 2, (net.height - place.height) / 2, 0, 0)
     scale = (width / place.width, height / place.height) * 2
     pixels: FloatArray = (boxes - np.array(offset, np.float32)) * np.array(scale, np.float32)
     return pixels
+
+
+def _diou_beta(head: Head) -> float | None:
+    """Heads may disagree on the kind of suppression; Darknet asks the last one."""
+    return head.beta_nms if isinstance(head, Yolo) and head.nms_kind == "diounms" else None
 
 
 def _cells_first(heads: Sequence[Region]) -> npt.NDArray[np.intp]:

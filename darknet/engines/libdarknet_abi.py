@@ -89,12 +89,26 @@ class Library:
         """Whether it is the original, whose functions take fewer arguments."""
         return self.family == "pjreddie"
 
+    @property
+    def decodes_trees(self) -> bool:
+        """Whether classes in a tree come out right.
+
+        pjreddie's CPU code takes the softmax of siblings over numbers that are as many floats
+        apart as there are boxes, where those of one box are as many apart as there are cells.
+        """
+        return self.on_gpu or not self.is_pjreddie
+
     def set_device(self, number: int) -> None:
         """Load what follows on a CUDA device, which must exist: the C code exits if not."""
         self._c.cuda_set_device(number)
 
-    def load(self, model: Model, dialect: Dialect) -> int:
-        """Load a model, written for a library that computes in ``dialect``; return the C network.
+    def load(self, model: Model, dialect: Dialect, *, heads: bool = True) -> int:
+        """Load a model and return the C network.
+
+        Args:
+            model: checked by ``check_model``.
+            dialect: whose batch normalisation to write the weights for.
+            heads: load the heads, too.
 
         Raises:
             EngineUnavailableError: the temporary folder cannot be used, or loading failed.
@@ -103,7 +117,9 @@ class Library:
         _check_memory(model.cfg)
         try:
             with tempfile.TemporaryDirectory(prefix="libdarknet-") as folder, _quiet():
-                cfg, weights = map(os.fsencode, write_files(model, Path(folder), dialect))
+                cfg, weights = map(
+                    os.fsencode, write_files(model, Path(folder), dialect, heads=heads)
+                )
                 network: int | None = (
                     self._c.load_network(cfg, weights, 0)
                     if self.is_pjreddie
@@ -121,19 +137,20 @@ class Library:
         """Give a network's memory back."""
         (self._c.free_network if self.is_pjreddie else self._c.free_network_ptr)(network)
 
-    def predict(self, network: int, picture: FloatArray) -> None:
-        """Run a network on float32[3, h, w] of its own size."""
+    def predict(self, network: int, picture: FloatArray) -> int:
+        """Run a network on float32[3, h, w] of its own size; return the output's address."""
         run = self._c.network_predict if self.is_pjreddie else self._c.network_predict_ptr
-        run(network, picture.ctypes.data)
+        address: int = run(network, picture.ctypes.data)
+        return address
 
-    def predict_image(self, network: int, picture: FloatArray, letterbox: bool) -> None:
+    def predict_image(self, network: int, picture: FloatArray, *, letterbox: bool) -> int:
         """Run a network on float32[3, h, w] of any size, resized by the C code."""
         channels, height, width = picture.shape
         image = _Image(width, height, channels, picture.ctypes.data)
-        if self.is_pjreddie or not letterbox:
-            self._c.network_predict_image(network, image)
-        else:
-            self._c.network_predict_image_letterbox(network, image)
+        plain = self.is_pjreddie or not letterbox
+        name = "network_predict_image" if plain else "network_predict_image_letterbox"
+        address: int = getattr(self._c, name)(network, image)
+        return address
 
     def detections(
         self,

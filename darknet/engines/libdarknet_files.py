@@ -67,8 +67,18 @@ _REFUSALS: Mapping[Family, tuple[_Refusal, ...]] = {
 }
 
 
-def check_model(model: Model, family: Family) -> None:
+def has_tree(cfg: Cfg) -> bool:
+    """Whether a network's classes are the nodes of a tree."""
+    return any(isinstance(head, L.Region) and head.tree is not None for head in cfg.heads)
+
+
+def check_model(model: Model, family: Family, *, decodes: bool) -> None:
     """Check that a fork computes a model as the model's dialect says.
+
+    Args:
+        model: what is to be computed.
+        family: whose source the library was built from.
+        decodes: the heads are decoded by the library, too.
 
     Raises:
         UnsupportedError: naming the layer, its line and an engine that can.
@@ -86,7 +96,7 @@ def check_model(model: Model, family: Family) -> None:
     if last is not cfg.heads[-1]:
         raise _refused(last, "stands behind the last head", family)
     for head in cfg.heads:
-        if isinstance(head, L.Region):
+        if isinstance(head, L.Region) and decodes:
             _check_region(head, model, family)
 
 
@@ -138,13 +148,16 @@ def _workspace(layer: L.Convolutional) -> int:
     return channels * height * width * layer.output.height * layer.output.width
 
 
-def write_files(model: Model, folder: Path, dialect: Dialect) -> tuple[Path, Path]:
+def write_files(
+    model: Model, folder: Path, dialect: Dialect, *, heads: bool = True
+) -> tuple[Path, Path]:
     """Write a model for a library that computes in ``dialect``.
 
     Args:
         model: checked by ``check_model``.
         folder: where to write; it belongs to the caller.
         dialect: the library's batch normalisation, which may be another than the model's.
+        heads: write the heads, too; without them a network's output is the last one's input.
 
     Returns:
         Paths of the .cfg and the .weights.
@@ -155,7 +168,7 @@ def write_files(model: Model, folder: Path, dialect: Dialect) -> tuple[Path, Pat
     """
     cfg, weights = folder / "model.cfg", folder / "model.weights"
     layers = [_translate(arrays, model.dialect, dialect) for arrays in model.weights.layers]
-    cfg.write_text("\n".join(_sections(model.cfg, folder)), encoding="ascii")
+    cfg.write_text("\n".join(_sections(model.cfg, folder, heads)), encoding="ascii")
     write_weights(weights, model.cfg, Weights(model.weights.header, tuple(layers)))
     return cfg, weights
 
@@ -174,10 +187,10 @@ def _translate(arrays: LayerArrays, own: Dialect, library: Dialect) -> LayerArra
     return {**arrays, "scales": (arrays["scales"] * ratio).astype(np.float32)}
 
 
-def _sections(cfg: Cfg, folder: Path) -> Iterator[str]:
+def _sections(cfg: Cfg, folder: Path, heads: bool) -> Iterator[str]:
     net = cfg.net.input
     yield f"[net]\nbatch=1\nsubdivisions=1\nwidth={net.width}\nheight={net.height}\nchannels=3"
-    for layer in cfg.layers:
+    for layer in cfg.layers if heads else cfg.layers[:-1]:
         options = _OPTIONS[type(layer)](layer)
         if isinstance(layer, L.Region) and layer.tree is not None:
             options["tree"] = _write_tree(layer.tree, folder / f"{layer.index}.tree")
