@@ -1,0 +1,75 @@
+"""Anchors that fit a data set: k-means with 1 - IoU as the distance (YOLO9000, section 2)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from darknet.errors import DataError
+from darknet.layers import Shape
+from darknet.training.arrays import FloatArray, floats
+from darknet.training.dataset import Dataset
+
+ROUNDS = 300
+"""Most rounds; a few dozen are usual."""
+
+
+def compute_anchors(
+    dataset: Dataset, net: Shape, count: int, seed: int = 0
+) -> tuple[FloatArray, float]:
+    """Find the sizes around which the objects of a data set gather.
+
+    Args:
+        dataset: labelled pictures.
+        net: shape of the network's input, to which pictures are stretched.
+        count: how many anchors.
+        seed: of the first guess.
+
+    Returns:
+        float32[count, 2], width and height in pixels of the network's input, smallest area
+        first, and the mean IoU of the objects with their best anchors, 0..1.
+
+    Raises:
+        DataError: fewer different object sizes than anchors.
+    """
+    sizes = np.concatenate(
+        [
+            picture.boxes[~picture.crowd, 2:]
+            * floats((net.width / picture.width, net.height / picture.height))
+            for picture in dataset.pictures
+        ]
+    )
+    different = np.unique(sizes, axis=0)
+    if not 1 <= count <= len(different):
+        raise DataError(f"{count} anchors need as many different sizes, found {len(different)}")
+    anchors = _first_guess(different, count, np.random.default_rng(seed))
+    for _ in range(ROUNDS):
+        nearest = _iou(sizes, anchors).argmax(1)
+        groups = (sizes[nearest == number] for number in range(count))
+        moved = np.array(
+            [
+                group.mean(0) if len(group) else old
+                for group, old in zip(groups, anchors, strict=True)
+            ]
+        )
+        if np.array_equal(moved, anchors):
+            break
+        anchors = moved
+    anchors = anchors[np.argsort(anchors.prod(1))].astype(np.float32)
+    return anchors, float(_iou(sizes, anchors).max(1).mean())
+
+
+def _first_guess(sizes: FloatArray, count: int, random: np.random.Generator) -> FloatArray:
+    """Choose sizes far from each other (k-means++), so that rare ones get an anchor too."""
+    chosen: FloatArray = sizes[random.integers(len(sizes))][None]
+    while len(chosen) < count:
+        distance = (1 - _iou(sizes, chosen).max(1)).astype(np.float64) ** 2
+        number = random.choice(len(sizes), p=distance / distance.sum())
+        chosen = np.concatenate((chosen, sizes[number][None]))
+    return chosen
+
+
+def _iou(sizes: FloatArray, anchors: FloatArray) -> FloatArray:
+    """IoU of boxes [n, 2] and [k, 2] (width, height) with one centre: [n, k]."""
+    both: FloatArray = np.minimum(sizes[:, None], anchors[None]).prod(2)
+    union: FloatArray = sizes.prod(1)[:, None] + anchors.prod(1)[None] - both
+    return floats(both / union)

@@ -1,0 +1,180 @@
+"""Labelled pictures, whatever format they came in, and what was wrong with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from darknet.engines.base import RgbImage
+from darknet.errors import DataError
+from darknet.training.arrays import BoolArray, FloatArray, IntArray
+
+TOLERANCE = 1.0
+"""Pixels by which a box may leave its picture without a word: labelling tools round."""
+NAMED = 20
+"""Problems that a message names; the others are counted."""
+_EXIF_ORIENTATION = 0x0112
+_ON_ITS_SIDE = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a data set: what, and where."""
+
+    kind: str
+    where: str
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture file and its objects.
+
+    Attributes:
+        path: the file.
+        width: of the picture as it is shown (EXIF orientation applied), in pixels.
+        height: likewise.
+        boxes: float32[n, 4], centre x, centre y, width, height in pixels, within the picture.
+        class_ids: int32[n].
+        crowd: bool[n]: the box is around a crowd; COCO's rules do not count it.
+    """
+
+    path: Path
+    width: int
+    height: int
+    boxes: FloatArray
+    class_ids: IntArray
+    crowd: BoolArray
+
+    def load(self) -> RgbImage | None:
+        """Decode the file to uint8[height, width, 3], RGB; None if that fails."""
+        image = cv2.imread(str(self.path), cv2.IMREAD_COLOR_RGB)
+        return None if image is None else np.asarray(image, np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Pictures with one list of class names, and the problems found while reading them."""
+
+    names: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def objects(self) -> int:
+        """Number of labelled objects."""
+        return sum(len(picture.class_ids) for picture in self.pictures)
+
+    def summary(self) -> str:
+        """Return a line with counts, then one per problem up to ``NAMED``."""
+        lines = [f"{len(self.pictures)} pictures, {self.objects} objects"]
+        if self.problems:
+            counts = Counter(problem.kind for problem in self.problems)
+            lines[0] += "; " + ", ".join(f"{kind}: {n}" for kind, n in counts.most_common())
+        lines += [f"  {problem.kind}: {problem.where}" for problem in self.problems[:NAMED]]
+        if len(self.problems) > NAMED:
+            lines.append(f"  ... and {len(self.problems) - NAMED} more")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Label:
+    """One object as a file gives it.
+
+    Attributes:
+        name: the class's name or number.
+        corners: left, top, right, bottom in pixels, or in parts of the picture.
+        crowd: it is a crowd.
+        relative: the corners are parts of the picture, 0..1.
+    """
+
+    name: str | int
+    corners: tuple[float, float, float, float]
+    crowd: bool = False
+    relative: bool = False
+
+
+class Collector:
+    """Turns labels into a ``Dataset`` and keeps count of what does not fit.
+
+    Args:
+        names: the classes of the model; labels of other classes are a problem.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self.problems: list[Problem] = []
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+        self._pictures: list[Picture] = []
+
+    def problem(self, kind: str, where: object) -> None:
+        """Note that something is wrong."""
+        self.problems.append(Problem(kind, str(where)))
+
+    def add(self, path: Path, labels: Iterable[Label]) -> None:
+        """Add a picture; one that is missing or no picture is left out."""
+        size = self._size(path)
+        if size is None:
+            return
+        rows = [row for label in labels if (row := self._row(path, size, label))]
+        if not rows:
+            self.problem("no objects", path)
+        boxes = np.array([row[0] for row in rows], np.float32).reshape(-1, 4)
+        ids, crowd = [row[1] for row in rows], [row[2] for row in rows]
+        self._pictures.append(
+            Picture(path, *size, boxes, np.array(ids, np.int32), np.array(crowd, bool))
+        )
+
+    def finish(self, source: Path, *, strict: bool) -> Dataset:
+        """Return the data set.
+
+        Raises:
+            DataError: nothing usable is in it, or ``strict`` and something is wrong.
+        """
+        dataset = Dataset(self.names, tuple(self._pictures), tuple(self.problems))
+        if not dataset.objects:
+            raise DataError(
+                f"{source}: no labelled object of {', '.join(self.names)}: {dataset.summary()}"
+            )
+        if strict and self.problems:
+            raise DataError(f"{source}: refused, because --strict is on: {dataset.summary()}")
+        return dataset
+
+    def _size(self, path: Path) -> tuple[int, int] | None:
+        if not path.is_file():
+            self.problem("missing image", path)
+            return None
+        try:
+            with Image.open(path) as image:
+                turned = image.getexif().get(_EXIF_ORIENTATION) in _ON_ITS_SIDE
+                return image.size[::-1] if turned else image.size
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            self.problem("unreadable image", path)
+            return None
+
+    def _row(
+        self, path: Path, size: tuple[int, int], label: Label
+    ) -> tuple[FloatArray, int, bool] | None:
+        where = f"{path}: {label.name} at {tuple(round(value, 1) for value in label.corners)}"
+        number = label.name if isinstance(label.name, int) else self._numbers.get(label.name, -1)
+        if not 0 <= number < len(self.names):
+            self.problem("unknown class", where)
+            return None
+        corners = np.array(label.corners, np.float64)
+        if label.relative:
+            corners *= np.array((*size, *size))
+        if not np.isfinite(corners).all() or (corners[2:] <= corners[:2]).any():
+            self.problem("empty box", where)
+            return None
+        clipped = np.clip(corners, 0, np.array((*size, *size)))
+        if np.abs(clipped - corners).max() > TOLERANCE:
+            self.problem("box outside its image", where)
+        if (clipped[2:] - clipped[:2] < 1).any():
+            return None
+        box = np.concatenate(((clipped[:2] + clipped[2:]) / 2, clipped[2:] - clipped[:2]))
+        return box.astype(np.float32), number, label.crowd

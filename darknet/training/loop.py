@@ -1,0 +1,164 @@
+"""The training loop: a .cfg and labelled pictures in, a .weights file out.
+
+Lightning owns epochs, checkpoints, mixed precision and several GPUs or machines; what stands
+here is what Darknet's cfg asks of a step, and how a network is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from darknet.cfg import Cfg
+from darknet.decode import Decoder
+from darknet.detections import Detections
+from darknet.engines.base import Model, Resize, Thresholds
+from darknet.training.dataset import Dataset
+from darknet.training.loader import Batch
+from darknet.training.loss import detection_loss
+from darknet.training.metrics import coco_metrics
+from darknet.training.module import DarknetModule
+from darknet.training.report import Row, draw_pictures, plot_results, write_csv
+from darknet.training.schedule import learning_rate
+from darknet.weights import write_weights
+
+MEASURED = Thresholds(threshold=0.005, nms=0.45)
+"""What Darknet's own measurement of mAP uses."""
+DRAWN = 6
+"""Validation pictures that are drawn."""
+
+
+class Trainee(pl.LightningModule):
+    """A network in training.
+
+    Attributes:
+        module: the network; ``module.seen`` counts pictures over all processes.
+        found: what the last validation found, by the number of the picture.
+    """
+
+    def __init__(self, module: DarknetModule, names: Sequence[str], resize: Resize) -> None:
+        super().__init__()
+        self.module, self.cfg = module, module.cfg
+        self.found: dict[int, Detections] = {}
+        self._decoder = Decoder(Model(self.cfg, module.weights(), tuple(names), "alexeyab", resize))
+        self._sizes: list[tuple[int, int]] = []
+
+    def training_step(self, batch: Batch, _number: int) -> Tensor:
+        """Compute the loss of one part of a batch."""
+        # uint8[n, 3, h, w] 0..255 -> float[n, 3, h, w] 0..1, channels last
+        images = batch.images.to(torch.float32).div(255)
+        outputs = self.module(images.contiguous(memory_format=torch.channels_last))
+        losses = detection_loss(self.cfg, outputs, batch.truth)
+        self.module.seen += len(images) * self.trainer.world_size
+        values = {"box": losses.box, "objectness": losses.objectness, "classes": losses.classes}
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log("loss", losses.total, on_epoch=True, prog_bar=True, batch_size=len(images))
+        return losses.total
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _number: int) -> None:
+        """Find objects, with the decoding that serves them later."""
+        numbers, images = batch
+        outputs = [raw.float().cpu().numpy() for raw in self.module(images)]
+        for place, number in enumerate(numbers.tolist()):
+            heads = [raw[place] for raw in outputs]
+            self.found[number] = self._decoder.decode(heads, self._sizes[number], MEASURED)
+
+    def measure(self, dataset: Dataset) -> None:
+        """Say which pictures ``validation_step`` will be given the numbers of."""
+        self._sizes = [(picture.height, picture.width) for picture in dataset.pictures]
+
+    def configure_optimizers(self) -> Any:
+        """Darknet's stochastic gradient descent: momentum, and decay of kernels only."""
+        net = self.cfg.net
+        kernels = [p for p in self.module.parameters() if p.ndim > 1]
+        others = [p for p in self.module.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": kernels, "weight_decay": net.decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.SGD(groups, lr=1.0, momentum=net.momentum)
+        rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: learning_rate(net, n))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is no tensor."""
+        checkpoint["seen"] = self.module.seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        self.module.seen = checkpoint["seen"]
+
+
+class Report(Callback):
+    """Measures after each validation and writes results.csv, plot, pictures and weights.
+
+    Args:
+        cfg: the network.
+        dataset: the validation pictures.
+        folder: where everything is written.
+    """
+
+    def __init__(self, cfg: Cfg, dataset: Dataset, folder: Path) -> None:
+        self.rows: list[Row] = []
+        self.best = -1.0
+        self._cfg, self._dataset, self._folder = cfg, dataset, folder
+        self._measured: Row = {}
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compute average precision; called while averaged weights, if any, are in place."""
+        assert isinstance(pl_module, Trainee)  # noqa: S101 - tells mypy
+        found = _gathered(trainer, pl_module.found)
+        pl_module.found = {}
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        metrics = coco_metrics(self._dataset, found)
+        self._measured = {"map50": metrics.map50, "map": metrics.map} | {
+            f"ap50 {name}": float(ap) for name, ap in zip(metrics.names, metrics.ap50, strict=True)
+        }
+        draw_pictures(
+            self._folder / "validation.jpg", self._dataset.pictures[:DRAWN], found[:DRAWN]
+        )
+        if metrics.map50 > self.best:
+            self.best = metrics.map50
+            write_weights(self._folder / "best.weights", self._cfg, pl_module.module.weights())
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write a row of results.csv."""
+        assert isinstance(pl_module, Trainee)  # noqa: S101 - tells mypy
+        values: Mapping[str, Tensor] = trainer.callback_metrics
+        row: Row = {
+            "epoch": trainer.current_epoch + 1,
+            "batches": trainer.global_step,
+            "seen": pl_module.module.seen,
+            "learning_rate": learning_rate(self._cfg.net, max(0, trainer.global_step - 1)),
+            "loss": float(values["loss_epoch"]),
+        }
+        row |= {name: float(values[name]) for name in ("box", "objectness", "classes")}
+        self.rows.append(row | self._measured)
+        self._measured = {}
+        if trainer.is_global_zero:
+            write_csv(self._folder / "results.csv", self.rows)
+            plot_results(self._folder / "results.png", self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training has to know."""
+        return {"rows": self.rows, "best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self.rows, self.best = state_dict["rows"], state_dict["best"]
+
+
+def _gathered(trainer: pl.Trainer, found: dict[int, Detections]) -> list[Detections]:
+    """Collect what all processes found, in the order of the pictures."""
+    if trainer.world_size > 1:
+        parts: list[Any] = [None] * trainer.world_size
+        torch.distributed.all_gather_object(parts, found)
+        found = {number: one for part in parts for number, one in part.items()}
+    return [found[number] for number in sorted(found)]
