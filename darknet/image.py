@@ -60,8 +60,8 @@ def placement(size: tuple[int, int], network: tuple[int, int], resize: Resize) -
         resize: ``letterbox`` keeps the proportions, ``stretch`` fills the input.
 
     Returns:
-        At least one pixel. Darknet rounds down to none for a picture more than a network's width
-        times longer than wide, feeds the network grey and divides by zero afterwards.
+        At least one pixel. Darknet rounds a picture whose sides differ by more than the network's
+        size down to nothing, feeds the network plain grey and divides by zero afterwards.
     """
     net_height, net_width = network
     if resize == "stretch":
