@@ -15,6 +15,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -311,8 +312,14 @@ def cuda_devices() -> int:
 
 
 def _load(path: str) -> ctypes.CDLL:
+    """Load a shared library, in a thread that ends with it.
+
+    A library built with -Ofast makes the thread that loads it, and all that this one starts, take
+    tiny numbers for 0: numpy's and everybody's.
+    """
     try:
-        return ctypes.CDLL(path)
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(ctypes.CDLL, path).result()
     except OSError as error:
         raise EngineUnavailableError(
             f"libdarknet cannot be loaded: {error}; install it (apt-get install darknet) or give "
