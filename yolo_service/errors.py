@@ -19,6 +19,7 @@
     └── DeadlineExceeded 504        the request waited longer than YOLO_REQUEST_TIMEOUT
 
     ConfigurationError              no request is at fault: the service cannot start like this
+    └── PullError                   a model could not be brought from where it is published
 
 The message is shown to the client, so it says what was wrong, what was expected and what to do,
 and holds no secret, path of a temporary file or traceback. ``yolo_service.problems`` turns each of
@@ -148,3 +149,7 @@ class DeadlineExceeded(ServiceError):
 
 class ConfigurationError(Exception):
     """The settings or the models folder do not allow a start; one line per thing to mend."""
+
+
+class PullError(ConfigurationError):
+    """A model could not be pulled, or what came is not that model; says what was wrong where."""

@@ -9,18 +9,29 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from darknet.engines.base import Dialect, Resize
+from darknet.engines.base import Dialect, Resize, Thresholds
 from yolo_service.errors import ModelUnavailable
 
 OPTIONS_FILE = "model.yaml"
 
 
 class Source(BaseModel):
-    """Where a file of the model was published."""
+    """Where something of the model was published.
+
+    Attributes:
+        url: its address.
+        file: what a pull calls it in the model's folder; None: not pulled, only told.
+        mirrors: other addresses of the same bytes.
+        bytes: its length.
+        sha256: of its contents in hexadecimal.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str
+    file: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    mirrors: tuple[str, ...] = ()
+    bytes: int | None = Field(default=None, gt=0)
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
 
@@ -30,7 +41,9 @@ class ModelOptions(BaseModel):
     Attributes:
         description: what the model finds, in a sentence.
         license: of the weights.
-        sources: where its files were published.
+        sources: where its files were published; a pull brings those that have a ``file``.
+        input_size: (width, height) in pixels that its .cfg states.
+        classes: how many it finds.
         dialect: whose arithmetic: ``alexeyab`` or ``pjreddie``.
         resize: ``letterbox`` or ``stretch``; None: what the .cfg, else the dialect says.
         use_map: YOLO9000 only: answer the classes of the .cfg's map.
@@ -44,12 +57,28 @@ class ModelOptions(BaseModel):
     description: str | None = None
     license: str | None = None
     sources: tuple[Source, ...] = ()
+    input_size: tuple[int, int] | None = None
+    classes: int | None = Field(default=None, ge=1)
     dialect: Dialect = "alexeyab"
     resize: Resize | None = None
     use_map: bool = False
     threshold: float = Field(default=0.25, ge=0, le=1)
     nms: float = Field(default=0.45, ge=0, le=1)
     hier_threshold: float = Field(default=0.5, ge=0, le=1)
+
+    def thresholds(
+        self, threshold: float | None, nms: float | None, hier_threshold: float | None
+    ) -> Thresholds:
+        """Fill what a request leaves out (None) with the model's own values.
+
+        Raises:
+            ImageError: a value outside 0..1.
+        """
+        return Thresholds(
+            self.threshold if threshold is None else threshold,
+            self.nms if nms is None else nms,
+            self.hier_threshold if hier_threshold is None else hier_threshold,
+        )
 
 
 @dataclass(frozen=True)
@@ -75,11 +104,17 @@ def read_folder(folder: Path) -> ModelFiles:
     """Find the files of a model in its folder; none of them is read but model.yaml.
 
     Raises:
-        ModelUnavailable: a file is missing, there are two of a kind, or model.yaml is wrong.
+        ModelUnavailable: a file is missing or not pulled yet, there are two of a kind, or
+            model.yaml is wrong.
     """
+    options = read_options(folder)
+    if any(source.file for source in options.sources) and not any(folder.glob("*.weights")):
+        raise ModelUnavailable(
+            f"{folder.name}: not pulled yet; run: yolo-service models pull {folder.name}"
+        )
     cfg, weights = _only(folder, ".cfg"), _only(folder, ".weights")
     kind = ".names" if any(folder.glob("*.names")) else ".data"
-    return ModelFiles(folder.name, cfg, weights, _only(folder, kind), _options(folder))
+    return ModelFiles(folder.name, cfg, weights, _only(folder, kind), options)
 
 
 def _only(folder: Path, suffix: str) -> Path:
@@ -91,7 +126,12 @@ def _only(folder: Path, suffix: str) -> Path:
     raise ModelUnavailable(f"{folder.name}: expected {wanted}, found {names}")
 
 
-def _options(folder: Path) -> ModelOptions:
+def read_options(folder: Path) -> ModelOptions:
+    """Read a folder's model.yaml; without one every option has its default.
+
+    Raises:
+        ModelUnavailable: it is no YAML, or has an unknown or wrong value.
+    """
     path = folder / OPTIONS_FILE
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None

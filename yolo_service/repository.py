@@ -13,14 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from darknet.cfg import Cfg, read_cfg
 from darknet.detections import Detections
 from darknet.engines.base import RgbImage, Thresholds
 from darknet.errors import DarknetError
 from darknet.names import read_names
-from darknet.network import Network
+from darknet.network import Network, load_network
 from yolo_service.errors import ConfigurationError, ModelNotFound, ModelUnavailable
 from yolo_service.model_folder import ModelFiles, ModelOptions, read_folder
+from yolo_service.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +44,6 @@ class LoadedModel:
         self._users = 0
         self._closed = False
         self._changed = threading.Condition()
-
-    def thresholds(
-        self, threshold: float | None, nms: float | None, hier_threshold: float | None
-    ) -> Thresholds:
-        """Fill what a request leaves out (None) with the model's own defaults."""
-        own = self.options
-        return Thresholds(
-            own.threshold if threshold is None else threshold,
-            own.nms if nms is None else nms,
-            own.hier_threshold if hier_threshold is None else hier_threshold,
-        )
 
     def detect(self, images: Sequence[RgbImage], thresholds: Thresholds) -> list[Detections]:
         """Find objects; see ``darknet.Network.detect``.
@@ -149,7 +141,7 @@ class Repository:
     def scan(self) -> None:
         """Look for new, changed and removed folders; what is loaded stays loaded."""
         with self._lock:
-            found = {folder.name: _entry(folder) for folder in self._folders()}
+            found = {folder.name: _entry(folder) for folder in _folders(self._folder)}
             if self._extra:
                 found[self._extra.name] = _Entry(self._extra.name, self._extra, None)
             self._entries = found | {
@@ -174,6 +166,15 @@ class Repository:
                 entry.model = self._loaded(entry)
             return entry.model
 
+    def files(self, name: str | None = None) -> ModelFiles:
+        """Return a model's files (None: the default's) without loading it.
+
+        Raises:
+            ModelNotFound: no such model.
+            ModelUnavailable: its folder is incomplete.
+        """
+        return _complete(self._find(name or self.default))
+
     def unload(self, name: str) -> None:
         """Give a model's memory back once nobody computes with it; the next use loads it again."""
         entry = self._find(name)
@@ -193,31 +194,30 @@ class Repository:
         self.scan()
         return [_info(entry) for _, entry in sorted(self._entries.items())]
 
-    def _folders(self) -> list[Path]:
-        if not self._folder.is_dir():
-            return []
-        return sorted(p for p in self._folder.iterdir() if p.is_dir() and p.name[0] not in "._")
-
     def _find(self, name: str) -> _Entry:
-        if name not in self._entries:
+        entry = self._entries.get(name)
+        if entry is None or entry.files is None:
+            # New, or mended meanwhile?
             self.scan()
-        if name not in self._entries:
+            entry = self._entries.get(name)
+        if entry is None:
             known = ", ".join(sorted(self._entries))
-            raise ModelNotFound(f"no model {name!r}; there are: {known}")
-        return self._entries[name]
+            raise ModelNotFound(f"no model {name[:100]!r}; there are: {known}")
+        return entry
 
     def _loaded(self, entry: _Entry) -> LoadedModel:
-        if entry.files is None:
-            raise ModelUnavailable(f"model {entry.error}")
+        files = _complete(entry)
         try:
-            network = self._load(entry.files)
+            network = self._load(files)
+            # Engines put work off until their first picture; let no client wait for it.
+            network.detect([np.zeros((64, 64, 3), np.uint8)])
         except DarknetError as error:
             entry.error = str(error)
             raise ModelUnavailable(f"model {entry.name}: {error}") from error
         entry.error = None
         where = f"{network.engine_name} on {network.device} in {network.precision}"
         log.info("model %s loaded: %s", entry.name, where)
-        return LoadedModel(entry.files, network)
+        return LoadedModel(files, network)
 
     def _first(self) -> str:
         if self._extra:
@@ -234,11 +234,76 @@ class Repository:
         )
 
 
+def open_repository(settings: Settings) -> Repository:
+    """Look at the models that the settings name; none is loaded yet.
+
+    Raises:
+        ConfigurationError: there is no model to serve.
+    """
+    return Repository(
+        settings.models_dir,
+        lambda files: load_files(files, settings),
+        default=settings.model,
+        extra=_classic_files(settings),
+    )
+
+
+def default_files(settings: Settings) -> ModelFiles:
+    """Return the files of the default model.
+
+    Raises:
+        ConfigurationError: there is no model.
+        ModelUnavailable: its folder is incomplete.
+    """
+    return open_repository(settings).files()
+
+
+def describe_folder(folder: Path) -> list[ModelInfo]:
+    """Describe every model of a folder, by name; an empty list if there is none."""
+    return [_info(_entry(path)) for path in _folders(folder)]
+
+
+def load_files(files: ModelFiles, settings: Settings, streams: int | None = None) -> Network:
+    """Load a model into the engine that the settings name; see ``darknet.load_network``."""
+    own = files.options
+    return load_network(
+        files.cfg,
+        files.weights,
+        files.names,
+        engine=settings.engine,
+        device=settings.device,
+        precision=settings.precision,
+        dialect=own.dialect,
+        resize=own.resize,
+        use_map=own.use_map,
+        library=settings.libdarknet,
+        streams=streams,
+    )
+
+
+def _classic_files(settings: Settings) -> ModelFiles | None:
+    """The model of ``config_file``, ``weights_file`` and ``meta_file``, named after its .cfg."""
+    cfg, weights, data = settings.config_file, settings.weights_file, settings.meta_file
+    return ModelFiles(cfg.stem, cfg, weights, data) if cfg and weights and data else None
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._")
+
+
 def _entry(folder: Path) -> _Entry:
     try:
         return _Entry(folder.name, read_folder(folder), None)
     except ModelUnavailable as error:
         return _Entry(folder.name, None, error.detail)
+
+
+def _complete(entry: _Entry) -> ModelFiles:
+    if entry.files is None:
+        raise ModelUnavailable(f"model {entry.error}")
+    return entry.files
 
 
 def _stays(old: _Entry, found: _Entry | None) -> bool:

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     Attributes:
         models_dir: folder with one sub-folder per model.
         model: name of the default model; None: the first one by name that is complete.
+        models_mirror: URL or folder that has ``NAME/FILE`` for all models; None: the publishers.
         engine: who computes.
         device: where; None: the engine's default. A missing device is an error at start.
         precision: ``fp32`` equals Darknet, ``fast`` takes the hardware's native type.
@@ -68,26 +69,29 @@ class Settings(BaseSettings):
 
     models_dir: Path = Path("models")
     model: str | None = None
+    models_mirror: str | None = None
     engine: EngineName = "auto"
     device: str | None = None
     precision: Precision = "fp32"
     host: str = "127.0.0.1"
-    port: int = Field(8080, ge=0, le=65535, validation_alias=AliasChoices(f"{PREFIX}PORT", "PORT"))
+    port: int = Field(
+        default=8080, ge=0, le=65535, validation_alias=AliasChoices(f"{PREFIX}PORT", "PORT")
+    )
     api_key: SecretStr | None = None
-    max_upload_mb: int = Field(20, ge=1, le=2000)
-    max_pixels: int = Field(50_000_000, ge=1)
+    max_upload_mb: int = Field(default=20, ge=1, le=2000)
+    max_pixels: int = Field(default=50_000_000, ge=1)
     libdarknet: Path | None = None
     url_allow_networks: Networks = ()
-    url_timeout: float = Field(10.0, gt=0, le=600)
-    queue_size: int = Field(64, ge=1)
-    batch_size: int = Field(1, ge=1, le=256)
-    batch_wait_ms: float = Field(0.0, ge=0, le=1000)
-    request_timeout: float = Field(60.0, gt=0, le=3600)
+    url_timeout: float = Field(default=10.0, gt=0, le=600)
+    queue_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=1, ge=1, le=256)
+    batch_wait_ms: float = Field(default=0.0, ge=0, le=1000)
+    request_timeout: float = Field(default=60.0, gt=0, le=3600)
     workers: int = Field(default_factory=available_cpus, ge=1, le=256)
     log_format: Literal["text", "json"] = "text"
-    config_file: Path | None = Field(None, validation_alias="config_file")
-    weights_file: Path | None = Field(None, validation_alias="weights_file")
-    meta_file: Path | None = Field(None, validation_alias="meta_file")
+    config_file: Path | None = Field(default=None, validation_alias="config_file")
+    weights_file: Path | None = Field(default=None, validation_alias="weights_file")
+    meta_file: Path | None = Field(default=None, validation_alias="meta_file")
 
     @field_validator("url_allow_networks", mode="before")
     @classmethod
