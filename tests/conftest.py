@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from darknet.engines.libdarknet_abi import load_shared
+
 ROOT = Path(__file__).resolve().parent.parent
 DARKNET = Path("/usr/share/darknet")
 LIBRARY = Path("/usr/lib/darknet/libdarknet.so")
@@ -41,7 +43,9 @@ def darknet_data() -> Path:
 @pytest.fixture(scope="session")
 def libdarknet() -> Path:
     """The real C library, as Debian builds it (pjreddie's fork of 2018)."""
-    return _real(LIBRARY, "apt-get install darknet")
+    path = _real(LIBRARY, "apt-get install darknet")
+    load_shared(str(path))  # before a test does, in whose thread it would change the floats
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ class Library:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._c = _load(path)
+        self._c = load_shared(path)
         self.family = self._family()
         self.on_gpu = any(hasattr(self._c, f) for f in ("cuda_make_array", "cudaGetDeviceCount"))
         if self.on_gpu and not cuda_devices():
@@ -311,7 +311,7 @@ def cuda_devices() -> int:
     return count.value
 
 
-def _load(path: str) -> ctypes.CDLL:
+def load_shared(path: str) -> ctypes.CDLL:
     """Load a shared library, in a thread that ends with it.
 
     A library built with -Ofast makes the thread that loads it, and all that this one starts, take
