@@ -132,9 +132,9 @@ def _raw(network: Network, seconds: float) -> float | None:
     """Time the runtime alone; the C library does not let itself be called without its resize."""
     if not isinstance(network.engine, GraphEngine):
         return None
-    runner, shape = network.engine.runner, network.model.cfg.net.input
-    pictures = np.full((1, *shape), 0.5, np.float32)
-    return float(np.median(_times(lambda: runner.infer(pictures), seconds)))
+    runner = network.engine.runner
+    runner.pictures()[0] = 0.5
+    return float(np.median(_times(lambda: runner.infer(1), seconds)))
 
 
 def _against_darknet(rows: list[Row]) -> Iterator[str]:

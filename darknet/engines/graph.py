@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Protocol
-
-import numpy as np
 
 from darknet.decode import Decoder
 from darknet.detections import Detections, FloatArray
@@ -16,30 +13,33 @@ from darknet.image import check_image, resize_into
 
 
 class Runner(Protocol):
-    """A compiled graph; ``infer`` may be called from several threads at once.
+    """A compiled graph, with buffers of its own for every thread that calls it.
 
     Attributes:
         name: of the runtime: ``openvino`` or ``onnxruntime``.
         device: where it computes, as the runtime names it.
         precision: the number type in use: ``fp32``, ``bf16`` or ``fp16``.
-        batch: how many pictures it likes to get at once, at least 1.
     """
 
     name: str
     device: str
     precision: str
-    batch: int
 
-    def infer(self, pictures: FloatArray) -> list[list[FloatArray]]:
-        """Compute the inputs of the heads.
+    def pictures(self) -> FloatArray:
+        """Return the calling thread's input, to be written before ``infer``.
 
-        Args:
-            pictures: float32[n, 3, height, width] of the network's size, red first, 0..1,
-                contiguous; not changed, and to be left alone until this returns.
+        Returns:
+            float32[batch, 3, height, width] of the network's size, red first, 0..1; batch is how
+            many pictures the runtime likes to get at once.
+        """
+        ...
+
+    def infer(self, count: int) -> list[list[FloatArray]]:
+        """Compute the first ``count`` pictures of the calling thread's input.
 
         Returns:
             For each picture the graph's outputs in order, float32[channels, height, width]. They
-            may be views of buffers that the next call from the same thread overwrites.
+            may be views of buffers that the thread's next call overwrites.
 
         Raises:
             InferenceError: the runtime failed.
@@ -64,10 +64,8 @@ class GraphEngine:
     def __init__(self, model: Model, runner: Runner) -> None:
         self.name, self.device, self.precision = runner.name, runner.device, runner.precision
         self.runner: Runner = runner
-        self._shape = model.cfg.net.input
         self._resize = model.resize
         self._decoder = Decoder(model)
-        self._buffers = threading.local()
         self._closed = False
 
     def detect(self, images: Sequence[RgbImage], thresholds: Thresholds) -> list[Detections]:
@@ -76,33 +74,27 @@ class GraphEngine:
             raise InferenceError("the network was closed; load it again")
         for image in images:
             check_image(image)
-        step = self.runner.batch
-        parts = (images[start : start + step] for start in range(0, len(images), step))
-        return [found for part in parts for found in self._detect(part, thresholds)]
+        pictures = self.runner.pictures()
+        starts = range(0, len(images), len(pictures))
+        parts = [images[start : start + len(pictures)] for start in starts]
+        return [found for part in parts for found in self._detect(part, pictures, thresholds)]
 
     def close(self) -> None:
         """Give the memory back; see ``Engine``."""
         self._closed = True
-        self._buffers = threading.local()
         self.runner.close()
 
-    def _detect(self, images: Sequence[RgbImage], thresholds: Thresholds) -> list[Detections]:
-        pictures = self._buffer()[: len(images)]
-        for image, picture in zip(images, pictures, strict=True):
+    def _detect(
+        self, images: Sequence[RgbImage], pictures: FloatArray, thresholds: Thresholds
+    ) -> list[Detections]:
+        """Find objects in as many images as the thread's buffer takes, or fewer."""
+        for image, picture in zip(images, pictures, strict=False):
             resize_into(image, picture, self._resize)
-        outputs = self.runner.infer(pictures)
+        outputs = self.runner.infer(len(images))
         return [
             self._decoder.decode(heads, image.shape[:2], thresholds)
             for heads, image in zip(outputs, images, strict=True)
         ]
-
-    def _buffer(self) -> FloatArray:
-        """The calling thread's input: a new array for every call would cost page faults."""
-        buffer: FloatArray | None = getattr(self._buffers, "pictures", None)
-        if buffer is None:
-            buffer = np.empty((self.runner.batch, *self._shape), np.float32)
-            self._buffers.pictures = buffer
-        return buffer
 
 
 def check_input(model: Model) -> None:

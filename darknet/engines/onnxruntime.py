@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from darknet.detections import FloatArray
 from darknet.engines.base import Model, Precision
@@ -79,20 +82,29 @@ def load(
 
 
 class OnnxRuntimeRunner:
-    """A session; it may be run from several threads at once."""
+    """A session, which may be run from several threads at once."""
 
     name = "onnxruntime"
 
     def __init__(self, session: Any, device: Device, *, half: bool) -> None:
         self._session = session
+        batch = 1 if device.kind == "cpu" else GPU_BATCH
+        self._shape = (batch, *session.get_inputs()[0].shape[1:])
+        self._threads = threading.local()
         self.device = str(device)
         self.precision = "fp16" if half else "fp32"
-        self.batch = 1 if device.kind == "cpu" else GPU_BATCH
 
-    def infer(self, pictures: FloatArray) -> list[list[FloatArray]]:
-        """Compute the inputs of the heads; see ``Runner``."""
+    def pictures(self) -> FloatArray:
+        """Return the calling thread's input; see ``Runner``."""
+        buffer: FloatArray | None = getattr(self._threads, "pictures", None)
+        if buffer is None:
+            buffer = self._threads.pictures = np.empty(self._shape, np.float32)
+        return buffer
+
+    def infer(self, count: int) -> list[list[FloatArray]]:
+        """Compute the first pictures of the thread's input; see ``Runner``."""
         try:
-            outputs = self._session.run(None, {INPUT: pictures})
+            outputs = self._session.run(None, {INPUT: self.pictures()[:count]})
         except Exception as error:
             raise InferenceError(f"onnxruntime on {self.device} failed: {error}") from error
         return [list(heads) for heads in zip(*outputs, strict=True)]
@@ -100,6 +112,7 @@ class OnnxRuntimeRunner:
     def close(self) -> None:
         """Give the memory back; see ``Runner``."""
         self._session = None
+        self._threads = threading.local()
 
 
 def _runtime() -> Any:

@@ -7,7 +7,10 @@ converter (``convert_model``), which is not used here: nothing is sent.
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from darknet.detections import FloatArray
 from darknet.engines.base import Model, Precision
@@ -65,44 +68,69 @@ def load(
 class OpenVinoRunner:
     """A compiled graph of batch 1; several pictures run as parallel requests.
 
-    Every thread has its own requests, so that outputs can be looked at without a copy until the
-    thread's next call.
+    Measured, that is at least as fast as a larger batch. Requests and their buffers are bound to
+    each other once per thread: doing it in every call costs a tenth of a small network's time.
     """
 
     name = "openvino"
 
     def __init__(self, compiled: openvino.CompiledModel, device: str) -> None:
         self._compiled: openvino.CompiledModel | None = compiled
+        self._batch = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._threads = threading.local()
         self.device = device
-        self.batch = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        kind = compiled.get_property("INFERENCE_PRECISION_HINT")
-        self.precision = _PRECISIONS.get(kind.to_string(), kind.to_string())
+        kind = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        self.precision = _PRECISIONS.get(kind, kind)
 
-    def infer(self, pictures: FloatArray) -> list[list[FloatArray]]:
-        """Compute the inputs of the heads; see ``Runner``."""
+    def pictures(self) -> FloatArray:
+        """Return the calling thread's input; see ``Runner``."""
+        return self._buffers().pictures
+
+    def infer(self, count: int) -> list[list[FloatArray]]:
+        """Compute the first pictures of the thread's input; see ``Runner``."""
+        buffers = self._buffers()
         try:
-            requests = self._requests(len(pictures))
-            for number, request in enumerate(requests):
-                request.start_async({0: pictures[number : number + 1]}, share_inputs=True)
-            for request in requests:
+            for request in buffers.requests[:count]:
+                request.start_async()
+            for request in buffers.requests[:count]:
                 request.wait()
-            return [[tensor.data[0] for tensor in request.output_tensors] for request in requests]
         except Exception as error:
             raise InferenceError(f"openvino on {self.device} failed: {error}") from error
+        return buffers.heads[:count]
 
     def close(self) -> None:
         """Give the memory back; see ``Runner``."""
         self._compiled = None
         self._threads = threading.local()
 
-    def _requests(self, count: int) -> list[openvino.InferRequest]:
-        if self._compiled is None:
-            raise InferenceError("the network was closed")
-        requests: list[openvino.InferRequest] = self._threads.__dict__.setdefault("requests", [])
-        while len(requests) < count:
-            requests.append(self._compiled.create_infer_request())
-        return requests[:count]
+    def _buffers(self) -> _Buffers:
+        buffers: _Buffers | None = getattr(self._threads, "buffers", None)
+        if buffers is None:
+            buffers = self._threads.buffers = _make_buffers(self._compiled, self._batch)
+        return buffers
+
+
+@dataclass(frozen=True)
+class _Buffers:
+    """What one thread computes with: requests that read ``pictures`` and write ``heads``."""
+
+    pictures: FloatArray
+    requests: list[openvino.InferRequest]
+    heads: list[list[FloatArray]]
+
+
+def _make_buffers(compiled: openvino.CompiledModel | None, batch: int) -> _Buffers:
+    if compiled is None:
+        raise InferenceError("the network was closed; load it again")
+    import openvino
+
+    pictures = np.empty((batch, *compiled.input(0).shape[1:]), np.float32)
+    requests = [compiled.create_infer_request() for _ in pictures]
+    for number, request in enumerate(requests):
+        picture = pictures[number : number + 1]
+        request.set_input_tensor(openvino.Tensor(picture, shared_memory=True))
+    heads = [[tensor.data[0] for tensor in request.output_tensors] for request in requests]
+    return _Buffers(pictures, requests, heads)
 
 
 def _core() -> openvino.Core:
