@@ -76,8 +76,7 @@ def by_darknet(
     library: Path, image: RgbImage, network: tuple[int, int], resize: Resize
 ) -> FloatArray:
     """Let the C library do it."""
-    with ThreadPoolExecutor(1) as thread:  # loading it changes how its thread treats tiny numbers
-        lib = thread.submit(ctypes.CDLL, str(library)).result()
+    lib = ctypes.CDLL(str(library))
     function: Any = lib.letterbox_image if resize == "letterbox" else lib.resize_image
     function.argtypes, function.restype = (CImage, ctypes.c_int, ctypes.c_int), CImage
     lib.free_image.argtypes = (CImage,)
