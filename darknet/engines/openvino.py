@@ -1,13 +1,15 @@
 """OpenVINO: the fastest engine on CPUs; also Intel's GPUs and NPUs.
 
-The graph goes in as bytes, through ``Core.read_model``. OpenVINO's telemetry belongs to its
-converter (``convert_model``), which is not used here: nothing is sent.
+The package may only be imported through ``import_openvino``: left to itself it forks the process
+and reports to an analytics service at its first import.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from darknet.onnx import build_onnx
 if TYPE_CHECKING:
     import openvino
 
+_CONVERTER = "openvino.tools.ovc"
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
@@ -122,8 +125,7 @@ class _Buffers:
 def _make_buffers(compiled: openvino.CompiledModel | None, batch: int) -> _Buffers:
     if compiled is None:
         raise InferenceError("the network was closed; load it again")
-    import openvino
-
+    openvino = import_openvino()
     pictures = np.empty((batch, *compiled.input(0).shape[1:]), np.float32)
     requests = [compiled.create_infer_request() for _ in pictures]
     for number, request in enumerate(requests):
@@ -133,15 +135,35 @@ def _make_buffers(compiled: openvino.CompiledModel | None, batch: int) -> _Buffe
     return _Buffers(pictures, requests, heads)
 
 
-def _core() -> openvino.Core:
+def import_openvino() -> ModuleType:
+    """Import OpenVINO without its converter, and so without its telemetry.
+
+    The converter, which nothing here needs, starts telemetry when it is imported: a child process
+    that posts to an analytics service, and a client id in the home folder. OpenVINO goes on where
+    the converter is missing, so it is hidden for the time of the import.
+
+    Raises:
+        ImportError: the package is missing or broken.
+    """
+    hidden = sys.modules.get(_CONVERTER)
+    sys.modules[_CONVERTER] = None  # type: ignore[assignment] # Python's way to say: not here
     try:
         import openvino
+    finally:
+        del sys.modules[_CONVERTER]
+        if hidden is not None:
+            sys.modules[_CONVERTER] = hidden
+    return openvino
 
-        return openvino.Core()
+
+def _core() -> openvino.Core:
+    try:
+        core: openvino.Core = import_openvino().Core()
     except Exception as error:
         raise EngineUnavailableError(
             f"the package openvino cannot be used ({error}); pip install openvino"
         ) from error
+    return core
 
 
 def _find_device(core: openvino.Core, wanted: str) -> str:

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-import openvino
 
 from darknet.cfg import Cfg, parse_cfg
 from darknet.engines.base import Dialect, Model
+from darknet.engines.openvino import import_openvino
 from darknet.onnx import build_onnx
 from darknet.weights import Weights
 from tests.networks import random_weights
@@ -52,7 +52,7 @@ def run(subject: Model, images: Array, *, half: bool = False) -> list[Array]:
 
 
 def run_openvino(graph: bytes, images: Array) -> list[Array]:
-    core = openvino.Core()
+    core = import_openvino().Core()
     compiled = core.compile_model(
         core.read_model(graph), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
