@@ -29,7 +29,7 @@ class Source(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str
-    file: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    file: str | None = Field(default=None, pattern=r"^[^./\\][^/\\]*$")
     mirrors: tuple[str, ...] = ()
     bytes: int | None = Field(default=None, gt=0)
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
