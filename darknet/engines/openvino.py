@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import threading
 from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,7 +134,7 @@ def _make_buffers(compiled: openvino.CompiledModel | None, batch: int) -> _Buffe
     return _Buffers(pictures, requests, heads)
 
 
-def import_openvino() -> ModuleType:
+def import_openvino() -> Any:
     """Import OpenVINO without its converter, and so without its telemetry.
 
     The converter, which nothing here needs, starts telemetry when it is imported: a child process
