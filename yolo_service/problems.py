@@ -1,0 +1,92 @@
+"""Every error answer of the service: ``application/problem+json`` (RFC 9457), made here only."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from flask import Response
+from werkzeug.exceptions import HTTPException
+
+from yolo_service.errors import ServiceError, Unauthorized
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error answer.
+
+    Attributes:
+        status: the HTTP status.
+        title: the same for every problem of a type.
+        detail: what was wrong this time, and what to do.
+        type: a name for programs; ``about:blank`` if the status says everything.
+        headers: to be sent with it.
+    """
+
+    status: int
+    title: str
+    detail: str
+    type: str = "about:blank"
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def body(self) -> bytes:
+        """The JSON document."""
+        members = ("type", "title", "status", "detail")
+        return json.dumps({name: getattr(self, name) for name in members}).encode() + b"\n"
+
+    def http(self) -> bytes:
+        """A whole HTTP answer, for requests that no application can be asked about."""
+        head = (
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n"
+            f"Content-Type: {MEDIA_TYPE}\r\n"
+            f"Content-Length: {len(self.body)}\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        return head.encode() + self.body
+
+
+def of_status(status: int, detail: str) -> Problem:
+    """Make a problem whose status says everything."""
+    return Problem(status, HTTPStatus(status).phrase, detail)
+
+
+def of_error(error: Exception) -> Problem:
+    """Turn any exception into a problem; an unexpected one is logged, not told."""
+    if isinstance(error, ServiceError):
+        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        if error.status == HTTPStatus.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = "Bearer"
+        return Problem(error.status, error.title, error.detail, error.type, headers)
+    if isinstance(error, HTTPException):
+        return _of_http_exception(error)
+    log.error("unexpected error", exc_info=error)
+    return of_status(500, "an error of the service; its log says more")
+
+
+def respond(error: Exception) -> Response:
+    """Answer a request with the problem that an exception means; Flask's error handler."""
+    problem = of_error(error)
+    return Response(problem.body, problem.status, problem.headers, content_type=MEDIA_TYPE)
+
+
+_ADVICE = {
+    404: "no such address; /ui/ shows those there are",
+    413: "the body is larger than YOLO_MAX_UPLOAD_MB, or the form has too many fields",
+}
+
+
+def _of_http_exception(error: HTTPException) -> Problem:
+    status = error.code or 500
+    if status == HTTPStatus.UNAUTHORIZED:
+        return of_error(Unauthorized("send the API key as X-API-Key or Authorization: Bearer"))
+    headers = {name: value for name, value in error.get_headers() if name == "Allow"}
+    detail = _ADVICE.get(status) or error.description or HTTPStatus(status).phrase
+    problem = of_status(status, detail)
+    return Problem(status, problem.title, detail, headers=headers)
