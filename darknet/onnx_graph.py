@@ -71,14 +71,14 @@ class Graph:
         return self._constant(name, values.astype(self._dtype, copy=False))
 
     def holds(self, values: FloatArray) -> bool:
-        """Whether the graph's number type can hold all values; not NaN, for a start."""
+        """Tell whether all values are numbers that the graph's number type can hold."""
         largest = np.finfo(np.float16 if self._half else np.float32).max
         return bool(-largest <= values.min() and values.max() <= largest)
 
     def scalar(self, value: float) -> str:
         """Add a constant of one number, once however often it is asked for."""
         if value not in self._scalars:
-            self._scalars[value] = self.floats(f"{value:g}", np.array(value))
+            self._scalars[value] = self.floats(f"{value!r}", np.array(value))
         return self._scalars[value]
 
     def integers(self, name: str, values: Sequence[int]) -> str:

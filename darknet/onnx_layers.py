@@ -110,9 +110,11 @@ def fold_batch_norm(arrays: LayerArrays, dialect: Dialect) -> tuple[FloatArray, 
         divisor = np.sqrt(arrays["rolling_variance"].astype(np.float64) + a) + b
         factor = arrays["scales"] / divisor
         columns = factor.reshape(-1, *(1,) * (weights.ndim - 1))
-        folded = np.multiply(weights, columns, dtype=np.float64)
+        # With an output given, NumPy goes through float64 piece by piece, not through a copy.
+        folded = np.empty_like(weights)
+        np.multiply(weights, columns, out=folded, dtype=np.float64, casting="same_kind")
         shifted = biases - arrays["rolling_mean"] * factor
-        return folded.astype(np.float32), shifted.astype(np.float32)
+        return folded, shifted.astype(np.float32)
 
 
 def _maxpool(at: Place, layer: L.MaxPool) -> str:

@@ -28,7 +28,7 @@ _PROVIDERS = {
 }
 _GPU_NEEDS = "NVIDIA GPUs need a driver and the package onnxruntime-gpu[cuda,cudnn]"
 GPU_BATCH = 8
-"""Pictures that a GPU gets at once: more memory than this does not buy much more speed."""
+"""Most pictures that a GPU gets at once; bounds the memory of a call."""
 
 
 @dataclass(frozen=True)

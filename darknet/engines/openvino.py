@@ -60,7 +60,7 @@ def load(
         runner = OpenVinoRunner(compiled, name)
     except Exception as error:
         raise EngineError(f"openvino cannot compile {model.cfg.source}: {error}") from error
-    if precision == "fp32" != runner.precision:
+    if precision == "fp32" and runner.precision != "fp32":
         raise DeviceUnavailableError(
             f"openvino: {name} computes in {runner.precision} only; ask for precision=fast"
         )
@@ -171,7 +171,8 @@ def _find_device(core: openvino.Core, wanted: str) -> str:
     name = wanted.upper()
     if name not in {part for device in available for part in (device, device.split(".")[0])}:
         raise DeviceUnavailableError(
-            f"openvino has no device {wanted!r} on this machine; it has {', '.join(available)}"
+            f"openvino has no device {wanted!r} on this machine; it has {', '.join(available)} "
+            "(NVIDIA GPUs need engine onnxruntime)"
         )
     return name
 
