@@ -7,9 +7,10 @@ other ways to compute the same.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -22,9 +23,14 @@ from darknet.errors import ImageError
 FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.intp]
 Size = tuple[int, int]
+_Lines = slice | IndexArray
+T = TypeVar("T", bound=np.generic)
 
 PADDING = 0.5
 """What lies around a letterboxed picture, in all three channels."""
+
+_BLOCK_PIXELS = 1 << 17
+"""Pixels of a picture that are interpolated at once: 2 MB as floats, measured to be best."""
 
 
 @dataclass(frozen=True)
@@ -93,61 +99,131 @@ def resize_into(image: RgbImage, out: FloatArray, resize: Resize) -> None:
     if (place.height, place.width) != network:
         out.fill(PADDING)
     area = out[:, place.y : place.y + place.height, place.x : place.x + place.width]
-    _interpolate(image, _sampling(size, (place.height, place.width)), area)
+    sampling = _sampling(size, (place.height, place.width))
+    for block in sampling.blocks:
+        _interpolate(image, block, sampling.columns, area[:, block.target])
+    area[:, -1] *= sampling.fade
+
+
+class _Block(NamedTuple):
+    """Some rows of the output, few enough for their pixels to stay in the processor's cache.
+
+    Attributes:
+        target: which rows of the output.
+        rows: the rows of the picture that they are made of.
+        x: float32[n, new width], the column among the sampling's columns, from 0.
+        y: float32[n, new width], the row among ``rows``, from 0.
+    """
+
+    target: slice
+    rows: _Lines
+    x: FloatArray
+    y: FloatArray
 
 
 class _Sampling(NamedTuple):
     """Where the pixels of the output come from.
 
     Attributes:
-        rows: the rows of the picture that matter; None if these are most of them.
-        columns: the same for columns.
-        x: float32[new height, new width], among ``columns``, from 0.
-        y: the same among ``rows``.
+        columns: the columns of the picture that matter.
+        blocks: all rows of the output, from the top.
         fade: what the last row of the output is multiplied with.
     """
 
-    rows: IndexArray | None
-    columns: IndexArray | None
-    x: FloatArray
-    y: FloatArray
+    columns: _Lines
+    blocks: tuple[_Block, ...]
     fade: np.float32
 
 
-def _interpolate(image: RgbImage, sampling: _Sampling, area: FloatArray) -> None:
-    pixels = _pixels(image, sampling)
+def _interpolate(image: RgbImage, block: _Block, columns: _Lines, out: FloatArray) -> None:
+    pixels = _pixels(image, block.rows, columns)
+    floats = _scratch.array("floats", pixels.shape, np.float32)
+    np.copyto(floats, pixels)
     values = cv2.remap(
-        pixels.astype(np.float32),
-        sampling.x,
-        sampling.y,
+        floats,
+        block.x,
+        block.y,
         cv2.INTER_LINEAR,
+        dst=_scratch.array("values", (*block.x.shape, 4), np.float32),
         borderMode=cv2.BORDER_REPLICATE,
         hint=cv2.ALGO_HINT_ACCURATE,
     )
     np.multiply(values, np.float32(1 / 255), out=values)
-    np.multiply(values[-1], sampling.fade, out=values[-1])
-    cv2.split(values, [*area, np.empty(area.shape[1:], np.float32)])
+    cv2.split(values, [*out, _scratch.array("alpha", block.x.shape, np.float32)])
 
 
-def _pixels(image: RgbImage, sampling: _Sampling) -> MatLike:
-    """Return the pixels that matter, as RGBA: OpenCV is twice as fast with four channels."""
-    rows = image if sampling.rows is None else image[sampling.rows]
-    pixels = cv2.cvtColor(rows, cv2.COLOR_RGB2RGBA)
-    if sampling.columns is None:
-        return pixels
-    words = pixels.view(np.uint32)[..., 0]  # NumPy gathers one word much faster than four bytes
-    return words.take(sampling.columns, axis=1)[..., None].view(np.uint8)
+def _pixels(image: RgbImage, rows: _Lines, columns: _Lines) -> MatLike:
+    """Return the pixels that matter as RGBA: OpenCV is twice as fast with four channels."""
+    picked = _rows(image, rows)
+    if isinstance(columns, slice):
+        picked = picked[:, columns]
+    memory = _scratch.array("rgba", (*picked.shape[:2], 4), np.uint8)
+    rgba = cv2.cvtColor(picked, cv2.COLOR_RGB2RGBA, dst=memory)
+    if isinstance(columns, slice):
+        return rgba
+    # NumPy gathers one word much faster than four bytes.
+    words = _scratch.array("columns", (len(rgba), len(columns), 1), np.uint32)
+    return rgba.view(np.uint32).take(columns, axis=1, out=words, mode="clip").view(np.uint8)
+
+
+def _rows(image: RgbImage, rows: _Lines) -> RgbImage:
+    if isinstance(rows, slice) or not image.flags.c_contiguous:
+        return image[rows]
+    picked = _scratch.array("rows", (len(rows), *image.shape[1:]), np.uint8)
+    return image.take(rows, axis=0, out=picked, mode="clip")
+
+
+class _Scratch(threading.local):
+    """Arrays of one thread, used again and again: the page faults of new ones cost more than all.
+
+    They stay small, because blocks are.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: type[T]) -> npt.NDArray[T]:
+        """Return an array with anything in it, valid until the name is asked for again."""
+        try:
+            return np.ndarray(shape, dtype, self._arrays[name])
+        except (KeyError, TypeError):  # there is none yet, or it is too small
+            self._arrays[name] = array = np.empty(shape, dtype)
+            return array
+
+
+_scratch = _Scratch()
 
 
 @lru_cache(maxsize=16)
 def _sampling(size: Size, new_size: Size) -> _Sampling:
     """Darknet's coordinates; cached, because making them takes half as long as using them."""
+    columns, x = _needed(_column_positions(size[1], new_size[1]), size[1], gather=5)
     y, fade = _row_positions(size[0], new_size[0])
-    rows, y = _needed(y, size[0])
-    columns, x = _needed(_column_positions(size[1], new_size[1]), size[1])
-    x_map = np.tile(x, (len(y), 1))
-    y_map = np.repeat(y[:, None], len(x), axis=1)
-    return _Sampling(rows, columns, x_map, y_map, fade)
+    width = size[1] if isinstance(columns, slice) else len(columns)
+    step = max(1, _BLOCK_PIXELS // max(2 * width, len(x)))
+    blocks = (slice(start, start + step) for start in range(0, len(y), step))
+    return _Sampling(columns, tuple(_block(part, x, y[part], size[0]) for part in blocks), fade)
+
+
+def _block(target: slice, x: FloatArray, positions: FloatArray, height: int) -> _Block:
+    rows, y = _needed(positions, height, gather=2)
+    return _Block(target, rows, np.tile(x, (len(y), 1)), np.repeat(y[:, None], len(x), axis=1))
+
+
+def _needed(positions: FloatArray, size: int, gather: int) -> tuple[_Lines, FloatArray]:
+    """Find the lines (rows or columns) around rising positions, and the positions among them.
+
+    All from the first to the last, or, where that would be more than ``gather`` for each position,
+    the two around each. No digit is lost: differences of positions are exact in float, and
+    line 2 * i among pairs is never behind position i.
+    """
+    first = positions.astype(np.intp)
+    start, stop = int(first[0]), min(int(first[-1]) + 2, size)
+    if stop - start <= gather * len(positions):
+        return slice(start, stop), positions - np.float32(start)
+    lines = np.minimum(np.stack((first, first + 1), axis=1).ravel(), size - 1)
+    fractions = positions - first.astype(np.float32)
+    return lines, np.arange(0, len(lines), 2, dtype=np.float32) + fractions
 
 
 def _column_positions(size: int, new_size: int) -> FloatArray:
@@ -176,18 +252,3 @@ def _positions(size: int, new_size: int) -> FloatArray:
     """Corner to corner, in single precision as in C: its rounding decides the last digits."""
     scale = np.float32(size - 1) / np.float32(max(new_size - 1, 1))
     return np.arange(new_size, dtype=np.float32) * scale
-
-
-def _needed(positions: FloatArray, size: int) -> tuple[IndexArray | None, FloatArray]:
-    """Pick the two lines around each position if others can be left out.
-
-    Returns:
-        The lines, or None for all, and the positions among them. No digit is lost: line 2 * i
-        never lies behind the position it stands for.
-    """
-    if size <= 2 * len(positions):
-        return None, positions
-    first = positions.astype(np.intp)
-    lines = np.minimum(np.stack((first, first + 1), axis=1).ravel(), size - 1)
-    fractions = positions - first.astype(np.float32)
-    return lines, np.arange(0, len(lines), 2, dtype=np.float32) + fractions
