@@ -131,6 +131,8 @@ class Report(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write a row of results.csv."""
         assert isinstance(pl_module, Trainee)  # noqa: S101 - tells mypy
+        if self.rows and self.rows[-1]["batches"] == trainer.global_step:
+            return  # a resumed training ends the epoch of its checkpoint a second time
         values: Mapping[str, Tensor] = trainer.callback_metrics
         row: Row = {
             "epoch": trainer.current_epoch + 1,

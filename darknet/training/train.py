@@ -265,7 +265,7 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            for text in ("does not have many workers", "exists and is not empty"):
+            for text in ("does not have many workers", "exists and is not empty", "LeafSpec"):
                 warnings.filterwarnings("ignore", f".*{text}")
             yield
     finally:

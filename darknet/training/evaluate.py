@@ -1,0 +1,164 @@
+"""How good a served network is: COCO's figures, confusion, curves and speed, for any engine."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darknet.detections import Detections
+from darknet.engines.base import Precision
+from darknet.errors import DarknetError, DataError
+from darknet.network import EngineName, Network
+from darknet.training.dataset import Dataset, Picture
+from darknet.training.metrics import IntArray, Metrics, coco_metrics, confusion_matrix
+from darknet.training.plots import plot_confusion, plot_precision_recall
+
+THRESHOLD, NMS = 0.005, 0.45
+"""What Darknet's own measurement of mAP uses."""
+TOGETHER = 16
+"""Pictures given to ``Network.detect`` at once."""
+COMBINATIONS: tuple[tuple[EngineName, Precision], ...] = (
+    ("libdarknet", "fp32"),
+    ("openvino", "fp32"),
+    ("openvino", "fast"),
+    ("onnxruntime", "fp32"),
+    ("onnxruntime", "fast"),
+)
+"""What ``compare`` tries."""
+
+Load = Callable[[EngineName, Precision], Network]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A network measured on labelled pictures.
+
+    Attributes:
+        engine: who computed.
+        device: where.
+        precision: in which type: ``fp32``, ``bf16`` or ``fp16``.
+        metrics: average precision by COCO's rules.
+        confusion: int64[classes + 1, classes + 1] at the default threshold; see
+            ``confusion_matrix``.
+        images_per_second: of ``Network.detect`` on decoded pictures, one caller.
+        pictures: how many were measured on.
+    """
+
+    engine: str
+    device: str
+    precision: str
+    metrics: Metrics
+    confusion: IntArray
+    images_per_second: float
+    pictures: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures for JSON; a class without objects has None."""
+        metrics = self.metrics
+        return {
+            "engine": self.engine,
+            "device": self.device,
+            "precision": self.precision,
+            "pictures": self.pictures,
+            "images_per_second": round(self.images_per_second, 2),
+            "map50": metrics.map50,
+            "map": metrics.map,
+            "classes": {
+                name: {"ap50": _or_none(ap50), "ap": _or_none(ap)}
+                for name, ap50, ap in zip(metrics.names, metrics.ap50, metrics.ap, strict=True)
+            },
+            "confusion": self.confusion.tolist(),
+        }
+
+
+@dataclass(frozen=True)
+class Missing:
+    """An engine or precision that this machine or this model cannot be measured with."""
+
+    engine: str
+    precision: str
+    reason: str
+
+
+def evaluate(network: Network, dataset: Dataset) -> Evaluation:
+    """Measure a network on labelled pictures; one that cannot be decoded counts as empty.
+
+    Raises:
+        DataError: the data set has other classes than the network.
+        EngineError: the engine failed.
+    """
+    if dataset.names != network.names:
+        raise DataError(
+            f"the network has {len(network.names)} classes ({', '.join(network.names[:5])} ...), "
+            f"the data {len(dataset.names)} ({', '.join(dataset.names[:5])} ...)"
+        )
+    found: list[Detections] = []
+    seconds = 0.0
+    for start in range(0, len(dataset.pictures), TOGETHER):
+        images = [_image(picture) for picture in dataset.pictures[start : start + TOGETHER]]
+        begin = time.perf_counter()
+        found += network.detect(images, threshold=THRESHOLD, nms=NMS)
+        seconds += time.perf_counter() - begin
+    return Evaluation(
+        network.engine_name,
+        network.device,
+        network.precision,
+        coco_metrics(dataset, found),
+        confusion_matrix(dataset, found),
+        len(found) / seconds,
+        len(found),
+    )
+
+
+def compare(load: Load, dataset: Dataset) -> Iterator[Evaluation | Missing]:
+    """Measure every engine and precision, one after the other; see ``COMBINATIONS``."""
+    for engine, precision in COMBINATIONS:
+        try:
+            with load(engine, precision) as network:
+                yield evaluate(network, dataset)
+        except DarknetError as error:
+            yield Missing(engine, precision, str(error))
+
+
+def table(rows: Sequence[Evaluation | Missing]) -> Iterator[str]:
+    """Yield the lines of a table, one per row and one for the head."""
+    head = ("engine", "device", "type", "mAP@0.5", "mAP@0.5:0.95", "img/s")
+    yield "{:<12} {:<8} {:<5} {:>8} {:>13} {:>8}".format(*head)
+    for row in rows:
+        if isinstance(row, Missing):
+            yield f"{row.engine:<12} {'-':<8} {row.precision:<5} {row.reason}"
+            continue
+        yield (
+            f"{row.engine:<12} {row.device:<8} {row.precision:<5} {100 * row.metrics.map50:>8.2f} "
+            f"{100 * row.metrics.map:>13.2f} {row.images_per_second:>8.1f}"
+        )
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> None:
+    """Write metrics.json, classes.csv, confusion.png and precision-recall.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = evaluation.as_dict()
+    (folder / "metrics.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with (folder / "classes.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("class", "ap50", "ap"))
+        for name, row in values["classes"].items():
+            writer.writerow((name, row["ap50"], row["ap"]))
+    plot_confusion(folder / "confusion.png", evaluation.metrics.names, evaluation.confusion)
+    plot_precision_recall(folder / "precision-recall.png", evaluation.metrics)
+
+
+def _image(picture: Picture) -> Any:
+    image = picture.load()
+    return np.zeros((picture.height, picture.width, 3), np.uint8) if image is None else image
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,68 @@
+"""Rendered smears: the same from a seed, and labelled where the cells are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from darknet.training.readers import read_dataset
+from darknet.training.synthetic import NAMES, render_dataset, render_smear
+
+SEEDS = range(6)
+
+
+def test_a_seed_gives_the_same_smear_and_another_another() -> None:
+    one, two, other = render_smear(1), render_smear(1), render_smear(2)
+    for mine, same in zip(one, two, strict=True):
+        np.testing.assert_array_equal(mine, same)
+    assert not np.array_equal(one[0], other[0])
+
+
+@pytest.mark.parametrize("size", [(640, 480), (320, 240), (333, 481)])
+def test_boxes_lie_within_the_picture(size: tuple[int, int]) -> None:
+    for seed in SEEDS:
+        image, boxes, class_ids = render_smear(seed, size)
+        assert image.shape == (size[1], size[0], 3)
+        assert image.dtype == np.uint8
+        assert (boxes[:, :2] - boxes[:, 2:] / 2 >= 0).all()
+        assert (boxes[:, :2] + boxes[:, 2:] / 2 <= np.array(size)).all()
+        assert len(boxes) == len(class_ids)
+
+
+def test_all_kinds_of_cells_appear() -> None:
+    seen = np.concatenate([render_smear(seed)[2] for seed in range(12)])
+    counts = np.bincount(seen, minlength=3)
+    assert counts.min() >= 3
+    assert counts.argmax() == NAMES.index("RBC")
+
+
+def test_what_is_inside_a_box_is_darker_than_the_empty_slide() -> None:
+    for seed in SEEDS:
+        image, boxes, _ = render_smear(seed)
+        green = image[..., 1].astype(float)  # where both stains absorb
+        slide = np.percentile(green, 95)
+        for x, y, width, height in boxes:
+            rows = slice(int(y - height / 2), int(y + height / 2))
+            inside = green[rows, int(x - width / 2) : int(x + width / 2)]
+            assert inside.mean() < slide - 5
+
+
+def test_white_cells_are_large_and_violet_and_platelets_small() -> None:
+    found = {name: [] for name in NAMES}  # type: dict[str, list[float]]
+    for seed in range(12):
+        _, boxes, class_ids = render_smear(seed)
+        for box, class_id in zip(boxes, class_ids, strict=True):
+            found[NAMES[class_id]].append(float(box[2:].max()))
+    median = {name: np.median(sizes) for name, sizes in found.items()}
+    assert median["Platelets"] < 60 < median["RBC"] < 130 < median["WBC"]
+
+
+def test_a_rendered_data_set_is_read_back_without_a_problem(tmp_path: Path) -> None:
+    dataset = read_dataset(render_dataset(tmp_path, 3, seed=5), strict=True)
+    assert dataset.names == NAMES
+    assert len(dataset.pictures) == 3
+    _, boxes, class_ids = render_smear(5)
+    np.testing.assert_allclose(dataset.pictures[0].boxes, boxes, atol=1e-3)
+    np.testing.assert_array_equal(dataset.pictures[0].class_ids, class_ids)

@@ -1,0 +1,232 @@
+"""A whole training: it learns, survives a kill, and its weights are served by every engine."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning")
+pytest.importorskip("faster_coco_eval")
+pytest.importorskip("matplotlib")
+
+from darknet import load_network
+from darknet.cfg import read_cfg
+from darknet.errors import DataError
+from darknet.network import EngineName
+from darknet.training.synthetic import NAMES, render_smear
+from darknet.training.train import CHECKPOINT, TrainOptions, TrainResult, train
+from darknet.weights import Header, read_weights
+
+CFG = """
+[net]
+width=160
+height=128
+channels=3
+batch=8
+subdivisions={subdivisions}
+learning_rate=0.002
+burn_in=20
+policy=sgdr
+max_batches=150
+mosaic=1
+hue=.02
+saturation=1.2
+exposure=1.2
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=16
+size=3
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=32
+size=3
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=32
+size=3
+stride=2
+pad=1
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=32
+size=3
+pad=1
+activation=leaky
+[convolutional]
+filters=24
+size=1
+activation=linear
+[yolo]
+mask=0,1,2
+anchors=10,10, 25,27, 45,45
+classes=3
+num=3
+jitter=.1
+ignore_thresh=.6
+iou_loss=ciou
+iou_normalizer=.07
+"""
+"""A small network that finds rendered cells after a minute."""
+
+BATCH = 8
+
+
+def options(folder: Path, *, subdivisions: int = 1, **changes: Any) -> TrainOptions:
+    folder.mkdir(exist_ok=True)
+    cfg = folder / "tiny.cfg"
+    cfg.write_text(CFG.format(subdivisions=subdivisions), encoding="utf-8")
+    own = TrainOptions(
+        cfg=cfg,
+        names=NAMES,
+        output=folder / "run",
+        synthetic=40,
+        accelerator="cpu",
+        progress=False,
+        flip_vertical=True,
+    )
+    return replace(own, **changes)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    folder = tmp_path_factory.mktemp("trained")
+    return train(options(folder, ema=0.98, validate_every=5))
+
+
+def test_the_loss_goes_down_and_average_precision_up(trained: TrainResult) -> None:
+    loss = [row["loss"] for row in trained.rows]
+    precision = [row["map50"] for row in trained.rows if "map50" in row]
+    assert len(loss) == 30
+    assert loss[-1] < 0.25 * loss[0]
+    assert precision[0] < 0.1
+    assert precision[-1] > 0.25
+    assert trained.map50 == max(precision)
+
+
+def test_the_run_leaves_figures_pictures_and_weights(trained: TrainResult) -> None:
+    folder = trained.last.parent
+    with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["batches"]) for row in rows] == list(range(5, 151, 5))
+    assert rows[-1]["seen"] == str(150 * BATCH)
+    for name in ("results.png", "validation.jpg", "best.weights", "last.weights"):
+        assert (folder / name).stat().st_size > 1000
+    cfg = read_cfg(folder.parent / "tiny.cfg")
+    assert read_weights(trained.last, cfg).header == Header(0, 2, 5, 150 * BATCH)
+
+
+@pytest.mark.parametrize("engine", ["libdarknet", "onnxruntime"])
+def test_every_engine_finds_the_same_with_what_was_trained(
+    trained: TrainResult, engine: EngineName, request: pytest.FixtureRequest
+) -> None:
+    if engine == "libdarknet":
+        request.getfixturevalue("libdarknet")
+    images = [render_smear(seed)[0] for seed in (900, 901)]
+    files = (trained.last.parent.parent / "tiny.cfg", trained.last, NAMES)
+    with load_network(*files, engine="openvino") as first:
+        wanted = first.detect(images, threshold=0.3)
+    with load_network(*files, engine=engine) as second:
+        found = second.detect(images, threshold=0.3)
+    for one, other in zip(wanted, found, strict=True):
+        assert len(one) > 3
+        np.testing.assert_array_equal(one.class_ids, other.class_ids)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-3)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=0.5)
+
+
+def test_a_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    first, second = (
+        train(options(tmp_path / name, max_batches=3, synthetic=8)).last for name in "ab"
+    )
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_subdivisions_change_memory_and_not_the_number_of_batches(tmp_path: Path) -> None:
+    done = train(options(tmp_path, subdivisions=4, max_batches=4, synthetic=16))
+    assert [row["batches"] for row in done.rows] == [2, 4]
+    assert done.rows[-1]["seen"] == 4 * BATCH
+
+
+RUN = """
+import sys
+from pathlib import Path
+from typing import Any
+from darknet.training.loop import Report
+from darknet.training.train import train
+from tests.training.test_train import options
+
+written = Report.on_train_epoch_end
+def announce(self, trainer, module):
+    written(self, trainer, module)
+    print("epoch", trainer.current_epoch, flush=True)
+Report.on_train_epoch_end = announce
+train(options(Path(sys.argv[1]), max_batches=20, synthetic=16, resume=True, ema=0.9))
+"""
+"""Trains in a process of its own and says when an epoch ends."""
+
+
+def test_a_killed_training_resumes_and_sees_as_many_pictures(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", RUN, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+        assert process.stdout is not None
+        # At the end of the fourth epoch the checkpoint of the third is surely complete.
+        next(line for line in process.stdout if line.startswith("epoch 3"))
+        process.send_signal(signal.SIGKILL)
+    assert (tmp_path / "run" / CHECKPOINT).exists()
+    assert not (tmp_path / "run" / "last.weights").exists()
+    done = train(options(tmp_path, max_batches=20, synthetic=16, resume=True, ema=0.9))
+    assert [row["epoch"] for row in done.rows] == list(range(1, 11))
+    assert done.rows[-1]["seen"] == 20 * BATCH
+    cfg = read_cfg(tmp_path / "tiny.cfg")
+    assert read_weights(done.last, cfg).header.seen == 20 * BATCH
+
+
+def test_training_starts_from_other_weights(tmp_path: Path, trained: TrainResult) -> None:
+    known = train(options(tmp_path / "known", weights=trained.last, max_batches=5))
+    new = train(options(tmp_path / "new", max_batches=5))
+    assert known.rows[0]["loss"] < 0.2 * new.rows[0]["loss"]
+    assert known.rows[-1]["seen"] == 5 * BATCH
+
+
+def test_a_run_is_not_overwritten_by_accident(trained: TrainResult) -> None:
+    with pytest.raises(DataError, match="--resume"):
+        train(options(trained.last.parent.parent))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"synthetic": 0}, "--synthetic"),
+        ({"synthetic": 0, "data": Path("train.json")}, "--val"),
+        ({"names": ("a", "b", "c")}, "other classes"),
+        ({"max_batches": 0}, "max_batches"),
+    ],
+)
+def test_options_that_make_no_training_say_what_to_do(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        train(options(tmp_path, **changes))
