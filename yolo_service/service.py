@@ -1,0 +1,131 @@
+"""What the handlers work with: models, workers, downloads and the clock of a request."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import flask
+import gevent
+from gevent.threadpool import ThreadPool
+
+from yolo_service.errors import DeadlineExceeded
+from yolo_service.fetch import FetchPolicy, fetch
+from yolo_service.images import decode
+from yolo_service.repository import LoadedModel, ModelInfo, open_repository
+from yolo_service.scheduler import Scheduler
+from yolo_service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+EXTENSION = "yolo_service"
+
+T = TypeVar("T")
+
+
+class Service:
+    """Everything behind the routes; methods are called by greenlets and let the loop go on.
+
+    Args:
+        settings: of the process.
+
+    Raises:
+        ConfigurationError: there is no model to serve.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.ready = False
+        self.repository = open_repository(settings)
+        self.scheduler = Scheduler(
+            functools.partial(decode, max_pixels=settings.max_pixels),
+            workers=settings.workers,
+            queue_size=settings.queue_size,
+            batch_size=settings.batch_size,
+            batch_wait=settings.batch_wait_ms / 1000,
+        )
+        self._policy = FetchPolicy(
+            allow_networks=settings.url_allow_networks,
+            max_bytes=settings.max_upload_bytes,
+            total_timeout=settings.url_timeout,
+        )
+        # One at a time: loading takes much memory, and two requests shall not load twice.
+        self._loader = ThreadPool(1)
+        self._reader = ThreadPool(1)
+
+    def start(self) -> LoadedModel:
+        """Load the default model.
+
+        Raises:
+            ModelUnavailable: its files are wrong, or the engine refuses them.
+        """
+        model = _in_thread(self._loader, self.repository.get)
+        self.ready = True
+        return model
+
+    def deadline(self) -> float:
+        """Return the ``time.monotonic()`` at which a request that begins now is given up."""
+        return time.monotonic() + self.settings.request_timeout
+
+    def model(self, name: str | None, deadline: float) -> LoadedModel:
+        """Return a model (None: the default), loading it at its first use.
+
+        Raises:
+            ModelNotFound: no such model.
+            ModelUnavailable: its files are wrong, or the engine refuses them.
+            DeadlineExceeded: loading took too long; it goes on for those who come later.
+        """
+        if loaded := self.repository.loaded(name):
+            return loaded
+        with _until(deadline):
+            return _in_thread(self._loader, functools.partial(self.repository.get, name))
+
+    def models(self) -> list[ModelInfo]:
+        """Describe every model."""
+        return _in_thread(self._reader, self.repository.describe)
+
+    def fetch(self, url: str, deadline: float) -> bytes:
+        """Download an image.
+
+        Raises:
+            FetchForbidden: the URL is one that this service does not fetch.
+            FetchFailed: it did not answer, or not with an image.
+            DeadlineExceeded: the request's own time is over.
+        """
+        with _until(deadline):
+            return fetch(url, policy=self._policy)
+
+    def close(self) -> None:
+        """End the workers and give the models' memory back."""
+        self.ready = False
+        self.scheduler.close()
+        self.repository.close()
+
+
+def current() -> Service:
+    """Return the service of the request that is being handled."""
+    service: Service = flask.current_app.extensions[EXTENSION]
+    return service
+
+
+def _until(deadline: float) -> gevent.Timeout:
+    late = DeadlineExceeded("the request could not be served within YOLO_REQUEST_TIMEOUT")
+    return gevent.Timeout(max(0.001, deadline - time.monotonic()), late)
+
+
+def _in_thread(pool: ThreadPool, function: Callable[[], T]) -> T:
+    """Call a function in a native thread; its errors are raised here, and printed nowhere."""
+
+    def caught() -> tuple[T | None, Exception | None]:
+        try:
+            return function(), None
+        except Exception as error:
+            return None, error
+
+    value, error = pool.apply(caught)
+    if error is not None:
+        raise error
+    return value  # type: ignore[no-any-return]  # gevent has no types
