@@ -41,12 +41,13 @@ class Problem:
         members = ("type", "title", "status", "detail")
         return json.dumps({name: getattr(self, name) for name in members}).encode() + b"\n"
 
-    def http(self) -> bytes:
+    def http(self, request_id: str) -> bytes:
         """A whole HTTP answer, for requests that no application can be asked about."""
         head = (
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n"
             f"Content-Type: {MEDIA_TYPE}\r\n"
             f"Content-Length: {len(self.body)}\r\n"
+            f"X-Request-ID: {request_id}\r\n"
             "Connection: close\r\n\r\n"
         )
         return head.encode() + self.body
@@ -78,6 +79,7 @@ def respond(error: Exception) -> Response:
 
 _ADVICE = {
     404: "no such address; /ui/ shows those there are",
+    405: "this address does not take this method; /ui/ shows those it takes",
     413: "the body is larger than YOLO_MAX_UPLOAD_MB, or the form has too many fields",
 }
 

@@ -185,9 +185,10 @@ class Repository:
             log.info("model %s unloaded", name)
 
     def close(self) -> None:
-        """Unload everything."""
-        for name in list(self._entries):
-            self.unload(name)
+        """Give the memory of all loaded models back; one that is still loading is left alone."""
+        for entry in self._entries.values():
+            if entry.model:
+                entry.model.close()
 
     def describe(self) -> list[ModelInfo]:
         """Describe every model, by name, after looking for new folders."""

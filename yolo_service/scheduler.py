@@ -187,11 +187,14 @@ class Scheduler:
             # Someone who waits for a batch to fill may not want this job, so all have to look.
             self._changed.notify(1 if self._batch_size == 1 else len(self._workers))
 
-    def close(self, timeout: float = 1.0) -> None:
+    def close(self, timeout: float = 1.0) -> bool:
         """Refuse what waits and what comes, and end the workers.
 
         Args:
             timeout: seconds to wait for each worker that still computes.
+
+        Returns:
+            Whether all of them have ended.
         """
         with self._changed:
             self._closed = True
@@ -201,6 +204,7 @@ class Scheduler:
             job.fail(ShuttingDown("the service is stopping; try another instance"))
         for worker in self._workers:
             worker.join(timeout)
+        return not any(worker.is_alive() for worker in self._workers)
 
     def _work(self) -> None:
         while batch := self._take():

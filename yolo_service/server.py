@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import io
 import logging
 import platform
@@ -115,6 +116,9 @@ def _run(server: Server, service: Service, stop: Event) -> int:
     def load() -> None:
         try:
             _announce(service.start(), server)
+            # What lives by now lives for ever: looking through it stops the loop for 50 ms.
+            gc.collect()
+            gc.freeze()
         except ModelUnavailable as error:
             log.error("cannot start: %s", error)
             failures.append(error)

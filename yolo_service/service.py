@@ -99,10 +99,10 @@ class Service:
             return fetch(url, policy=self._policy)
 
     def close(self) -> None:
-        """End the workers and give the models' memory back."""
+        """End the workers, and give the models' memory back unless one still computes."""
         self.ready = False
-        self.scheduler.close()
-        self.repository.close()
+        if self.scheduler.close():
+            self.repository.close()
 
 
 def current() -> Service:

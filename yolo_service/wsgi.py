@@ -123,7 +123,18 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     def read_request(self, raw_requestline: str) -> bool:
         """Read the headers, which must arrive soon."""
         with gevent.Timeout(HEADER_SECONDS, RequestTimeout("the headers took too long")):
-            return bool(super().read_request(raw_requestline))
+            read = bool(super().read_request(raw_requestline))
+        self._check_framing()
+        return read
+
+    def _check_framing(self) -> None:
+        """Refuse bodies whose end a proxy could see elsewhere than gevent does."""
+        codings = self.headers.get_all("transfer-encoding", [])
+        lengths = self.headers.get_all("content-length", [])
+        if codings and [coding.lower() for coding in codings] != ["chunked"]:
+            raise ValueError("a transfer coding other than chunked")
+        if len(lengths) > 1 or not all(re.fullmatch("[0-9]+", length) for length in lengths):
+            raise ValueError("a content length that is not one number")
 
     def handle_one_request(self) -> Any:
         """Serve a request; what is no HTTP is answered with a problem, too."""
@@ -136,7 +147,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         status = int(result[0])
         advice = {408: "the headers of the request took too long to arrive"}
         problem = problems.of_status(status, advice.get(status, "this is not a valid request"))
-        return str(status), problem.http()
+        return str(status), problem.http(self.request_id)
 
     def get_environ(self) -> dict[str, Any]:
         """Make the WSGI environment of a request."""
@@ -195,8 +206,9 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         if self.headers_sent:
             return
         self.status = str(error_code)
+        problem = problems.of_status(error_code, "the request broke off")
         with suppress(OSError):
-            self.socket.sendall(problems.of_status(error_code, "the request broke off").http())
+            self.socket.sendall(problem.http(self.request_id))
 
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:
         """Log what no application caught."""

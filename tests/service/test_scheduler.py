@@ -169,7 +169,7 @@ def test_closing_refuses_what_waits_and_what_comes(make: MakeScheduler) -> None:
     first = busy(scheduler, model)
     scheduler.submit(waiting := job(model))
     threading.Timer(0.05, model.go.set).start()
-    scheduler.close(timeout=10)
+    assert scheduler.close(timeout=10)
     with pytest.raises(ShuttingDown):
         waiting.wait()
     with pytest.raises(ShuttingDown):

@@ -51,6 +51,13 @@ def test_an_accepted_request_is_finished_after_the_signal(
     client.close()
 
 
+def test_a_signal_during_the_start_ends_the_process_in_order(models: Path) -> None:
+    server = start_process({"YOLO_MODELS_DIR": str(models)})
+    server.wait_for("listening on")
+    assert server.stop() == 0
+    assert "Traceback" not in "".join(server.log)
+
+
 def failed(settings: dict[str, str], code: int, words: str) -> None:
     """Check that a process with these settings does not start, and says why in words."""
     process = start_process(settings)

@@ -84,6 +84,7 @@ class Peer:
 def problem(answer: tuple[int, dict[str, str], bytes], status: int) -> None:
     assert answer[0] == status
     assert answer[1]["content-type"] == "application/problem+json"
+    assert answer[1]["x-request-id"]
     assert json.loads(answer[2])["status"] == status
 
 
@@ -135,6 +136,10 @@ def test_control_characters_do_not_reach_the_log(
         (b"GET / HTTP/9.9\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: abc\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1_0\r\n\r\n0123456789", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", 400),
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 414),
     ],
 )
