@@ -23,15 +23,18 @@ class Network:
     """A loaded model; ``detect`` may be called from several threads at once.
 
     Attributes:
-        model: layers, weights' header, names, dialect and resize.
+        cfg: the layers.
         names: one label per class.
+        dialect: whose arithmetic: ``alexeyab`` or ``pjreddie``.
+        resize: how pictures reach the network's size.
         input_size: (width, height) in pixels that every picture is brought to.
         engine: what computes; for measurements.
     """
 
     def __init__(self, model: Model, engine: Engine) -> None:
-        self.model = model
-        self.names = model.names
+        # Not the model itself: its weights would stay in memory beside the engine's own.
+        self.cfg, self.names = model.cfg, model.names
+        self.dialect, self.resize = model.dialect, model.resize
         shape = model.cfg.net.input
         self.input_size = (shape.width, shape.height)
         self.engine = engine
@@ -50,11 +53,6 @@ class Network:
     def precision(self) -> str:
         """The number type in use: ``fp32``, ``bf16`` or ``fp16``."""
         return self.engine.precision
-
-    @property
-    def dialect(self) -> Dialect:
-        """Whose arithmetic: ``alexeyab`` or ``pjreddie``."""
-        return self.model.dialect
 
     def detect(
         self,

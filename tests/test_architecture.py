@@ -18,7 +18,7 @@ SOURCES = sorted(
 ONLY_IN = {
     "torch": ("darknet/training/",),
     "lightning": ("darknet/training/",),
-    "onnx": ("darknet/onnx",),
+    "onnx": ("darknet/onnx_graph.py",),
     "openvino": ("darknet/engines/openvino.py",),
     "onnxruntime": ("darknet/engines/onnxruntime.py",),
     "ctypes": ("darknet/engines/libdarknet", "yolo_service/server.py"),

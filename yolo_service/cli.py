@@ -12,20 +12,18 @@ from typing import Any, get_args
 import click
 
 from darknet import DarknetError, Network
-from darknet.cfg import read_cfg
 from darknet.engines.base import Precision
-from darknet.network import EngineName, load_model
-from darknet.table import layer_table
-from yolo_service.errors import ServiceError
-from yolo_service.model_folder import read_folder
-from yolo_service.repository import default_files, describe_folder, load_files
+from darknet.network import EngineName
+from yolo_service.cli_models import models
+from yolo_service.errors import ConfigurationError, ServiceError
+from yolo_service.repository import default_files, load_files
 from yolo_service.settings import Settings, load_settings
 
 Command = Callable[..., None]
 
 
 class Commands(click.Group):
-    """Turns every designed error into one message and exit code 1."""
+    """Turns every designed error into one message; exit code 2 for settings, else 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""
@@ -33,6 +31,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (DarknetError, ServiceError) as error:
             raise click.ClickException(str(error)) from error
+        except ConfigurationError as error:
+            failure = click.ClickException(str(error))
+            failure.exit_code = 2
+            raise failure from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -103,38 +105,7 @@ def detect(
     sys.exit(1 if failed else 0)
 
 
-@main.group()
-def models() -> None:
-    """List and check the models folder."""
-
-
-@models.command("list")
-@click.option("--models-dir", type=click.Path(path_type=Path), help="Folder of models.")
-def list_models(**options: Any) -> None:
-    """List the models that can be served, and what is wrong with the others."""
-    folder = _settings(options).models_dir
-    for info in describe_folder(folder):
-        size = "{} x {}".format(*info.input_size) if info.input_size else "-"
-        click.echo(f"{info.name:<24} {size:<12} {len(info.classes):>5} classes  {info.error or ''}")
-
-
-@models.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-def check(folders: tuple[Path, ...]) -> None:
-    """Print the layers of the models in FOLDERS and check all their files."""
-    for folder in folders:
-        files = read_folder(folder)
-        cfg = read_cfg(files.cfg)
-        for line in (*layer_table(cfg), *cfg.warnings):
-            click.echo(line)
-        own = files.options
-        model = load_model(
-            files.cfg, files.weights, files.names, dialect=own.dialect, use_map=own.use_map
-        )
-        click.echo(
-            f"{folder.name}: complete; {len(model.names)} classes, "
-            f"trained on {model.weights.header.seen} images"
-        )
+main.add_command(models)
 
 
 @main.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class FileDetector:
             self.folder.mkdir(parents=True, exist_ok=True)
             drawn = self.folder / f"{path.stem}.png"
             drawn.write_bytes(encode(draw(image, found), "png"))
-        fetch, decoding, inference = (1e3 * (b - a) for a, b in zip(clock, clock[1:], strict=False))
+        fetch, decoding, inference = (1e3 * (b - a) for a, b in pairwise(clock))
         return Answer(
             model=self.model,
             engine=self.network.engine_name,
