@@ -77,19 +77,27 @@ def pull_model(
     return target
 
 
+def is_there(folder: Path) -> bool:
+    """Say whether a folder has the files of a model; they are not read."""
+    try:
+        read_folder(folder)
+    except ModelUnavailable:
+        return False
+    return True
+
+
 def ensure_model(settings: Settings, bar: Bar = no_bar) -> None:
     """Pull the default model if the settings name one of the catalog that is not there yet.
 
     Raises:
         PullError: it cannot be pulled.
-        ModelUnavailable: its model.yaml is wrong.
     """
-    if settings.model is None or _has_model(settings.models_dir / settings.model):
+    if settings.model is None or is_there(settings.models_dir / settings.model):
         return
     try:
         entry = find_entry(settings.model, settings.models_dir)
-    except ModelNotFound:
-        return  # whoever opens the models folder says what there is instead
+    except (ModelNotFound, ModelUnavailable):
+        return  # whoever opens the models folder says what is wrong
     log.info("pulling model %s", entry.name)
     pull_model(entry, settings.models_dir, mirror=settings.models_mirror, bar=bar)
 
@@ -160,14 +168,6 @@ def _source(place: str) -> Source:
         raise PullError(f"{place!r}: expected a path or URL that ends with a file name") from error
 
 
-def _has_model(folder: Path) -> bool:
-    try:
-        read_folder(folder)
-    except ModelUnavailable:
-        return False
-    return True
-
-
 def _mirrored(entry: CatalogEntry, mirror: str | None) -> CatalogEntry:
     """Return the model with the mirror as its only source."""
     if mirror is None:
@@ -213,7 +213,7 @@ def _wanted(entry: CatalogEntry, name: str, staging: Path) -> Wanted:
     sizes = frozenset({source.bytes} if source.bytes else ())
     if name.endswith(".weights"):
         sizes = _weights_sizes(entry, staging, source)
-    return Wanted(name, (source.url, *source.mirrors), sizes, source.sha256)
+    return Wanted(f"{entry.name}/{name}", (source.url, *source.mirrors), sizes, source.sha256)
 
 
 def _weights_sizes(entry: CatalogEntry, staging: Path, source: Source) -> frozenset[int]:

@@ -20,6 +20,7 @@ from gevent.event import Event
 
 from yolo_service import logs, problems
 from yolo_service.errors import ConfigurationError, ModelUnavailable
+from yolo_service.pull import ensure_model
 from yolo_service.repository import LoadedModel
 from yolo_service.service import EXTENSION, Service
 from yolo_service.settings import Settings, load_settings
@@ -81,7 +82,9 @@ def serve(settings: Settings) -> int:
 def main() -> int:
     """Start the service as the environment says; what ``python app.py`` does."""
     try:
-        return serve(load_settings())
+        settings = load_settings()
+        ensure_model(settings)
+        return serve(settings)
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201 - the log's format is not known yet
         return 2

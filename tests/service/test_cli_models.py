@@ -50,7 +50,7 @@ def test_pull_brings_a_model_from_a_mirror_and_tells_its_progress(tmp_path: Path
     result = run("pull", "tiny", "--mirror", tmp_path / "mirror", "--models-dir", models)
     assert result.stdout == f"tiny: complete in {models / 'tiny'}\n"
     size = (origin / "model.weights").stat().st_size / 1e6
-    assert f"model.weights: {size:.1f} of {size:.1f} MB, 100 %" in result.stderr
+    assert f"tiny/model.weights: {size:.1f} of {size:.1f} MB, 100 %" in result.stderr
 
 
 def test_check_prints_the_layers_and_that_the_model_is_complete(tmp_path: Path) -> None:
@@ -91,5 +91,5 @@ def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:
         output += os.read(terminal, 4096)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     os.close(terminal)
-    assert b"model.weights  [" in output
+    assert b"mine/model.weights  [" in output
     assert b"100%" in output

@@ -144,9 +144,9 @@ def _interrupt_in_the_weights(publisher: Publisher, models: Path, how: signal.Si
     ) as process:
         assert process.stdout
         for line in process.stdout:
-            if line.startswith("model.names"):
+            if line.startswith("tiny/model.names"):
                 publisher.gate.clear()
-            if line == f"model.weights {size // 2} {size}\n":
+            if line == f"tiny/model.weights {size // 2} {size}\n":
                 process.send_signal(how)
                 break
         assert process.wait(10) != 0
