@@ -25,6 +25,12 @@ from darknet.tree import Tree
 
 IndexArray = npt.NDArray[np.intp]
 
+MAX_CANDIDATES = 10_000
+"""Most pairs of box and class that a head hands on, the best ones; Darknet has no such limit.
+
+A threshold of 0 would make millions, and their suppression would keep a worker busy for minutes.
+"""
+
 
 class Decoder:
     """Turns the raw outputs of one model into detections; threads may share it.
@@ -273,9 +279,13 @@ def _generations(tree: Tree) -> list[IndexArray]:
 
 
 def _above(scores: FloatArray, threshold: float) -> _Scored:
-    """Every class of every row above the threshold."""
+    """Every class of every row above the threshold, but no more than ``MAX_CANDIDATES``."""
     rows, class_ids = np.nonzero(scores > np.float32(threshold))
-    return _Scored(rows, class_ids.astype(np.int32), scores[rows, class_ids])
+    found = scores[rows, class_ids]
+    if len(found) > MAX_CANDIDATES:
+        best = np.sort(np.argpartition(found, -MAX_CANDIDATES)[-MAX_CANDIDATES:])
+        rows, class_ids, found = rows[best], class_ids[best], found[best]
+    return _Scored(rows, class_ids.astype(np.int32), found)
 
 
 def _where(chosen: npt.NDArray[np.bool_], class_ids: IndexArray, scores: FloatArray) -> _Scored:

@@ -14,12 +14,19 @@ import click
 from darknet import DarknetError, Network
 from darknet.engines.base import Precision
 from darknet.network import EngineName
-from yolo_service.cli_models import models
+from yolo_service.cli_models import models, progress_bar
 from yolo_service.errors import ConfigurationError, ServiceError
+from yolo_service.pull import ensure_model
 from yolo_service.repository import default_files, load_files
 from yolo_service.settings import Settings, load_settings
 
 Command = Callable[..., None]
+
+
+class WrongSettings(click.ClickException):
+    """The environment or an option asks for what cannot be."""
+
+    exit_code = 2
 
 
 class Commands(click.Group):
@@ -32,9 +39,7 @@ class Commands(click.Group):
         except (DarknetError, ServiceError) as error:
             raise click.ClickException(str(error)) from error
         except ConfigurationError as error:
-            failure = click.ClickException(str(error))
-            failure.exit_code = 2
-            raise failure from error
+            raise WrongSettings(str(error)) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,7 +73,9 @@ def serve(**options: Any) -> None:
     """Serve detections over HTTP until SIGTERM or SIGINT."""
     from yolo_service.server import serve as serve_forever
 
-    sys.exit(serve_forever(_settings(options)))
+    settings = _settings(options)
+    ensure_model(settings, progress_bar)
+    sys.exit(serve_forever(settings))
 
 
 @main.command()
@@ -94,6 +101,7 @@ def detect(
     from yolo_service.offline import FileDetector
 
     settings = _settings(options)
+    ensure_model(settings, progress_bar)
     files = default_files(settings)
     failed = 0
     with load_files(files, settings) as network, _progress(images) as paths:
@@ -118,6 +126,7 @@ def benchmark(image: Path | None, seconds: float, threads: int | None, **options
     from yolo_service.benchmark import Benchmark, picture, table
 
     settings = _settings(options)
+    ensure_model(settings, progress_bar)
     files = default_files(settings)
 
     def load(engine: EngineName, precision: Precision, streams: int) -> Network:

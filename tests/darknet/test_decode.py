@@ -11,15 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darknet.decode import Decoder
+from darknet.decode import MAX_CANDIDATES, Decoder
 from darknet.detections import FloatArray
 from darknet.engines.base import Dialect, Model, Resize, Thresholds
 from darknet.image import placement
 from darknet.layers import Yolo
 from tests.darknet.decoding import (
     DIALECTS,
+    NET,
     NO_NMS,
     SIZE,
+    YOLO,
     Row,
     assert_same,
     decode,
@@ -172,3 +174,13 @@ def test_threads_may_share_a_decoder() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda each: decoder.decode(each, SIZE, NO_NMS), heads))
     assert [each.scores.tolist() for each in found] == expected
+
+
+def test_a_threshold_of_zero_keeps_the_best_candidates_and_ends_soon() -> None:
+    model = model_of(NET + YOLO.format(stride=1, mask="0,1,2", options=""))
+    heads = heads_of(model)
+    found = Decoder(model).decode(heads, SIZE, Thresholds(threshold=0.0, nms=0.0))
+    best = Decoder(model).decode(heads, SIZE, Thresholds(threshold=0.6, nms=0.0))
+    assert len(found) == MAX_CANDIDATES
+    assert 0 < len(best) < MAX_CANDIDATES
+    assert set(best.scores.tolist()) <= set(found.scores.tolist())
