@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,8 @@ def compare(load: Load, dataset: Dataset) -> Iterator[Evaluation | Missing]:
             yield Missing(engine, precision, str(error))
 
 
-def table(rows: Sequence[Evaluation | Missing]) -> Iterator[str]:
-    """Yield the lines of a table, one per row and one for the head."""
+def table(rows: Iterable[Evaluation | Missing]) -> Iterator[str]:
+    """Yield the lines of a table, the head first, each row as soon as it is there."""
     head = ("engine", "device", "type", "mAP@0.5", "mAP@0.5:0.95", "img/s")
     yield "{:<12} {:<8} {:<5} {:>8} {:>13} {:>8}".format(*head)
     for row in rows:
@@ -139,6 +139,15 @@ def table(rows: Sequence[Evaluation | Missing]) -> Iterator[str]:
             f"{row.engine:<12} {row.device:<8} {row.precision:<5} {100 * row.metrics.map50:>8.2f} "
             f"{100 * row.metrics.map:>13.2f} {row.images_per_second:>8.1f}"
         )
+
+
+def class_lines(evaluation: Evaluation) -> Iterator[str]:
+    """Yield a line with the average precisions of each class that has objects."""
+    yield f"{'class':<27} {'AP@0.5':>8} {'AP@0.5:0.95':>13}"
+    metrics = evaluation.metrics
+    for name, ap50, ap in zip(metrics.names, metrics.ap50, metrics.ap, strict=True):
+        if not np.isnan(ap50):
+            yield f"{name:<27} {100 * ap50:>8.2f} {100 * ap:>13.2f}"
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> None:

@@ -6,6 +6,7 @@ here is what Darknet's cfg asks of a step, and how a network is measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from darknet.cfg import Cfg
 from darknet.decode import Decoder
 from darknet.detections import Detections
 from darknet.engines.base import Model, Resize, Thresholds
+from darknet.errors import DataError
 from darknet.training.dataset import Dataset
 from darknet.training.loader import Batch
 from darknet.training.loss import detection_loss
@@ -118,6 +120,7 @@ class Report(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         metrics = coco_metrics(self._dataset, found)
+        pl_module.log("mAP", metrics.map50, prog_bar=True, rank_zero_only=True)
         self._measured = {"map50": metrics.map50, "map": metrics.map} | {
             f"ap50 {name}": float(ap) for name, ap in zip(metrics.names, metrics.ap50, strict=True)
         }
@@ -141,6 +144,11 @@ class Report(Callback):
             "learning_rate": learning_rate(self._cfg.net, max(0, trainer.global_step - 1)),
             "loss": float(values["loss_epoch"]),
         }
+        if not math.isfinite(row["loss"]):
+            raise DataError(
+                f"the loss became {row['loss']} in epoch {row['epoch']}; lower learning_rate or "
+                "lengthen burn_in, and go on from the last checkpoint with --resume"
+            )
         row |= {name: float(values[name]) for name in ("box", "objectness", "classes")}
         self.rows.append(row | self._measured)
         self._measured = {}

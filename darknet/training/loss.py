@@ -53,14 +53,27 @@ def detection_loss(cfg: Cfg, outputs: Sequence[Tensor], truth: Tensor) -> Losses
             width, height as parts of the network's input, 0..1.
 
     Raises:
-        UnsupportedError: a head that is not ``[yolo]``.
+        UnsupportedError: see ``trainable_heads``.
     """
-    losses = []
-    for head, raw in zip(cfg.heads, outputs, strict=True):
-        if not isinstance(head, L.Yolo):
-            raise head.unsupported("cannot be trained here; use a [yolo] head")
-        losses.append(_HeadLoss(head, cfg.net.input, *raw.shape[2:])(raw, truth))
+    losses = [
+        _HeadLoss(head, cfg.net.input, *raw.shape[2:])(raw, truth)
+        for head, raw in zip(trainable_heads(cfg), outputs, strict=True)
+    ]
     return sum(losses[1:], losses[0])
+
+
+def trainable_heads(cfg: Cfg) -> list[L.Yolo]:
+    """Return the heads.
+
+    Raises:
+        UnsupportedError: a head that is not ``[yolo]``, or a network without one.
+    """
+    heads = []
+    for head in cfg.heads or cfg.layers[-1:]:
+        if not isinstance(head, L.Yolo):
+            raise head.unsupported("cannot be trained here; a network must end in [yolo] heads")
+        heads.append(head)
+    return heads
 
 
 class _Places(NamedTuple):

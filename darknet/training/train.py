@@ -23,6 +23,7 @@ from darknet.names import check_names
 from darknet.training.dataset import Dataset
 from darknet.training.loader import TrainingPictures, ValidationPictures, collate, one_thread
 from darknet.training.loop import Report, Trainee
+from darknet.training.loss import trainable_heads
 from darknet.training.module import DarknetModule
 from darknet.training.readers import read_dataset
 from darknet.training.report import Row
@@ -147,6 +148,7 @@ def train(options: TrainOptions) -> TrainResult:
 
 def _cfg(options: TrainOptions) -> Cfg:
     cfg = read_cfg(options.cfg)
+    trainable_heads(cfg)
     check_names(options.names, cfg.classes, cfg.source)
     if options.max_batches is not None:
         cfg = replace(cfg, net=replace(cfg.net, max_batches=options.max_batches))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from darknet.cfg import parse_cfg
 from darknet.errors import UnsupportedError
-from darknet.training.loss import IOU, Losses, ciou, detection_loss, iou
+from darknet.training.loss import IOU, Losses, ciou, detection_loss, iou, trainable_heads
 from tests.networks import TINY
 
 CELLS = (12, 16)
@@ -111,6 +111,11 @@ def test_a_region_head_is_refused() -> None:
     text = TINY.replace("[yolo]\nmask=0,1", "[region]")
     with pytest.raises(UnsupportedError, match="region"):
         detection_loss(parse_cfg(text), [nothing()], OBJECT)
+
+
+def test_a_classifier_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="must end in"):
+        trainable_heads(parse_cfg(TINY[: TINY.index("[yolo]")]))
 
 
 boxes = st.tuples(*[st.floats(0.05, 0.95)] * 2, *[st.floats(0.01, 1)] * 2)

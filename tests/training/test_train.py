@@ -216,6 +216,15 @@ def test_a_run_is_not_overwritten_by_accident(trained: TrainResult) -> None:
         train(options(trained.last.parent.parent))
 
 
+def test_a_loss_that_became_infinite_ends_the_training_with_advice(tmp_path: Path) -> None:
+    wild = options(tmp_path, max_batches=8, synthetic=16)
+    text = wild.cfg.read_text(encoding="utf-8")
+    text = text.replace("learning_rate=0.002", "learning_rate=1e9").replace("burn_in=20", "")
+    wild.cfg.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="lower learning_rate"):
+        train(wild)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
