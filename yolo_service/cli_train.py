@@ -33,7 +33,13 @@ class Untrained:
 
 
 @click.command()
-@click.option("--model", required=True, type=_path, help="Folder with one .cfg and its names.")
+@click.option(
+    "--model",
+    type=_path,
+    default=Path("models/blood-cells"),
+    show_default=True,
+    help="Folder with one .cfg and its names.",
+)
 @click.option("--data", type=_path, help="Labelled pictures: COCO .json, YOLO or VOC folder.")
 @click.option("--val", type=_path, help="Labelled pictures to measure on.")
 @click.option("--synthetic", type=click.IntRange(0), default=0, help="Rendered smears to add.")

@@ -57,10 +57,11 @@ class Trainee(pl.LightningModule):
         images = batch.images.to(torch.float32).div(255)
         outputs = self.module(images.contiguous(memory_format=torch.channels_last))
         losses = detection_loss(self.cfg, outputs, batch.truth)
-        self.module.seen += len(images) * self.trainer.world_size
+        n = len(images)
+        self.module.seen += n * self.trainer.world_size
         values = {"box": losses.box, "objectness": losses.objectness, "classes": losses.classes}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(images))
-        self.log("loss", losses.total, on_epoch=True, prog_bar=True, batch_size=len(images))
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=n, sync_dist=True)
+        self.log("loss", losses.total, on_epoch=True, prog_bar=True, batch_size=n, sync_dist=True)
         return losses.total
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _number: int) -> None:

@@ -43,6 +43,14 @@ _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
 }
 
 
+_ADVICE = (
+    "does not have many workers",
+    "exists and is not empty",
+    "LeafSpec",  # PyTorch deprecates what Lightning uses
+    "'mAP', ..., sync_dist=True",  # one process measures for all
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """What to train, on what, and how.
@@ -154,10 +162,18 @@ def _cfg(options: TrainOptions) -> Cfg:
         cfg = replace(cfg, net=replace(cfg.net, max_batches=options.max_batches))
     if cfg.net.max_batches < 1:
         raise DataError(f"{cfg.source}: [net] has no max_batches; say how long to train")
-    if cfg.net.batch % cfg.net.subdivisions:
-        raise DataError(f"{cfg.source}: subdivisions do not divide batch={cfg.net.batch}")
+    if cfg.net.batch % (parts := _parts(cfg, options)):
+        raise DataError(
+            f"{cfg.source}: batch={cfg.net.batch} does not divide into {parts} parts "
+            "(subdivisions * devices * nodes)"
+        )
     learning_rate(cfg.net, cfg.net.burn_in)  # an unknown policy should fail before the data
     return cfg
+
+
+def _parts(cfg: Cfg, options: TrainOptions) -> int:
+    """Into how many parts a batch is cut: one after the other, and side by side."""
+    return cfg.net.subdivisions * options.devices * options.nodes
 
 
 def _checkpoint(options: TrainOptions) -> Path | None:
@@ -206,12 +222,14 @@ def _datasets(options: TrainOptions) -> tuple[Dataset, Dataset]:
 
 
 def _rendered(options: TrainOptions, name: str, count: int, seed: int) -> Path:
-    return render_dataset(options.output / f"rendered-{name}", count, seed)
+    folder = options.output / f"rendered-{name}-{seed}-{count}"
+    labels = folder / "annotations.json"  # written last: if it is there, so is everything
+    return labels if labels.exists() else render_dataset(folder, count, seed)
 
 
 def _loader(pictures: Any, options: TrainOptions, cfg: Cfg | None = None) -> DataLoader[Any]:
     """Batches to learn from if ``cfg`` is given, else to measure on."""
-    size = cfg.net.batch // cfg.net.subdivisions if cfg else 8
+    size = cfg.net.batch // _parts(cfg, options) if cfg else 8
     return DataLoader(
         pictures,
         size,
@@ -267,7 +285,7 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            for text in ("does not have many workers", "exists and is not empty", "LeafSpec"):
+            for text in _ADVICE:
                 warnings.filterwarnings("ignore", f".*{text}")
             yield
     finally:
