@@ -44,19 +44,23 @@ num=2
 """A detector of two classes for pictures of 64 x 48, which is not square on purpose."""
 
 
-def random_weights(cfg: Cfg, seed: int = 0, objectness: float = -3.0) -> Weights:
+def random_weights(
+    cfg: Cfg, seed: int = 0, objectness: float = -3.0, head_gain: float = 1.0
+) -> Weights:
     """Make values that keep activations near 1, and heads that find a few objects.
 
     Args:
         cfg: the network.
         seed: of the random numbers.
         objectness: bias of the objectness channels of the convolutions before the heads.
+        head_gain: factor on the weights of these convolutions.
     """
     random = np.random.default_rng(seed)
     layers = [_layer(cfg, layer, random) for layer in cfg.layers]
     for head in cfg.heads:
         biases = layers[head.index - 1]["biases"].reshape(len(head.anchors), -1)
         biases[:, 4] = objectness
+        layers[head.index - 1]["weights"] *= np.float32(head_gain)
     return Weights(Header(seen=32013312), tuple(layers))
 
 
@@ -70,11 +74,17 @@ def write_model(folder: Path, text: str = TINY, names: tuple[str, ...] = ("cat",
     return folder
 
 
+def _is_added(cfg: Cfg, layer: L.Layer) -> bool:
+    return isinstance(cfg.layers[min(layer.index + 1, len(cfg.layers) - 1)], L.Shortcut)
+
+
 def _layer(cfg: Cfg, layer: L.Layer, random: np.random.Generator) -> LayerArrays:
     if isinstance(layer, L.Convolutional):
         shape, n = layer.weight_shape, layer.filters
         is_head = any(head.index == layer.index + 1 for head in cfg.heads)
         gain = 1.0 if is_head or layer.activation in ("linear", "logistic") else 2.0
+        if _is_added(cfg, layer):
+            gain /= 100  # or every residual block would double the variance
         deviation = np.sqrt(gain / np.prod(shape[1:]))
         normalize = layer.batch_normalize
     elif isinstance(layer, L.Connected):
