@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -171,15 +172,22 @@ def test_every_detector_that_debian_ships_is_compared(darknet_data: Path) -> Non
     assert shipped == set(DETECTORS)
 
 
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder for hundreds of megabytes, which pytest's own would keep for three runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize(
     ("name", "use_map"), [*((name, False) for name in DETECTORS), ("yolo9000", True)]
 )
 @pytest.mark.usefixtures("libdarknet")
 def test_random_networks_of_every_published_shape_agree(
-    name: str, use_map: bool, darknet_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, use_map: bool, darknet_data: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(darknet_data)  # class trees and maps are named from there
-    path, weights = darknet_data / "cfg" / f"{name}.cfg", tmp_path / "random.weights"
+    path, weights = darknet_data / "cfg" / f"{name}.cfg", scratch / "random.weights"
     cfg = read_cfg(path)
     write_weights(weights, cfg, random_weights(cfg, head_gain=0.2))
     labels = [f"class {i}" for i in range(80 if use_map else cfg.classes)]
