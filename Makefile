@@ -2,6 +2,7 @@
 # make test   everything: style, types, tests
 PYTHON ?= python3
 VENV ?= .venv
+TORCH ?= 2.13.0
 BIN := $(VENV)/bin
 
 .PHONY: help venv run test lint format requirements clean
@@ -21,7 +22,8 @@ $(VENV)/.run: requirements.txt pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
-	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet torch==$(TORCH)
+	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements-dev.txt
 	@touch $@
 
 run: venv
@@ -39,15 +41,17 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Pins every package with its hashes; no address of an index gets into the files.
+# Pins every package with its hashes; no address of an index gets into the files. PyTorch is left
+# out, and CUDA with it: its CPU, CUDA and ROCm builds are different files of one version.
+LOCK := $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --unsafe-package torch
+
 requirements: $(VENV)/.dev
-	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		--output-file requirements.txt pyproject.toml
-	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe \
-		--extra dev --constraint requirements.txt \
-		--output-file requirements-dev.txt pyproject.toml
+	$(LOCK) --output-file requirements.txt pyproject.toml
+	$(LOCK) --extra dev --extra train --constraint requirements.txt \
+		--output-file requirements-all.txt pyproject.toml
+	awk '/^[^ ]/ {keep = !/^(cuda|nvidia|triton)/} keep' requirements-all.txt > requirements-dev.txt
+	rm requirements-all.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

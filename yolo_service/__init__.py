@@ -1,0 +1,1 @@
+"""The service: everything that knows HTTP, files or the command line."""
