@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -76,8 +76,14 @@ def expected_bytes(cfg: Cfg, header: Header | None = None) -> int:
     return struct.calcsize((header or Header()).struct) + 4 * parameters
 
 
-def read_weights(path: str | Path, cfg: Cfg) -> Weights:
+def read_weights(path: str | Path, cfg: Cfg, *, upto: int | None = None) -> Weights:
     """Read a .weights file that belongs to ``cfg``.
+
+    Args:
+        path: the file.
+        cfg: its network.
+        upto: read the layers before this one only, and allow more to follow: what two networks
+            have in common.
 
     Raises:
         WeightsError: the file cannot be read, its length is not what the network needs (it
@@ -88,7 +94,7 @@ def read_weights(path: str | Path, cfg: Cfg) -> Weights:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            return _read(file, path, cfg)
+            return _read(file, path, replace(cfg, layers=cfg.layers[:upto]), upto is not None)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -110,13 +116,14 @@ def write_weights(path: str | Path, cfg: Cfg, weights: Weights) -> None:
         raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _read(file: BinaryIO, path: Path, cfg: Cfg) -> Weights:
+def _read(file: BinaryIO, path: Path, cfg: Cfg, more: bool) -> Weights:
     header = _read_header(file, path)
     found = path.stat().st_size
     expected = expected_bytes(cfg, header)
-    if found != expected:
+    if found != expected and not (more and found > expected):
         raise WeightsError(_wrong_length(path, cfg, header, expected, found))
-    values = np.fromfile(file, "<f4").astype(np.float32, copy=False)
+    count = (expected - struct.calcsize(header.struct)) // 4
+    values = np.fromfile(file, "<f4", count).astype(np.float32, copy=False)
     return Weights(header, tuple(_split(path, cfg, values)))
 
 

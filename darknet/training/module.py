@@ -106,19 +106,17 @@ class DarknetModule(nn.Module):
         return heads or [x]
 
     @torch.no_grad()
-    def load(self, weights: Weights, upto: int | None = None) -> None:
+    def load(self, weights: Weights) -> None:
         """Copy values from a .weights file.
 
         Args:
-            weights: values that fit this network.
-            upto: the first layer that keeps its own values, as Darknet's ``partial`` counts;
-                None for all. ``seen`` is taken over only with all of them.
+            weights: values that fit this network, or its first layers; ``seen`` is taken over
+                only with all of them.
         """
-        count = len(self.cfg.layers) if upto is None else upto
         for index, block in self.weighted.items():
-            if int(index) < count:
+            if int(index) < len(weights.layers):
                 _copy(block, weights.layers[int(index)])
-        if upto is None:
+        if len(weights.layers) == len(self.cfg.layers):
             self.seen = weights.header.seen
 
     def weights(self) -> Weights:

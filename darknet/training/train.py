@@ -191,9 +191,8 @@ def _resize(cfg: Cfg) -> Resize:
 def _module(cfg: Cfg, options: TrainOptions) -> DarknetModule:
     module = DarknetModule(cfg)
     if options.weights is not None:
-        # Darknet starts a training from other weights at batch 0 when told to clear; so do we.
-        module.load(read_weights(options.weights, cfg), options.cutoff)
-        module.seen = 0
+        module.load(read_weights(options.weights, cfg, upto=options.cutoff))
+        module.seen = 0  # a new training, whatever the weights have seen before
     return module
 
 

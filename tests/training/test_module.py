@@ -15,7 +15,7 @@ import torch
 
 from darknet.cfg import Cfg, parse_cfg
 from darknet.engines.base import Model
-from darknet.errors import UnsupportedError
+from darknet.errors import UnsupportedError, WeightsError
 from darknet.onnx import build_onnx
 from darknet.training.activations import ACTIVATIONS
 from darknet.training.module import DarknetModule
@@ -187,11 +187,15 @@ def test_values_survive_loading_and_writing_to_the_byte(tmp_path: Path) -> None:
     assert module.seen == 32013312
 
 
-def test_a_cut_off_takes_the_layers_before_it_only() -> None:
-    cfg = parse_cfg(TINY)
-    weights, module = random_weights(cfg), DarknetModule(cfg)
+def test_a_cut_off_takes_what_two_networks_have_in_common(tmp_path: Path) -> None:
+    other = parse_cfg(TINY.replace("filters=14", "filters=16").replace("classes=2", "classes=3"))
+    weights, cfg = random_weights(other), parse_cfg(TINY)
+    write_weights(tmp_path / "other.weights", other, weights)
+    with pytest.raises(WeightsError, match="needs"):
+        read_weights(tmp_path / "other.weights", cfg)
+    module = DarknetModule(cfg)
     own = module.weights()
-    module.load(weights, upto=2)
+    module.load(read_weights(tmp_path / "other.weights", cfg, upto=2))
     np.testing.assert_array_equal(
         module.weights().layers[0]["weights"], weights.layers[0]["weights"]
     )
