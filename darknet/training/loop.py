@@ -65,9 +65,10 @@ class Trainee(pl.LightningModule):
         return losses.total
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _number: int) -> None:
-        """Find objects, with the decoding that serves them later."""
+        """Find objects as they will be served: in float32, with the engines' own decoding."""
         numbers, images = batch
-        outputs = [raw.float().cpu().numpy() for raw in self.module(images)]
+        with torch.autocast(images.device.type, enabled=False):
+            outputs = [raw.cpu().numpy() for raw in self.module(images)]
         for place, number in enumerate(numbers.tolist()):
             heads = [raw[place] for raw in outputs]
             self.found[number] = self._decoder.decode(heads, self._sizes[number], MEASURED)

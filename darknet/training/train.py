@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as pl
+from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from darknet.cfg import Cfg, read_cfg
 from darknet.engines.base import Resize
-from darknet.errors import DataError
+from darknet.errors import DataError, DeviceUnavailableError
 from darknet.names import check_names
 from darknet.training.dataset import Dataset
 from darknet.training.loader import TrainingPictures, ValidationPictures, collate, one_thread
@@ -125,6 +126,7 @@ def train(options: TrainOptions) -> TrainResult:
     """Train a network.
 
     Raises:
+        DeviceUnavailableError: there are fewer GPUs than were asked for, or none for fp16.
         ModelError: the .cfg, the names or the start weights are wrong, or cannot be trained.
         DataError: so are the data or the options, or the loss became infinite.
     """
@@ -241,6 +243,7 @@ def _loader(pictures: Any, options: TrainOptions, cfg: Cfg | None = None) -> Dat
 
 
 def _trainer(cfg: Cfg, options: TrainOptions, report: Report) -> pl.Trainer:
+    accelerator = _accelerator(options)
     # The report comes first: it has to measure while the averaged weights are in place.
     callbacks: list[Callback] = [report]
     if options.ema:
@@ -253,8 +256,10 @@ def _trainer(cfg: Cfg, options: TrainOptions, report: Report) -> pl.Trainer:
             enable_version_counter=False,
         )
     )
+    if options.precision == "fp16" and accelerator == "cpu":
+        raise DeviceUnavailableError("fp16 needs a GPU; train in bf16 or fp32 on a CPU")
     return pl.Trainer(
-        accelerator=options.accelerator,
+        accelerator=accelerator,
         devices=options.devices,
         num_nodes=options.nodes,
         precision=_PRECISION[options.precision],
@@ -268,6 +273,18 @@ def _trainer(cfg: Cfg, options: TrainOptions, report: Report) -> pl.Trainer:
         enable_progress_bar=options.progress,
         default_root_dir=options.output,
     )
+
+
+def _accelerator(options: TrainOptions) -> str:
+    """Return ``cuda`` or ``cpu``; what was asked for and is missing is an error."""
+    there = CUDAAccelerator.auto_device_count()
+    if options.accelerator == "cpu" or (options.accelerator == "auto" and not there):
+        return "cpu"
+    if there < options.devices:
+        raise DeviceUnavailableError(
+            f"{options.devices} CUDA devices were asked for, {there} found"
+        )
+    return "cuda"
 
 
 def _average(decay: float, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:

@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
 pytest.importorskip("lightning")
 pytest.importorskip("faster_coco_eval")
 pytest.importorskip("matplotlib")
 
+import torch
+
 from darknet import load_network
 from darknet.cfg import read_cfg
-from darknet.errors import DataError
+from darknet.errors import DataError, DeviceUnavailableError
 from darknet.network import EngineName
 from darknet.training.synthetic import NAMES, render_smear
 from darknet.training.train import CHECKPOINT, TrainOptions, TrainResult, train
@@ -223,6 +226,15 @@ def test_a_loss_that_became_infinite_ends_the_training_with_advice(tmp_path: Pat
     wild.cfg.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="lower learning_rate"):
         train(wild)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("changes", [{"accelerator": "cuda"}, {"precision": "fp16"}])
+def test_a_missing_gpu_is_an_error_and_not_a_fall_back(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(DeviceUnavailableError, match=r"CUDA|GPU"):
+        train(options(tmp_path, synthetic=8, **changes))
 
 
 @pytest.mark.parametrize(
