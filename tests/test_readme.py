@@ -1,0 +1,152 @@
+"""Every command of the README is run as it stands there, and answers what stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+PORT = 8080
+
+
+def environment() -> dict[str, str]:
+    """The environment of somebody who has just cloned the repository and activated .venv."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO_", "MAKE", "MFLAGS"))}
+    return {**clean, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+@dataclass(frozen=True)
+class Running:
+    """``make run`` and the lines it has printed until it was ready."""
+
+    log: str
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Running]:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", PORT)) == 0:
+            pytest.fail(f"port {PORT} is in use; stop what listens there")
+    virtual = Path(sys.prefix)
+    process = subprocess.Popen(
+        ["make", "run", f"VENV={virtual}"],
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr
+    log = ""
+    for line in process.stderr:
+        log += line
+        if "serving " in line:
+            break
+    try:
+        yield Running(log)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def run(command: str) -> str:
+    answer = subprocess.run(
+        command,
+        shell=True,
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert answer.returncode == 0, f"{command}\n{answer.stdout}{answer.stderr}"
+    return answer.stdout
+
+
+def close(found: Any, expected: Any) -> bool:
+    """Compare JSON documents; CPUs differ in the last digits of their arithmetic."""
+    if isinstance(expected, float):
+        return bool(found == pytest.approx(expected, abs=0.5 if expected > 1 else 0.002))
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(close, found, expected))
+    return bool(found == expected)
+
+
+def test_make_run_serves_the_model_that_comes_along(service: Running) -> None:
+    assert "serving blood-cells" in service.log
+    assert f"http://127.0.0.1:{PORT}/ui/" in service.log
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("curl ")])
+def test_curl_lines_are_answered(service: Running, command: str) -> None:
+    answer = run(command.replace("curl ", "curl --silent --show-error --fail-with-body ", 1))
+    assert answer
+
+
+def test_the_first_curl_answers_what_stands_below_it(service: Running) -> None:
+    kinds = [kind for kind, _ in BLOCKS]
+    place = kinds.index("json")
+    command, expected = BLOCKS[place - 1][1].strip(), json.loads(BLOCKS[place][1])
+    assert len(expected) > 5
+    assert close(json.loads(run(f"{command} --silent")), expected)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("yolo-service ")])
+def test_commands_end_well(command: str) -> None:
+    assert run(command)
+
+
+def test_make_test_is_what_runs_these_tests() -> None:
+    rules = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "make test" in COMMANDS
+    assert re.search(r"^test:.*\n\t.*pytest", rules, re.MULTILINE)
+
+
+def test_no_command_of_the_readme_is_left_out() -> None:
+    known = ("make run", "make test", "curl ", "yolo-service ")
+    assert all(command.startswith(known) for command in COMMANDS)
+
+
+def test_pulling_a_model_of_the_catalog_says_what_it_needs(tmp_path: Path) -> None:
+    """With a mirror that has nothing; no test downloads from the internet."""
+    found = re.search(r"`(YOLO_MODEL=\w+) make run`", README)
+    assert found
+    variable, _, model = found[1].partition("=")
+    answer = subprocess.run(
+        [*shlex.split("make run"), f"VENV={sys.prefix}"],
+        cwd=ROOT,
+        env=environment()
+        | {variable: model, "YOLO_MODELS_MIRROR": str(tmp_path), "YOLO_MODELS_DIR": "models"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert answer.returncode != 0
+    assert model in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_the_settings_of_the_readme_are_those_of_the_service() -> None:
+    from yolo_service.settings import Settings
+
+    listed = set(re.findall(r"`(YOLO_[A-Z_]+)`", README))
+    known = {f"YOLO_{name.upper()}" for name in Settings.model_fields if "_file" not in name}
+    assert known - listed == set()
+    assert listed - known == set()
