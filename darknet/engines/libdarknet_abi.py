@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darknet.cfg import Cfg
+from darknet.decode import MAX_CANDIDATES
 from darknet.engines.base import Dialect, Model, Thresholds
 from darknet.engines.libdarknet_files import MAP_SIZE, Family, memory_needed, write_files
 from darknet.engines.libdarknet_probe import INPUT_SIZE, Layout, find_layout, probe
@@ -181,14 +182,14 @@ class Library:
         """
         array, count = self._candidates(network, size, thresholds, letterbox, class_map)
         try:
-            # The suppression sorts the array, but an item's scores stay where they are.
             items = np.frombuffer(ctypes.string_at(array, count * self._item.itemsize), self._item)
-            probs: list[int] = items["prob"].tolist()
+            scores = [_row(prob, classes) for prob in items["prob"].tolist()]
+            _bound(scores)
+            # The suppression sorts the array, but an item's scores stay where they are.
             self._suppress(array, count, classes, thresholds.nms, diou_beta)
-            scores = b"".join(ctypes.string_at(prob, 4 * classes) for prob in probs)
+            return items["box"], np.array(scores, np.float32).reshape(count, classes)
         finally:
             self._c.free_detections(array, count)
-        return items["box"], np.frombuffer(scores, np.float32).reshape(count, classes)
 
     def _candidates(
         self,
@@ -278,6 +279,20 @@ class Library:
                 "engine does not know; use another build of libdarknet or another engine"
             )
         return layout
+
+
+def _row(address: int, length: int) -> FloatArray:
+    """Return float32[length], a view of the library's memory."""
+    return np.ctypeslib.as_array((ctypes.c_float * length).from_address(address))
+
+
+def _bound(scores: Sequence[FloatArray]) -> None:
+    """Clear all but the best ``MAX_CANDIDATES``: the suppression takes minutes for millions."""
+    if sum(map(np.count_nonzero, scores)) > MAX_CANDIDATES:
+        every = np.concatenate(scores)
+        least = np.partition(every, -MAX_CANDIDATES)[-MAX_CANDIDATES]
+        for row in scores:
+            row[row < least] = 0
 
 
 @lru_cache(maxsize=8)

@@ -102,7 +102,7 @@ def check_model(model: Model, family: Family, *, decodes: bool) -> None:
 
 def _refusal(layer: L.Layer, cfg: Cfg, family: Family) -> str | None:
     if type(layer) not in _OPTIONS:
-        return "is not written out for it"
+        return "is a section that engine libdarknet does not hand on"
     for kind, applies, why in _REFUSALS[family]:
         if isinstance(layer, kind) and applies(layer):
             return why

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darknet.cfg import Cfg, parse_cfg, read_cfg
+from darknet.decode import MAX_CANDIDATES
 from darknet.detections import FloatArray
 from darknet.engines.base import BATCH_NORM_EPSILON, Dialect, Model, Resize, RgbImage, Thresholds
 from darknet.engines.libdarknet import LibdarknetEngine, load
@@ -231,6 +232,7 @@ MISREAD_BY_PJREDDIE = {
     "several layers": tiny_with("[maxpool]", "[shortcut]\nfrom=-1,-1\n[maxpool]"),
     "reorg3d": tiny_with("[maxpool]\nsize=2", "[reorg3d]"),
     "sam": tiny_with("[maxpool]", "[sam]\nfrom=-1\n[maxpool]"),
+    "not handed on": tiny_with("[maxpool]", "[local]\nfilters=8\n[maxpool]"),
     "last head": TINY + "[dropout]\n",
 }
 
@@ -257,7 +259,7 @@ def test_what_the_later_forks_lack_is_refused(family: Family, text: str) -> None
 
 
 @pytest.mark.parametrize("family", ["alexeyab", "hank-ai"])
-@pytest.mark.parametrize("name", MISREAD_BY_PJREDDIE.keys() - {"last head"})
+@pytest.mark.parametrize("name", MISREAD_BY_PJREDDIE.keys() - {"last head", "not handed on"})
 def test_the_later_forks_are_given_what_pjreddies_misreads(family: Family, name: str) -> None:
     check_model(model_of(MISREAD_BY_PJREDDIE[name]), family, decodes=True)
 
@@ -384,6 +386,17 @@ def test_pictures_of_any_shape_give_finite_boxes_around_the_picture(
     engine.close()
     assert len(found)
     assert np.isfinite(found.boxes).all()
+
+
+def test_a_threshold_of_zero_gives_the_best_rows_in_bounded_time(libdarknet: Path) -> None:
+    classes = 300
+    text = TINY.replace("classes=2", f"classes={classes}").replace("14", f"{2 * (classes + 5)}")
+    engine = engine_of(model_of(text), libdarknet)
+    (some,) = engine.detect([a_picture()], Thresholds(0.0, 0.0))
+    (few,) = engine.detect([a_picture()], Thresholds(0.04, 0.0))
+    engine.close()
+    assert len(few) < len(some) == MAX_CANDIDATES < 16 * 12 * 2 * classes
+    assert few.scores.min() >= some.scores.min()
 
 
 def test_a_closed_network_says_so(libdarknet: Path) -> None:
