@@ -1,24 +1,50 @@
-"""One line per event on standard error, for people or for collectors."""
+"""One line per event on standard error, for people or for collectors.
+
+Much of what is logged came from outside, so neither form lets a client begin a line of its own or
+send control characters to a terminal.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from typing import Literal
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
+"""The request that a greenlet serves."""
+
+ACCESS: Final = "yolo_service.access"
+"""The logger of the line that every request gets, which names the request itself."""
+
+
+class TextLines(logging.Formatter):
+    """Lines for people: time, level, message; what belongs to a line is indented below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record as text."""
+        lines = super().format(record).splitlines()
+        if (name := request_id.get()) and record.name != ACCESS:
+            lines[0] += f" (request {name})"
+        return "\n    ".join(map(_printable, lines))
 
 
 class JsonLines(logging.Formatter):
     """One JSON object per line; what ``extra={"fields": {...}}`` holds become its members."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record as JSON."""
+        """Write a record as JSON, in ASCII."""
+        time = datetime.fromtimestamp(record.created, UTC)
         line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "time": time.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **getattr(record, "fields", {}),
         }
+        if name := request_id.get():
+            line["request_id"] = name
+        line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
@@ -27,8 +53,14 @@ class JsonLines(logging.Formatter):
 def configure(style: Literal["text", "json"]) -> None:
     """Send the log of the whole process to standard error."""
     handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+    text = TextLines("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
     handler.setFormatter(JsonLines() if style == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # Connexion's own remarks repeat URLs with their queries, which may hold secrets.
     logging.getLogger("connexion").setLevel(logging.CRITICAL)
+
+
+def _printable(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -1,0 +1,173 @@
+"""What the service counts and times, for Prometheus.
+
+Collectors are objects of this module, observed where a thing happens; ``yolo_service.api.metrics``
+hands them out. An observation takes microseconds and a lock of its own, so any thread may make it.
+Every label has few values, whatever clients send: docs/monitoring.md lists them all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import prometheus_client
+from prometheus_client import Counter, Gauge, Histogram
+
+from darknet.detections import Detections
+from darknet.engines.base import RgbImage
+from darknet.network import Network
+
+# A gauge with the time of birth beside every counter would double what is scraped.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # has no types
+
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""Upper bounds of the buckets of whatever a request waits for."""
+_LOAD_SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_BYTES: Final = (1e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7)
+
+MAX_CLASSES: Final = 100
+"""Classes of a model that are counted by name; YOLO9000 alone has 9418."""
+OTHER: Final = "other"
+"""Stands for the classes and HTTP methods that have no series of their own."""
+
+ROUTE: Final = "yolo_service.route"
+"""Name in the WSGI environment of the pattern that the request's address fits."""
+_METHODS: Final = frozenset("DELETE GET HEAD OPTIONS PATCH POST PUT".split())
+
+REQUESTS: Final = Counter(
+    "yolo_http_requests",
+    "Answered requests; route is the pattern of the address, or - if there is none.",
+    ["method", "route", "status"],
+)
+REQUEST_SECONDS: Final = Histogram(
+    "yolo_http_request_duration_seconds",
+    "From a request's headers to the end of its answer.",
+    ["route"],
+    buckets=SECONDS,
+)
+ERRORS: Final = Counter(
+    "yolo_errors",
+    "Errors that were answered, by the type that problem documents have: overloaded, ...",
+    ["type"],
+)
+
+FETCH_SECONDS: Final = Histogram(
+    "yolo_fetch_duration_seconds", "Download of an image URL, failed ones too.", buckets=SECONDS
+)
+QUEUE_SECONDS: Final = Histogram(
+    "yolo_queue_duration_seconds", "Wait of a picture for a worker.", buckets=SECONDS
+)
+DECODE_SECONDS: Final = Histogram(
+    "yolo_decode_duration_seconds", "From an encoded picture to pixels.", buckets=SECONDS
+)
+INFERENCE_SECONDS: Final = Histogram(
+    "yolo_inference_duration_seconds",
+    "A call of the network, from pixels to detections, of a whole batch.",
+    ["model"],
+    buckets=SECONDS,
+)
+ENCODE_SECONDS: Final = Histogram(
+    "yolo_encode_duration_seconds",
+    "Writing an answer, drawing of boxes included.",
+    buckets=SECONDS,
+)
+
+QUEUE_DEPTH: Final = Gauge("yolo_queue_depth", "Pictures that wait for a worker.")
+QUEUE_CAPACITY: Final = Gauge("yolo_queue_capacity", "Pictures that may wait; more are refused.")
+WORKERS: Final = Gauge("yolo_workers", "Native threads that decode and compute.")
+WORKERS_BUSY: Final = Gauge("yolo_workers_busy", "Workers that have something to do.")
+
+IMAGE_BYTES: Final = Histogram(
+    "yolo_image_size_bytes", "Encoded pictures, uploaded or fetched.", buckets=_BYTES
+)
+DETECTIONS: Final = Counter(
+    "yolo_detections",
+    f"Objects found; of a model the first {MAX_CLASSES} classes by name, the rest as {OTHER}.",
+    ["model", "class"],
+)
+
+MODEL_LOADED: Final = Gauge(
+    "yolo_model_loaded",
+    "1 for every model in memory, and what computes it.",
+    ["model", "engine", "device", "precision"],
+)
+MODEL_LOAD_SECONDS: Final = Histogram(
+    "yolo_model_load_duration_seconds",
+    "From a model's files to its first answer.",
+    ["model"],
+    buckets=_LOAD_SECONDS,
+)
+MODEL_LOAD_FAILURES: Final = Counter(
+    "yolo_model_load_failures", "Models that could not be loaded.", ["model"]
+)
+MODEL_UNLOADS: Final = Counter(
+    "yolo_model_unloads", "Models whose memory was given back.", ["model"]
+)
+
+
+def count_request(method: str, environ: Mapping[str, Any], status: int, seconds: float) -> None:
+    """Count an answer.
+
+    Args:
+        method: as the client wrote it.
+        environ: of WSGI, with ``ROUTE`` if the address is known.
+        status: of HTTP.
+        seconds: that the request took.
+    """
+    route = environ.get(ROUTE, "-")
+    REQUESTS.labels(method if method in _METHODS else OTHER, route, str(status)).inc()
+    REQUEST_SECONDS.labels(route).observe(seconds)
+
+
+def watch_queue(depth: Callable[[], int], capacity: int, workers: int) -> None:
+    """Tell how long a queue may become and who empties it; it is measured when it is scraped."""
+    QUEUE_DEPTH.set_function(depth)
+    QUEUE_CAPACITY.set(capacity)
+    WORKERS.set(workers)
+
+
+def observe_picture(data: bytes | RgbImage, queue_seconds: float, decode_seconds: float) -> None:
+    """Observe a picture that is ready for the network; one that came as pixels was not decoded."""
+    QUEUE_SECONDS.observe(queue_seconds)
+    if isinstance(data, bytes):
+        DECODE_SECONDS.observe(decode_seconds)
+        IMAGE_BYTES.observe(len(data))
+
+
+_named: dict[str, set[str]] = {}
+_naming = threading.Lock()
+
+
+def count_detections(model: str, found: Iterable[Detections]) -> None:
+    """Count what was found in pictures by class, within ``MAX_CLASSES`` series for the model."""
+    for detections in found:
+        for number, count in Tally(detections.class_ids.tolist()).items():
+            DETECTIONS.labels(model, _class_label(model, detections.names[number])).inc(count)
+
+
+def _class_label(model: str, name: str) -> str:
+    with _naming:
+        named = _named.setdefault(model, set())
+        if name in named:
+            return name
+        if len(named) == MAX_CLASSES:
+            return OTHER
+        named.add(name)
+        return name
+
+
+def model_loaded(model: str, network: Network) -> None:
+    """Tell that a model is in memory."""
+    MODEL_LOADED.labels(model, *_place(network)).set(1)
+
+
+def model_unloaded(model: str, network: Network) -> None:
+    """Tell that a model is no longer in memory."""
+    MODEL_UNLOADS.labels(model).inc()
+    MODEL_LOADED.remove(model, *_place(network))
+
+
+def _place(network: Network) -> tuple[str, str, str]:
+    return network.engine_name, network.device, network.precision
