@@ -6,9 +6,10 @@ rounded to 6 decimals and pixels to 3, well below what engines differ by.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,14 +52,53 @@ class Answer:
     timings: Timings
 
 
+class Columns(NamedTuple):
+    """Detections as plain values, most confident first."""
+
+    labels: list[str]
+    class_ids: list[int]
+    scores: list[float]
+    boxes: list[list[float]]
+    corners: list[list[float]]
+
+
+def columns(answer: Answer) -> Columns:
+    """Give labels, classes, confidences, and boxes by centre and by corners."""
+    found = answer.detections.by_score()
+    return Columns(
+        found.labels,
+        found.class_ids.tolist(),
+        _rounded(found.scores, 6),
+        _rounded(found.boxes, 3),
+        _rounded(found.corners, 3),
+    )
+
+
 def darknet(answer: Answer) -> list[list[Any]]:
     """Give the classic ``[[label, confidence, [cx, cy, w, h]], ...]``, most confident first.
 
     Boxes are centre x, centre y, width and height in pixels of the picture.
     """
-    found = answer.detections.by_score()
-    scores, boxes = _rounded(found.scores, 6), _rounded(found.boxes, 3)
-    return [list(item) for item in zip(found.labels, scores, boxes, strict=True)]
+    table = columns(answer)
+    return [list(row) for row in zip(table.labels, table.scores, table.boxes, strict=True)]
+
+
+def predictions(answer: Answer) -> list[dict[str, Any]]:
+    """Give DeepStack's list, most confident first: corners in whole pixels within the picture."""
+    table = columns(answer)
+    limits = (answer.width, answer.height) * 2
+    corners = np.clip(answer.detections.by_score().corners, 0, limits).round().astype(int)
+    names = ("x_min", "y_min", "x_max", "y_max")
+    return [
+        {"label": label, "confidence": score, **dict(zip(names, edges, strict=True))}
+        for label, score, edges in zip(table.labels, table.scores, corners.tolist(), strict=True)
+    ]
+
+
+def counts(answer: Answer) -> dict[str, int]:
+    """Give the number of detections of every class of the model, by name."""
+    found = Counter(answer.detections.labels)
+    return {name: found[name] for name in answer.detections.names}
 
 
 def objects(answer: Answer) -> dict[str, Any]:
@@ -70,7 +110,7 @@ def objects(answer: Answer) -> dict[str, Any]:
         "device": answer.device,
         "precision": answer.precision,
         "image": {"width": answer.width, "height": answer.height},
-        "detections": _objects(answer.detections.by_score()),
+        "detections": _objects(columns(answer)),
         "timings": timings,
     }
 
@@ -79,15 +119,7 @@ FORMATS: dict[str, Callable[[Answer], Any]] = {"darknet": darknet, "objects": ob
 """What ``format=`` of a request may name."""
 
 
-def _objects(found: Detections) -> list[dict[str, Any]]:
-    columns = zip(
-        found.labels,
-        found.class_ids.tolist(),
-        _rounded(found.scores, 6),
-        _rounded(found.boxes, 3),
-        _rounded(found.corners, 3),
-        strict=True,
-    )
+def _objects(table: Columns) -> list[dict[str, Any]]:
     return [
         {
             "label": label,
@@ -96,7 +128,7 @@ def _objects(found: Detections) -> list[dict[str, Any]]:
             "box": dict(zip(("x", "y", "width", "height"), box, strict=True)),
             "corners": dict(zip(("left", "top", "right", "bottom"), corners, strict=True)),
         }
-        for label, class_id, score, box, corners in columns
+        for label, class_id, score, box, corners in zip(*table, strict=True)
     ]
 
 

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+Picture = bytes | RgbImage
+"""A picture as a file of a known format, or decoded: uint8[height, width, 3], red first."""
+
 
 class Detector(Protocol):
     """What a worker asks of a model; ``detect`` may be called from several threads at once."""
@@ -68,7 +71,7 @@ class Job(Generic[T]):
 
     Args:
         model: finds the objects.
-        data: the encoded picture.
+        data: the picture, encoded or not.
         thresholds: of this request.
         finish: makes the answer out of the outcome; runs on the worker.
         deadline: ``time.monotonic()`` after which nobody waits any more.
@@ -78,7 +81,7 @@ class Job(Generic[T]):
     def __init__(
         self,
         model: Detector,
-        data: bytes,
+        data: Picture,
         thresholds: Thresholds,
         finish: Callable[[Outcome], T],
         *,
@@ -250,7 +253,8 @@ class Scheduler:
     def _decoded(self, job: Job[Any], started: float) -> _Decoded | None:
         before = time.monotonic()
         try:
-            image = self._decode(job.data)
+            data = job.data
+            image = self._decode(data) if isinstance(data, bytes) else data
         except Exception as error:
             job.fail(error)
             return None

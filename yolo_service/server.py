@@ -18,13 +18,14 @@ import gevent
 import yaml
 from gevent.event import Event
 
-from yolo_service import logs, problems
+from yolo_service import logs
+from yolo_service.api import errors
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 from yolo_service.pull import ensure_model
 from yolo_service.repository import LoadedModel
 from yolo_service.service import EXTENSION, Service
 from yolo_service.settings import Settings, load_settings
-from yolo_service.validation import FormBody, Parameters
+from yolo_service.validation import Body, Parameters
 from yolo_service.wsgi import Server, listen
 
 log = logging.getLogger(__name__)
@@ -51,14 +52,14 @@ def create_app(service: Service) -> connexion.FlaskApp:
     app.app.extensions[EXTENSION] = service
     app.app.config["MAX_CONTENT_LENGTH"] = service.settings.max_upload_bytes
     app.app.config["MAX_FORM_PARTS"] = 50
-    app.app.register_error_handler(Exception, problems.respond)
+    app.app.register_error_handler(Exception, errors.respond)
     # An empty base path breaks the UI; "/" is the same address.
     app.add_api(
         _contract(service.settings),
         base_path="/",
         strict_validation=True,
         pythonic_params=True,
-        validator_map={"parameter": Parameters, "body": FormBody},
+        validator_map={"parameter": Parameters, "body": Body},
     )
     return app
 
@@ -91,10 +92,14 @@ def main() -> int:
 
 
 def _contract(settings: Settings) -> dict[str, Any]:
-    """Read swagger.yaml; without an API key it asks for none."""
+    """Read swagger.yaml; without an API key it asks for none, but for Obico's where it is set."""
     contract: dict[str, Any] = yaml.safe_load(CONTRACT.read_text(encoding="utf-8"))
     if settings.api_key is None:
-        del contract["security"], contract["components"]["securitySchemes"]
+        del contract["security"]
+        for path, operations in contract["paths"].items():
+            for operation in operations.values():
+                if not (path == "/p/" and settings.ml_api_token):
+                    operation.pop("security", None)
     return contract
 
 

@@ -12,7 +12,7 @@ import flask
 import gevent
 from gevent.threadpool import ThreadPool
 
-from yolo_service.errors import DeadlineExceeded
+from yolo_service.errors import DeadlineExceeded, ModelNotFound, Overloaded
 from yolo_service.fetch import FetchPolicy, fetch
 from yolo_service.images import decode
 from yolo_service.repository import LoadedModel, ModelInfo, open_repository
@@ -55,6 +55,9 @@ class Service:
         # One at a time: loading takes much memory, and two requests shall not load twice.
         self._loader = ThreadPool(1)
         self._reader = ThreadPool(1)
+        # One at a time, because a document in memory is many times its length.
+        self._computer = ThreadPool(1)
+        self._computing = 0
 
     def start(self) -> LoadedModel:
         """Load the default model.
@@ -86,6 +89,35 @@ class Service:
     def models(self) -> list[ModelInfo]:
         """Describe every model."""
         return _in_thread(self._reader, self.repository.describe)
+
+    def model_info(self, name: str) -> ModelInfo:
+        """Describe one model.
+
+        Raises:
+            ModelNotFound: no such model.
+        """
+        models = self.models()
+        for info in models:
+            if info.name == name:
+                return info
+        known = ", ".join(info.name for info in models)
+        raise ModelNotFound(f"no model {name[:100]!r}; there are: {known}")
+
+    def compute(self, function: Callable[[], T], deadline: float) -> T:
+        """Call a function that takes its time in a native thread.
+
+        Raises:
+            Overloaded: as many others wait as may wait for a worker.
+            DeadlineExceeded: the request's own time is over.
+        """
+        if self._computing >= self.settings.queue_size:
+            raise Overloaded(f"{self._computing} requests are waiting already; try again soon")
+        self._computing += 1
+        try:
+            with _until(deadline):
+                return _in_thread(self._computer, function)
+        finally:
+            self._computing -= 1
 
     def fetch(self, url: str, deadline: float) -> bytes:
         """Download an image.

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
         host: address to listen on.
         port: TCP port; 0 takes a free one. Plain ``PORT`` counts too.
         api_key: what clients have to send; None: nothing.
+        ml_api_token: what Obico's clients may send to ``/p/`` instead; from ``ML_API_TOKEN``.
         max_upload_mb: largest body and largest download, in MB of 1,000,000 bytes.
         max_pixels: largest picture, width * height.
         libdarknet: path of the C library; None: looked for.
@@ -78,6 +79,7 @@ class Settings(BaseSettings):
         default=8080, ge=0, le=65535, validation_alias=AliasChoices(f"{PREFIX}PORT", "PORT")
     )
     api_key: SecretStr | None = None
+    ml_api_token: SecretStr | None = Field(default=None, validation_alias="ML_API_TOKEN")
     max_upload_mb: int = Field(default=20, ge=1, le=2000)
     max_pixels: int = Field(default=50_000_000, ge=1)
     libdarknet: Path | None = None

@@ -18,7 +18,7 @@ from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # connex
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
-from yolo_service.errors import BadRequest
+from yolo_service.errors import BadParameter, BadRequest
 
 Handler = Callable[[ConnexionRequest], Any]
 
@@ -36,23 +36,29 @@ class Field:
 
     @property
     def is_file(self) -> bool:
-        """Whether the value comes as a file of a form."""
-        return self._schema.get("format") == "binary"
+        """Whether the value comes as a file of a form, or as several."""
+        return bool(self._schema.get("items", self._schema).get("format") == "binary")
+
+    @property
+    def max_files(self) -> int:
+        """How many files may come under this name."""
+        return int(self._schema.get("maxItems", 1))
 
     def check(self, values: list[str]) -> None:
         """Check what was sent under this name.
 
         Raises:
-            BadRequest: nothing although it is required, several values, or a wrong one.
+            BadParameter: nothing although it is required, several values, or a wrong one.
         """
         if not values:
             if self.required:
-                raise BadRequest(f"{self.name}: missing; expected {self._expected()}")
+                raise BadParameter(self.name, f"missing; expected {self._expected()}")
             return
         if len(values) > 1:
-            raise BadRequest(f"{self.name}: expected one value, found {len(values)}")
+            raise BadParameter(self.name, f"expected one value, found {len(values)}")
         if not self._fits(values[0]):
-            raise BadRequest(f"{self.name}: expected {self._expected()}, found {values[0][:100]!r}")
+            wrong = f"expected {self._expected()}, found {values[0][:100]!r}"
+            raise BadParameter(self.name, wrong)
 
     def _fits(self, text: str) -> bool:
         if self._schema["type"] != "number":
@@ -89,50 +95,68 @@ class Parameters(ParameterValidator):  # type: ignore[misc]  # connexion has no 
         return wrapper
 
 
-class FormBody(RequestBodyValidator):  # type: ignore[misc]  # connexion has no types
-    """Checks a multipart form, its files included; other bodies are left to connexion."""
+class Body(RequestBodyValidator):  # type: ignore[misc]  # connexion has no types
+    """Checks the type of a body and, if it is a multipart form, its fields and files.
+
+    Of the types of an operation a form has to be the first, because connexion gives the schema of
+    that one. Other bodies are read where they are used, on another thread.
+    """
 
     def __call__(self, function: Handler) -> Handler:
         """Wrap a handler."""
-        if FORM not in self.consumes:
-            checked: Handler = super().__call__(function)
-            return checked
         required = self.schema.get("required", ())
+        properties = self.schema["properties"] if FORM in self.consumes else {}
         fields = [
-            Field(name, schema, required=name in required)
-            for name, schema in self.schema["properties"].items()
+            Field(name, schema, required=name in required) for name, schema in properties.items()
         ]
+        is_strict = self.schema.get("additionalProperties") is False
+        example = next((field.name for field in fields if field.is_file), None)
 
         @functools.wraps(function)
         def wrapper(request: ConnexionRequest) -> Any:
-            _check_form(fields)
+            _check_type(self.consumes, example)
+            if flask.request.mimetype == FORM:
+                _check_form(fields, is_strict)
             return function(request)
 
         return wrapper
 
 
-def _check_form(fields: list[Field]) -> None:
+def _check_type(known: Iterable[str], example: str | None) -> None:
+    found = flask.request.mimetype
+    # What has no type is a sequence of bytes (RFC 9110, section 8.3).
+    candidates = {found, f"{found.partition('/')[0]}/*"} if found else {"application/octet-stream"}
+    if candidates.isdisjoint(known):
+        expected = " or ".join(known)
+        advice = f"; {_example(example)}" if example else ""
+        raise UnsupportedMediaType(
+            f"expected a body of type {expected}, found {found or 'none'}{advice}"
+        )
+
+
+def _check_form(fields: list[Field], is_strict: bool) -> None:
     request = flask.request
-    if request.mimetype != FORM:
-        found = request.mimetype or "none"
-        raise UnsupportedMediaType(f"expected a body of type {FORM}, found {found}; {_example()}")
     texts = [field for field in fields if not field.is_file]
     files = [field for field in fields if field.is_file]
     for field in files:
         _check_file(field, len(request.files.getlist(field.name)), field.name in request.form)
-    _refuse_unknown(request.files, files, "the form's files")
-    _refuse_unknown(request.form, texts, "the form")
+    if is_strict:
+        _refuse_unknown(request.files, files, "the form's files")
+        _refuse_unknown(request.form, texts, "the form")
     for field in texts:
         field.check(request.form.getlist(field.name))
 
 
 def _check_file(field: Field, count: int, is_text: bool) -> None:
     if is_text:
-        raise BadRequest(f"{field.name}: expected a file, found a text field; {_example()}")
+        raise BadParameter(
+            field.name, f"expected a file, found a text field; {_example(field.name)}"
+        )
     if count == 0 and field.required:
-        raise BadRequest(f"{field.name}: missing; expected a file; {_example()}")
-    if count > 1:
-        raise BadRequest(f"{field.name}: expected one file, found {count}; send one request each")
+        raise BadParameter(field.name, f"missing; expected a file; {_example(field.name)}")
+    if count > field.max_files:
+        most = "one file" if field.max_files == 1 else f"at most {field.max_files} files"
+        raise BadParameter(field.name, f"expected {most}, found {count}; send more requests")
 
 
 def _refuse_unknown(sent: MultiDict[str, Any], fields: Iterable[Field], where: str) -> None:
@@ -143,5 +167,5 @@ def _refuse_unknown(sent: MultiDict[str, Any], fields: Iterable[Field], where: s
             raise BadRequest(f"{name[:100]!r} is unknown in {where}; known: {allowed}")
 
 
-def _example() -> str:
-    return f"for example: curl -F image_file=@photo.jpg {flask.request.base_url}"
+def _example(field: str) -> str:
+    return f"for example: curl -F {field}=@photo.jpg {flask.request.base_url}"

@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import hmac
 
+import flask
+from pydantic import SecretStr
+
 from yolo_service import service
+from yolo_service.errors import Unauthorized
+
+Client = dict[str, str]
 
 
-def check_key(key: str) -> dict[str, str] | None:
+def check_key(key: str) -> Client | None:
     """Return who the client is, or None if the key is wrong; in the same time for any key."""
-    expected = service.current().settings.api_key
+    return _client(key, service.current().settings.api_key)
+
+
+def check_obico_token(token: str) -> Client | None:
+    """Return who the client is; Obico's own ``ML_API_TOKEN`` is as good as the API key."""
+    own, general = check_key(token), _client(token, service.current().settings.ml_api_token)
+    return own or general
+
+
+def require(form_key: str | None) -> None:
+    """Ask for the API key where it may also come as a field of the form.
+
+    Args:
+        form_key: the field; headers are looked at, too.
+
+    Raises:
+        Unauthorized: there is none, or a wrong one.
+    """
+    request = flask.request
+    token = request.authorization.token if request.authorization else None
+    sent = (form_key, request.headers.get("X-API-Key"), token)
+    if service.current().settings.api_key and not any(check_key(key) for key in sent if key):
+        raise Unauthorized("send the API key in the field api_key or the header X-API-Key")
+
+
+def _client(sent: str, expected: SecretStr | None) -> Client | None:
     if expected is None:
         return None
-    right = hmac.compare_digest(key.encode(), expected.get_secret_value().encode())
+    right = hmac.compare_digest(sent.encode(), expected.get_secret_value().encode())
     return {"sub": "client"} if right else None

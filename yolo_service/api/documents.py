@@ -1,0 +1,57 @@
+"""JSON bodies that carry pictures; read on a native thread, because they are long."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from yolo_service.errors import BadParameter, BadRequest
+
+Document = TypeVar("Document", bound=BaseModel)
+
+MAX_PARTS = 1_000_000
+"""Most lists, objects and quotes of a document: each costs a hundred times its bytes in memory."""
+
+
+def read_document(kind: type[Document], body: bytes) -> Document:
+    """Read a JSON object.
+
+    Args:
+        kind: what it has to hold.
+        body: UTF-8.
+
+    Raises:
+        BadRequest: it is no JSON, nested or divided beyond measure, or not of this kind.
+    """
+    if sum(body.count(sign) for sign in (b"[", b"{", b'"')) > MAX_PARTS:
+        raise BadRequest("the JSON has too many parts; write tensors as flat lists of numbers")
+    try:
+        return kind.model_validate(json.loads(body, parse_constant=_refuse))
+    except ValidationError as error:
+        raise BadRequest("; ".join(map(_line, error.errors(include_url=False)))) from error
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is no JSON object: {error}") from error
+
+
+def read_base64(name: str, text: str) -> bytes:
+    """Decode base64, broken into lines or not.
+
+    Raises:
+        BadParameter: it is none; ``name`` says where.
+    """
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as error:
+        raise BadParameter(name, f"expected a picture in base64: {error}") from error
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number of JSON")
+
+
+def _line(error: object) -> str:
+    where = ".".join(map(str, error["loc"])) or "the body"  # type: ignore[index]  # pydantic's ErrorDetails
+    return f"{where}: {error['msg']}"  # type: ignore[index]  # likewise

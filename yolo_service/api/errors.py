@@ -1,0 +1,23 @@
+"""Errors in the format of the interface that was called; problem+json where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import flask
+from flask import Response
+
+from yolo_service import problems
+from yolo_service.api import deepstack, inference_protocol, obico
+
+_FORMATS: dict[str, Callable[[Exception], Response]] = {
+    "/p": obico.error,
+    "/v1": deepstack.error,
+    "/v2": inference_protocol.error,
+}
+
+
+def respond(error: Exception) -> Response:
+    """Answer a request with the error that an exception means; Flask's error handler."""
+    first = "/" + flask.request.path.split("/", 2)[1]
+    return _FORMATS.get(first, problems.respond)(error)

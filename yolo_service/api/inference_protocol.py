@@ -1,0 +1,110 @@
+"""The Open Inference Protocol, version 2, over HTTP (KServe, Triton, OpenVINO Model Server)."""
+
+from __future__ import annotations
+
+import functools
+from importlib.metadata import version
+from typing import Any
+
+import flask
+from flask import Response, jsonify
+
+from darknet.engines.base import RgbImage
+from yolo_service import problems, service
+from yolo_service.api.pipeline import Detection, Options, to_json
+from yolo_service.api.tensors import INPUTS, OUTPUTS, Call, read_call, write_answer
+from yolo_service.errors import BadParameter, ModelUnavailable, ServiceError, Unavailable
+from yolo_service.formats import Answer
+from yolo_service.repository import ModelInfo
+
+JSON_LENGTH = "Inference-Header-Content-Length"
+"""The header that says where in a body the JSON ends and the binary tensors begin."""
+
+
+def server() -> Response:
+    """Tell who this is."""
+    name = "yolo-service"
+    return jsonify(name=name, version=version(name), extensions=["binary_tensor_data"])
+
+
+def live() -> Response:
+    """Answer as long as the loop turns."""
+    return jsonify(live=True)
+
+
+def ready() -> Response:
+    """Answer once the default model is loaded."""
+    if not service.current().ready:
+        raise Unavailable("the default model is not loaded yet; try again soon")
+    return jsonify(ready=True)
+
+
+def model(model: str) -> Response:
+    """Describe the tensors of a model; they are the same for all models."""
+    info = _info(model)
+    told = {"name": info.name, "versions": ["1"], "platform": "darknet"}
+    return jsonify(**told, inputs=INPUTS, outputs=OUTPUTS)
+
+
+def model_ready(model: str) -> Response:
+    """Say whether a model can be used, loaded already or at its first use."""
+    return jsonify(name=_info(model).name, ready=True)
+
+
+def infer(model: str) -> Response:
+    """Detect objects in the pictures of a tensor."""
+    current = service.current()
+    deadline = current.deadline()
+    call = current.compute(_reading(), deadline)
+    chosen = call.request.parameters
+    options = Options(model, chosen.threshold, chosen.nms, chosen.hier_threshold)
+    answers = Detection(options, _kept, deadline).in_each(call.pictures, lambda picture: picture)
+    body = current.compute(functools.partial(_encoded, model, call, answers), deadline)
+    return _json(body)
+
+
+def error(error: Exception) -> Response:
+    """Answer an error as the protocol says."""
+    problem = problems.of_error(error)
+    return _json(to_json({"error": problem.detail}), problem.status, problem.headers)
+
+
+def _info(name: str) -> ModelInfo:
+    """Return a model that can be used.
+
+    Raises:
+        ModelNotFound: no such model.
+        ModelUnavailable: its files are wrong.
+    """
+    info = service.current().model_info(name)
+    if info.error is not None:
+        raise ModelUnavailable(info.error)
+    return info
+
+
+def _reading() -> functools.partial[Call]:
+    """Prepare to read the request's body on another thread, where flask.request is not."""
+    request = flask.request
+    body, header = request.get_data(), request.headers.get(JSON_LENGTH)
+    if header is not None and not (header.isascii() and header.isdigit()):
+        raise BadParameter(JSON_LENGTH, f"expected a number of bytes, found {header[:100]!r}")
+    length = None if header is None else min(int(header[:20]), len(body))
+    return functools.partial(read_call, body, length, service.current().settings.max_pixels)
+
+
+def _kept(answer: Answer, _: RgbImage) -> Answer:
+    return answer
+
+
+def _encoded(model: str, call: Call, answers: list[Answer | ServiceError]) -> bytes:
+    """Write the answer of all pictures; the protocol has no way to answer only some of them."""
+    good: list[Answer] = []
+    for answer in answers:
+        if isinstance(answer, ServiceError):
+            raise answer
+        good.append(answer)
+    return to_json(write_answer(model, call.request, good))
+
+
+def _json(body: bytes, status: int = 200, headers: dict[str, Any] | None = None) -> Response:
+    return Response(body, status, headers, mimetype="application/json")

@@ -1,0 +1,48 @@
+"""The interface of Obico's (The Spaghetti Detective's) ml_api."""
+
+from __future__ import annotations
+
+import flask
+from flask import Response
+
+from darknet.engines.base import RgbImage
+from yolo_service import problems, service
+from yolo_service.api.pipeline import Detection, Options, to_json
+from yolo_service.errors import FetchFailed
+from yolo_service.formats import Answer, darknet
+
+USUAL_THRESHOLD = 0.08
+"""Obico judges many frames together, so it wants to hear of weak detections, too."""
+
+
+def predict(img: str) -> Response:
+    """Detect failures in a picture of a print that is downloaded."""
+    options = Options(usual_threshold=USUAL_THRESHOLD)
+    return _json(Detection(options, _encoded).in_url(img))
+
+
+def healthy() -> Response:
+    """Answer ``ok`` once the model is loaded."""
+    if service.current().ready:
+        return Response("ok", mimetype="text/plain")
+    return Response("error", 503, mimetype="text/plain")
+
+
+def error(error: Exception) -> Response:
+    """Answer an error as ml_api does."""
+    problem = problems.of_error(error)
+    status = problem.status
+    if isinstance(error, FetchFailed):
+        status = 400
+    elif status == 400 and not flask.request.args.get("img"):
+        status = 422
+    body = to_json({"detections": [], "message": problem.detail})
+    return _json(body, status, problem.headers)
+
+
+def _encoded(answer: Answer, _: RgbImage) -> bytes:
+    return to_json({"detections": darknet(answer)})
+
+
+def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status, headers, mimetype="application/json")

@@ -1,0 +1,176 @@
+"""The way that every picture takes: from a request, over a worker, to the bytes of an answer."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import flask
+from gevent.pool import Pool
+from werkzeug.datastructures import FileStorage
+
+from darknet.engines.base import RgbImage, Thresholds
+from yolo_service import service
+from yolo_service.errors import BadParameter, ServiceError
+from yolo_service.formats import Answer, Timings
+from yolo_service.model_folder import ModelOptions
+from yolo_service.repository import LoadedModel
+from yolo_service.scheduler import Job, Outcome, Picture
+from yolo_service.wsgi import CONNECTED
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+Finish = Callable[[Answer, RgbImage], T]
+"""Makes the answer out of what was found and the picture; runs on a worker."""
+
+MAX_IMAGES = 32
+"""Most pictures of one request, as swagger.yaml says."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a request may choose; None stands for the model's own value.
+
+    Attributes:
+        model: name of a model.
+        threshold: smallest confidence, 0..1.
+        nms: largest overlap of two boxes of a class, 0..1.
+        hier_threshold: YOLO9000's, 0..1.
+        usual_threshold: an interface's own, if neither the request nor model.yaml names one.
+    """
+
+    model: str | None = None
+    threshold: float | None = None
+    nms: float | None = None
+    hier_threshold: float | None = None
+    usual_threshold: float | None = None
+
+    def thresholds(self, own: ModelOptions) -> Thresholds:
+        """Fill what the request leaves out."""
+        threshold = self.threshold
+        if threshold is None and "threshold" not in own.model_fields_set:
+            threshold = self.usual_threshold
+        return own.thresholds(threshold, self.nms, self.hier_threshold)
+
+
+class Detection(Generic[T]):
+    """The work that one request asks for.
+
+    Made by the greenlet that handles the request; its methods wait as greenlets.
+
+    Args:
+        options: of the request.
+        finish: makes the answer for a picture; runs on a worker.
+        deadline: from ``Service.deadline``; None: begins now.
+
+    Raises:
+        ModelNotFound: no such model.
+        ModelUnavailable: its files are wrong, or the engine refuses them.
+        DeadlineExceeded: loading it took too long.
+    """
+
+    def __init__(self, options: Options, finish: Finish[T], deadline: float | None = None) -> None:
+        self._service = service.current()
+        self._finish = finish
+        self._connected = flask.request.environ[CONNECTED]
+        self._deadline = self._service.deadline() if deadline is None else deadline
+        self._model = self._service.model(options.model, self._deadline)
+        self._thresholds = options.thresholds(self._model.options)
+
+    def in_url(self, url: str) -> T:
+        """Download a picture and detect in it; raises as ``Service.fetch`` and ``in_picture``."""
+        before = time.monotonic()
+        data = self._service.fetch(url, self._deadline)
+        return self.in_picture(data, (time.monotonic() - before) * 1000)
+
+    def in_picture(self, picture: Picture, fetch_ms: float = 0.0) -> T:
+        """Detect in one picture.
+
+        Raises:
+            ServiceError: the picture cannot be read, the queue is full, or time is over.
+        """
+        finish = functools.partial(_finished, self._model, fetch_ms, self._finish)
+        job = Job(
+            self._model,
+            picture,
+            self._thresholds,
+            finish,
+            deadline=self._deadline,
+            connected=self._connected,
+        )
+        return self._service.scheduler.run(job)
+
+    def in_each(self, items: Sequence[S], read: Callable[[S], Picture]) -> list[T | ServiceError]:
+        """Detect in several pictures, in order; no more of them at once than there are workers.
+
+        So a large request leaves the queue to others.
+
+        Args:
+            items: whatever ``read`` takes.
+            read: gives the picture of an item.
+
+        Returns:
+            For each item its answer, or what is wrong with it.
+
+        Raises:
+            Exception: what went wrong here and not with an item; trying again may help.
+        """
+
+        def one(item: S) -> T | Exception:
+            try:
+                return self.in_picture(read(item))
+            except Exception as error:
+                return error
+
+        pool = Pool(self._service.settings.workers)
+        tasks = [pool.spawn(one, item) for item in items]
+        pool.join()
+        return [_answer_or_fault(task.value) for task in tasks]
+
+
+def upload(file: FileStorage) -> bytes:
+    """Return the bytes of an uploaded file.
+
+    Raises:
+        BadParameter: there are none.
+    """
+    data: bytes = file.read()
+    if not data:
+        raise BadParameter(file.name or "file", "the file is empty; choose an image")
+    return data
+
+
+def to_json(value: Any) -> bytes:
+    """Write an answer; on a worker, because thousands of detections take their time."""
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+
+
+def _finished(model: LoadedModel, fetch_ms: float, finish: Finish[T], outcome: Outcome) -> T:
+    network = model.network
+    height, width = outcome.image.shape[:2]
+    timings = Timings(fetch_ms, outcome.decode_ms, outcome.queue_ms, outcome.inference_ms)
+    answer = Answer(
+        model.name,
+        network.engine_name,
+        network.device,
+        network.precision,
+        width,
+        height,
+        outcome.detections,
+        timings,
+    )
+    return finish(answer, outcome.image)
+
+
+def _answer_or_fault(value: T | Exception) -> T | ServiceError:
+    """Let pass what is wrong with a picture; raise what the service itself could not do."""
+    if isinstance(value, Exception) and not (
+        isinstance(value, ServiceError) and value.status < 500
+    ):
+        raise value
+    return value

@@ -1,0 +1,229 @@
+"""Tensors of the Open Inference Protocol: pictures that come, detections that go.
+
+A request has one input, which says by its name what it holds:
+
+=============== ======== ===================== ============================================
+name            datatype shape                 each element
+=============== ======== ===================== ============================================
+``image``       BYTES    [n]                   an encoded picture; in JSON as base64
+``image_uint8`` UINT8    [n, height, width, 3] red, green, blue, 0..255
+``image_fp32``  FP32     [n, height, width, 3] red, green, blue, 0..1, rounded to 8 bits
+=============== ======== ===================== ============================================
+
+An answer has one row per detection, picture by picture, the most confident of each first:
+``boxes`` FP32 [m, 4] (centre x, centre y, width, height in pixels of the picture), ``scores``
+FP32 [m], ``class_ids`` INT32 [m], ``labels`` BYTES [m] and ``image_ids`` INT32 [m], which counts
+the request's pictures from 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, Field
+
+from darknet.engines.base import RgbImage
+from yolo_service.api.documents import read_base64, read_document
+from yolo_service.api.pipeline import MAX_IMAGES
+from yolo_service.errors import BadParameter, BadRequest, ImageTooLarge
+from yolo_service.formats import Answer, columns
+from yolo_service.images import MAX_SIDE
+from yolo_service.scheduler import Picture
+
+Values = npt.NDArray[Any]
+
+INPUTS = (
+    {"name": "image", "datatype": "BYTES", "shape": [-1]},
+    {"name": "image_uint8", "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
+    {"name": "image_fp32", "datatype": "FP32", "shape": [-1, -1, -1, 3]},
+)
+OUTPUTS = (
+    {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
+    {"name": "scores", "datatype": "FP32", "shape": [-1]},
+    {"name": "class_ids", "datatype": "INT32", "shape": [-1]},
+    {"name": "labels", "datatype": "BYTES", "shape": [-1]},
+    {"name": "image_ids", "datatype": "INT32", "shape": [-1]},
+)
+
+
+class TensorParameters(BaseModel):
+    """Parameters of an input; ``binary_data_size`` counts its bytes behind the JSON."""
+
+    binary_data_size: int | None = Field(default=None, ge=0)
+
+
+class InputTensor(BaseModel):
+    """An input as it stands in the JSON."""
+
+    name: str
+    datatype: str
+    shape: list[int] = Field(max_length=8)
+    data: Any = None
+    parameters: TensorParameters = TensorParameters()
+
+
+class RequestedOutput(BaseModel):
+    """An output that is asked for."""
+
+    name: str
+
+
+class Parameters(BaseModel):
+    """What a request may choose, with the meaning that it has for ``/detect``."""
+
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    nms: float | None = Field(default=None, ge=0, le=1)
+    hier_threshold: float | None = Field(default=None, ge=0, le=1)
+
+
+class InferenceRequest(BaseModel):
+    """The JSON of a request; other keys of the protocol are for other servers."""
+
+    id: str | None = None
+    inputs: list[InputTensor] = Field(min_length=1, max_length=1)
+    outputs: list[RequestedOutput] = []
+    parameters: Parameters = Parameters()
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A request that has been read.
+
+    Attributes:
+        request: its JSON.
+        pictures: in order, encoded or as RGB arrays.
+    """
+
+    request: InferenceRequest
+    pictures: list[Picture]
+
+
+def read_call(body: bytes, json_length: int | None, max_pixels: int) -> Call:
+    """Read the body of a request; takes its time.
+
+    Args:
+        body: JSON, with the protocol's binary extension followed by the input's bytes.
+        json_length: bytes of the JSON; None: all.
+        max_pixels: largest picture, width * height.
+
+    Raises:
+        BadRequest: something in it is wrong; says what.
+        ImageTooLarge: a picture has more pixels.
+    """
+    request = read_document(InferenceRequest, body[:json_length])
+    tensor = request.inputs[0]
+    _check_outputs(request.outputs)
+    _check_kind(tensor)
+    raw = None if json_length is None else body[json_length:]
+    if raw is not None and len(raw) != tensor.parameters.binary_data_size:
+        raise _wrong(tensor, f"binary_data_size and the {len(raw)} bytes behind the JSON differ")
+    pictures = list(_READERS[tensor.name](tensor, raw or None, max_pixels))
+    return Call(request, pictures)
+
+
+def write_answer(
+    model: str, request: InferenceRequest, answers: Sequence[Answer]
+) -> dict[str, Any]:
+    """Give the answer's JSON for the pictures of a request; takes its time."""
+    wanted = [output.name for output in request.outputs] or [str(out["name"]) for out in OUTPUTS]
+    tables = [columns(answer) for answer in answers]
+    rows: dict[str, list[Any]] = {
+        "boxes": [value for table in tables for box in table.boxes for value in box],
+        "scores": [value for table in tables for value in table.scores],
+        "class_ids": [value for table in tables for value in table.class_ids],
+        "labels": [value for table in tables for value in table.labels],
+        "image_ids": [i for i, table in enumerate(tables) for _ in table.labels],
+    }
+    outputs = [_output(declared, rows) for declared in OUTPUTS if declared["name"] in wanted]
+    told = {"model_name": model, "outputs": outputs}
+    return told if request.id is None else {**told, "id": request.id}
+
+
+def _output(declared: dict[str, Any], rows: dict[str, list[Any]]) -> dict[str, Any]:
+    shape = [len(rows["image_ids"]), *declared["shape"][1:]]
+    return {**declared, "shape": shape, "data": rows[declared["name"]]}
+
+
+def _check_outputs(outputs: list[RequestedOutput]) -> None:
+    known = [out["name"] for out in OUTPUTS]
+    for output in outputs:
+        if output.name not in known:
+            raise BadParameter("outputs", f"unknown {output.name[:100]!r}; known: {known}")
+
+
+def _check_kind(tensor: InputTensor) -> None:
+    declared = {(kind["name"], kind["datatype"]): kind["shape"] for kind in INPUTS}
+    if (tensor.name, tensor.datatype) not in declared:
+        known = ", ".join(f"{name} ({datatype})" for name, datatype in declared)
+        found = f"{tensor.name[:100]} ({tensor.datatype[:100]})"
+        raise BadParameter("inputs", f"expected one of {known}, found {found}")
+    expected, shape = declared[tensor.name, tensor.datatype], tensor.shape
+    fits = len(shape) == len(expected) and expected[-1] in (-1, shape[-1]) and min(shape) > 0
+    if not fits:
+        raise _wrong(tensor, f"expected shape {expected}, found {shape}")
+    if shape[0] > MAX_IMAGES:
+        raise _wrong(tensor, f"at most {MAX_IMAGES} pictures are taken, found {shape[0]}")
+
+
+def _encoded(tensor: InputTensor, raw: bytes | None, _: int) -> Iterator[bytes]:
+    """Yield encoded pictures: base64 in the JSON, or each behind its length in 4 bytes."""
+    data = [*_split(tensor, raw)] if raw else tensor.data
+    if not isinstance(data, list) or len(data) != tensor.shape[0]:
+        raise _wrong(tensor, f"expected data of {tensor.shape[0]} pictures")
+    for element in data:
+        yield element if isinstance(element, bytes) else read_base64(tensor.name, str(element))
+
+
+def _split(tensor: InputTensor, raw: bytes) -> Iterator[bytes]:
+    position = 0
+    while position < len(raw):
+        start = position + 4
+        position = start + int.from_bytes(raw[position:start], "little")
+        if position > len(raw):
+            raise _wrong(tensor, "an element is longer than the bytes behind the JSON")
+        yield raw[start:position]
+
+
+def _uint8(tensor: InputTensor, raw: bytes | None, max_pixels: int) -> Iterator[RgbImage]:
+    values = _numbers(tensor, raw, np.dtype(np.uint8), max_pixels)
+    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
+        raise _wrong(tensor, "expected whole numbers from 0 to 255")
+    yield from values.astype(np.uint8, copy=False)
+
+
+def _fp32(tensor: InputTensor, raw: bytes | None, max_pixels: int) -> Iterator[RgbImage]:
+    values = _numbers(tensor, raw, np.dtype("<f4"), max_pixels)
+    if values.dtype.kind not in "iuf" or not (values.min() >= 0 and values.max() <= 1):
+        raise _wrong(tensor, "expected numbers from 0 to 1")
+    yield from np.rint(values * 255).astype(np.uint8)
+
+
+def _numbers(
+    tensor: InputTensor, raw: bytes | None, dtype: np.dtype[Any], max_pixels: int
+) -> Values:
+    """Return the values in the tensor's shape, of any type if they stand in the JSON."""
+    _, height, width, _ = tensor.shape
+    if height * width > max_pixels or max(height, width) > MAX_SIDE:
+        raise ImageTooLarge(f"{tensor.name}: {width} x {height} pixels; set YOLO_MAX_PIXELS")
+    try:
+        values = np.frombuffer(raw, dtype) if raw else np.asarray(tensor.data)
+        return values.reshape(tensor.shape)
+    except (ValueError, TypeError, OverflowError) as error:
+        count = math.prod(tensor.shape)
+        raise _wrong(tensor, f"expected {count} numbers for shape {tensor.shape}") from error
+
+
+def _wrong(tensor: InputTensor, why: str) -> BadRequest:
+    return BadParameter(f"input {tensor.name[:100]}", why)
+
+
+_READERS: dict[str, Callable[[InputTensor, bytes | None, int], Iterator[Picture]]] = {
+    "image": _encoded,
+    "image_uint8": _uint8,
+    "image_fp32": _fp32,
+}
