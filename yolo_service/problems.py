@@ -10,6 +10,7 @@ from http import HTTPStatus
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
+from yolo_service import metrics
 from yolo_service.errors import ServiceError, Unauthorized
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def of_status(status: int, detail: str) -> Problem:
 def of_error(error: Exception) -> Problem:
     """Turn any exception into a problem; an unexpected one is logged, not told."""
     if isinstance(error, ServiceError):
+        metrics.ERRORS.labels(error.type).inc()
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
         if error.status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"

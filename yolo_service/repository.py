@@ -21,6 +21,7 @@ from darknet.engines.base import RgbImage, Thresholds
 from darknet.errors import DarknetError
 from darknet.names import read_names
 from darknet.network import Network, load_network
+from yolo_service import metrics
 from yolo_service.errors import ConfigurationError, ModelNotFound, ModelUnavailable
 from yolo_service.model_folder import ModelFiles, ModelOptions, read_folder
 from yolo_service.settings import Settings
@@ -53,11 +54,15 @@ class LoadedModel:
         """
         with self._use():
             try:
-                return self.network.detect(
-                    images, thresholds.threshold, thresholds.nms, thresholds.hier_threshold
-                )
+                return self._detect(images, thresholds)
             except DarknetError as error:
                 raise ModelUnavailable(f"model {self.name}: {error}") from error
+
+    def _detect(self, images: Sequence[RgbImage], limits: Thresholds) -> list[Detections]:
+        with metrics.INFERENCE_SECONDS.labels(self.name).time():
+            found = self.network.detect(images, limits.threshold, limits.nms, limits.hier_threshold)
+        metrics.count_detections(self.name, found)
+        return found
 
     def close(self) -> None:
         """Wait for those who compute, then give the memory back."""
@@ -180,6 +185,8 @@ class Repository:
         entry = self._find(name)
         with entry.lock:
             model, entry.model = entry.model, None
+            if model:
+                metrics.model_unloaded(name, model.network)
         if model:
             model.close()
             log.info("model %s unloaded", name)
@@ -209,13 +216,16 @@ class Repository:
     def _loaded(self, entry: _Entry) -> LoadedModel:
         files = _complete(entry)
         try:
-            network = self._load(files)
-            # Engines put work off until their first picture; let no client wait for it.
-            network.detect([np.zeros((64, 64, 3), np.uint8)])
+            with metrics.MODEL_LOAD_SECONDS.labels(entry.name).time():
+                network = self._load(files)
+                # Engines put work off until their first picture; let no client wait for it.
+                network.detect([np.zeros((64, 64, 3), np.uint8)])
         except DarknetError as error:
+            metrics.MODEL_LOAD_FAILURES.labels(entry.name).inc()
             entry.error = str(error)
             raise ModelUnavailable(f"model {entry.name}: {error}") from error
         entry.error = None
+        metrics.model_loaded(entry.name, network)
         where = f"{network.engine_name} on {network.device} in {network.precision}"
         log.info("model %s loaded: %s", entry.name, where)
         return LoadedModel(files, network)

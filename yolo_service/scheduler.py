@@ -25,6 +25,7 @@ from gevent.event import AsyncResult
 
 from darknet.detections import Detections
 from darknet.engines.base import RgbImage, Thresholds
+from yolo_service import metrics
 from yolo_service.errors import BadRequest, DeadlineExceeded, Overloaded, ShuttingDown
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,7 @@ class Scheduler:
         self._jobs: deque[Job[Any]] = deque()
         self._closed = False
         self._changed = threading.Condition()
+        metrics.watch_queue(lambda: len(self._jobs), queue_size, workers)
         self._workers = [
             threading.Thread(target=self._work, name=f"worker-{i}", daemon=True)
             for i in range(workers)
@@ -212,7 +214,8 @@ class Scheduler:
     def _work(self) -> None:
         while batch := self._take():
             try:
-                self._run([job for job in batch if job.is_worth_it()])
+                with metrics.WORKERS_BUSY.track_inprogress():
+                    self._run([job for job in batch if job.is_worth_it()])
             except Exception as error:
                 for job in batch:
                     job.fail(error)
@@ -258,7 +261,9 @@ class Scheduler:
         except Exception as error:
             job.fail(error)
             return None
-        return _Decoded(job, image, (started - job.submitted) * 1000, _ms_since(before))
+        queue_ms, decode_ms = (started - job.submitted) * 1000, _ms_since(before)
+        metrics.observe_picture(data, queue_ms / 1000, decode_ms / 1000)
+        return _Decoded(job, image, queue_ms, decode_ms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +276,9 @@ class _Decoded:
     def deliver(self, detections: Detections, inference_ms: float) -> None:
         outcome = Outcome(self.image, detections, self.queue_ms, self.decode_ms, inference_ms)
         try:
-            self.job.succeed(self.job.finish(outcome))
+            with metrics.ENCODE_SECONDS.time():
+                answer = self.job.finish(outcome)
+            self.job.succeed(answer)
         except Exception as error:
             self.job.fail(error)
 

@@ -19,7 +19,7 @@ import yaml
 from gevent.event import Event
 
 from yolo_service import logs
-from yolo_service.api import errors
+from yolo_service.api import errors, metrics
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 from yolo_service.pull import ensure_model
 from yolo_service.repository import LoadedModel
@@ -52,6 +52,7 @@ def create_app(service: Service) -> connexion.FlaskApp:
     app.app.extensions[EXTENSION] = service
     app.app.config["MAX_CONTENT_LENGTH"] = service.settings.max_upload_bytes
     app.app.config["MAX_FORM_PARTS"] = 50
+    app.app.before_request(metrics.remember_route)
     app.app.register_error_handler(Exception, errors.respond)
     # An empty base path breaks the UI; "/" is the same address.
     app.add_api(

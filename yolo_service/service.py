@@ -12,6 +12,7 @@ import flask
 import gevent
 from gevent.threadpool import ThreadPool
 
+from yolo_service import metrics
 from yolo_service.errors import DeadlineExceeded, ModelNotFound, Overloaded
 from yolo_service.fetch import FetchPolicy, fetch
 from yolo_service.images import decode
@@ -127,7 +128,7 @@ class Service:
             FetchFailed: it did not answer, or not with an image.
             DeadlineExceeded: the request's own time is over.
         """
-        with _until(deadline):
+        with _until(deadline), metrics.FETCH_SECONDS.time():
             return fetch(url, policy=self._policy)
 
     def close(self) -> None:

@@ -22,10 +22,10 @@ from gevent.pool import Pool
 from gevent.pywsgi import Input, WSGIHandler, WSGIServer
 from werkzeug.exceptions import RequestTimeout
 
-from yolo_service import problems
+from yolo_service import logs, metrics, problems
 
 log = logging.getLogger(__name__)
-access = logging.getLogger("yolo_service.access")
+access = logging.getLogger(logs.ACCESS)
 
 CONNECTED = "yolo_service.connected"
 """Name in the WSGI environment of a function that says whether the client is still there."""
@@ -139,6 +139,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     def handle_one_request(self) -> Any:
         """Serve a request; what is no HTTP is answered with a problem, too."""
         self.command, self.path = "-", "-"
+        self.environ: dict[str, Any] = {}
         self.status = self._orig_status = None
         self.request_id = secrets.token_hex(8)
         result = super().handle_one_request()
@@ -155,6 +156,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         given = environ.get("HTTP_X_REQUEST_ID", "")
         if _REQUEST_ID.fullmatch(given):
             self.request_id = given
+        logs.request_id.set(self.request_id)
         self.wsgi_input = Body(self.wsgi_input, time.monotonic() + self.server.body_seconds)
         environ["wsgi.input"] = self.wsgi_input
         environ[CONNECTED] = self.is_connected
@@ -216,19 +218,20 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         self._send_error_response_if_possible(500)
 
     def log_request(self) -> None:
-        """Write the line of log, without the query, which may hold signed URLs."""
-        path = self.path.partition("?")[0]
+        """Count the answer and log it, without the query, which may hold signed URLs."""
+        path, seconds = self.path.partition("?")[0], time.time() - self.time_start
         fields = {
             "client": self.client_address[0],
             "method": self.command,
             "path": path if path.isprintable() else ascii(path),
             "status": int((self._orig_status or self.status or "0").split()[0]),
             "bytes": self.response_length,
-            "ms": round((time.time() - self.time_start) * 1000, 1),
+            "ms": round(seconds * 1000, 1),
             "request_id": self.request_id,
         }
         text = "{client} {method} {path} {status} {bytes} B {ms} ms {request_id}"
         access.info("%s", text.format_map(fields), extra={"fields": fields})
+        metrics.count_request(self.command, self.environ, fields["status"], seconds)
 
 
 class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no types
