@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darknet.cfg import Cfg, parse_cfg, read_cfg
@@ -327,6 +327,7 @@ def test_class_trees_are_written_without_their_names_and_not_into_a_folder_with_
     assert "animal" not in "".join(path.read_text() for path in tmp_path.glob("*.tree"))
 
 
+@settings(deadline=None)  # files are written
 @given(
     variances=st.lists(st.floats(0, 1e4, width=32), min_size=12, max_size=12),
     own=st.sampled_from(["alexeyab", "pjreddie"]),
