@@ -7,7 +7,7 @@ here is what Darknet's cfg asks of a step, and how a network is measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +39,23 @@ DRAWN = 6
 class Trainee(pl.LightningModule):
     """A network in training.
 
+    Args:
+        module: the network.
+        measured: the pictures that ``validation_step`` is given.
+        resize: how they reach the network's size.
+
     Attributes:
         module: the network; ``module.seen`` counts pictures over all processes.
         found: what the last validation found, by the number of the picture.
     """
 
-    def __init__(self, module: DarknetModule, names: Sequence[str], resize: Resize) -> None:
+    def __init__(self, module: DarknetModule, measured: Dataset, resize: Resize) -> None:
         super().__init__()
         self.module, self.cfg = module, module.cfg
         self.found: dict[int, Detections] = {}
-        self._decoder = Decoder(Model(self.cfg, module.weights(), tuple(names), "alexeyab", resize))
-        self._sizes: list[tuple[int, int]] = []
+        model = Model(self.cfg, module.weights(), measured.names, "alexeyab", resize)
+        self._decoder = Decoder(model)
+        self._sizes = [(picture.height, picture.width) for picture in measured.pictures]
 
     def training_step(self, batch: Batch, _number: int) -> Tensor:
         """Compute the loss of one part of a batch."""
@@ -72,10 +78,6 @@ class Trainee(pl.LightningModule):
         for place, number in enumerate(numbers.tolist()):
             heads = [raw[place] for raw in outputs]
             self.found[number] = self._decoder.decode(heads, self._sizes[number], MEASURED)
-
-    def measure(self, dataset: Dataset) -> None:
-        """Say which pictures ``validation_step`` will be given the numbers of."""
-        self._sizes = [(picture.height, picture.width) for picture in dataset.pictures]
 
     def configure_optimizers(self) -> Any:
         """Darknet's stochastic gradient descent: momentum, and decay of kernels only."""
@@ -131,7 +133,9 @@ class Report(Callback):
         )
         if metrics.map50 > self.best:
             self.best = metrics.map50
-            write_weights(self._folder / "best.weights", self._cfg, pl_module.module.weights())
+            part = self._folder / "best.part"  # a kill while writing must not cost the best
+            write_weights(part, self._cfg, pl_module.module.weights())
+            part.replace(self._folder / "best.weights")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write a row of results.csv."""

@@ -136,8 +136,7 @@ def train(options: TrainOptions) -> TrainResult:
     learn, measure = _datasets(options)
     log.info("training: %s", learn.summary())
     log.info("validation: %s", measure.summary())
-    trainee = Trainee(_module(cfg, options), options.names, _resize(cfg))
-    trainee.measure(measure)
+    trainee = Trainee(_module(cfg, options), measure, _resize(cfg))
     report = Report(cfg, measure, options.output)
     with _quiet():
         trainer = _trainer(cfg, options, report)
