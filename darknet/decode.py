@@ -18,7 +18,7 @@ import numpy.typing as npt
 from darknet.cfg import Cfg
 from darknet.detections import Detections, FloatArray, IntArray
 from darknet.engines.base import Model, Thresholds
-from darknet.image import placement
+from darknet.image import undo_resize
 from darknet.layers import Region, Shape, Yolo
 from darknet.nms import suppress
 from darknet.tree import Tree
@@ -44,7 +44,7 @@ class Decoder:
         self._resize = model.resize
         self._names = model.names
         self._heads = [_head(layer, model) for layer in model.cfg.heads]
-        self._diou_beta = _diou_beta(model.cfg)
+        self._diou_beta = diou_beta(model.cfg)
 
     def decode(
         self, heads: Sequence[FloatArray], image_size: tuple[int, int], thresholds: Thresholds
@@ -66,24 +66,16 @@ class Decoder:
                 head.candidates(raw, thresholds)
                 for head, raw in zip(self._heads, heads, strict=True)
             ]
-            boxes = self._to_pixels(np.concatenate([head.boxes for head in found]), image_size)
+            parts = np.concatenate([head.boxes for head in found])
+            boxes = undo_resize(parts, image_size, self._network, self._resize)
         scores = np.concatenate([head.scores for head in found])
         class_ids = np.concatenate([head.class_ids for head in found])
         keep = suppress(boxes, scores, class_ids, thresholds.nms, self._diou_beta)
         return Detections(boxes[keep], scores[keep], class_ids[keep], self._names)
 
-    def _to_pixels(self, boxes: FloatArray, image_size: tuple[int, int]) -> FloatArray:
-        """Undo the resize (correct_yolo_boxes), which takes half pixels of padding for real."""
-        place = placement(image_size, self._network, self._resize)
-        (height, width), (net_height, net_width) = image_size, self._network
-        x, y = width / place.width, height / place.height
-        scale = np.array((net_width * x, net_height * y) * 2, np.float32)
-        left, top = (net_width - place.width) / 2 * x, (net_height - place.height) / 2 * y
-        return boxes * scale - np.array((left, top, 0, 0), np.float32)
 
-
-def _diou_beta(cfg: Cfg) -> float | None:
-    """Heads may disagree on the kind of suppression; Darknet asks the last one."""
+def diou_beta(cfg: Cfg) -> float | None:
+    """Return the exponent for ``suppress``, or None; heads may disagree, Darknet asks the last."""
     last = cfg.heads[-1]
     return last.beta_nms if isinstance(last, Yolo) and last.nms_kind == "diounms" else None
 

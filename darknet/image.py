@@ -82,6 +82,28 @@ def placement(size: tuple[int, int], network: tuple[int, int], resize: Resize) -
     return Placement(x, y, new_width, new_height)
 
 
+def undo_resize(boxes: FloatArray, size: Size, network: Size, resize: Resize) -> FloatArray:
+    """Bring boxes back to a picture (correct_yolo_boxes of both forks).
+
+    Darknet letterboxes at whole pixels, but takes half pixels of padding for real here.
+
+    Args:
+        boxes: float32[n, 4], centre x, centre y, width, height in parts of the network's input.
+        size: height and width of the picture.
+        network: height and width of the network's input.
+        resize: see ``placement``.
+
+    Returns:
+        float32[n, 4], the same in pixels of the picture.
+    """
+    place = placement(size, network, resize)
+    (height, width), (net_height, net_width) = size, network
+    x, y = width / place.width, height / place.height
+    scale = np.array((net_width * x, net_height * y) * 2, np.float32)
+    left, top = (net_width - place.width) / 2 * x, (net_height - place.height) / 2 * y
+    return boxes * scale - np.array((left, top, 0, 0), np.float32)
+
+
 def resize_into(image: RgbImage, out: FloatArray, resize: Resize) -> None:
     """Write a picture into a network's input as Darknet does (resize_image of both forks).
 

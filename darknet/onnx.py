@@ -73,7 +73,7 @@ def _inputs(layer: L.Layer, tensors: Mapping[int, Tensor]) -> tuple[Tensor, ...]
 def _emit(place: Place, layer: L.Layer) -> str:
     emitter = EMITTERS.get(type(layer))
     if emitter is None:
-        raise layer.unsupported("has no equivalent in an ONNX graph; use engine libdarknet")
+        raise layer.unsupported("has no equivalent in an ONNX graph; no engine here runs it")
     return emitter(place, layer)
 
 

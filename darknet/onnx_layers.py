@@ -186,7 +186,7 @@ def _reorg(at: Place, layer: L.Reorg) -> str:
     it; the reverse is an ordinary depth to space.
     """
     if layer.flatten or layer.extra:
-        raise layer.unsupported("has flatten or extra; use engine libdarknet")
+        raise layer.unsupported("has flatten or extra; no engine here runs that")
     if layer.reverse:
         return at.graph.node("DepthToSpace", at.name, at.input, blocksize=layer.stride)
     wide = at.graph.reshape(f"{at.name}/wide", at.input, *_spread(layer.input, layer.stride))

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from darknet.decode import Decoder
+from darknet.decode import Decoder, diou_beta
 from darknet.detections import Detections
-from darknet.engines.base import Model, Precision, Resize, RgbImage, Thresholds
+from darknet.engines.base import Model, Precision, RgbImage, Thresholds
 from darknet.engines.libdarknet_abi import LOCK, Library, cuda_devices, open_library
 from darknet.engines.libdarknet_files import check_model, has_tree
 from darknet.errors import DeviceUnavailableError, InferenceError
-from darknet.image import check_image, placement, resize_into
-from darknet.layers import Head, Region, Shape, Yolo
+from darknet.image import check_image, resize_into, undo_resize
+from darknet.layers import Region, Shape
+from darknet.weights import Weights
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -71,12 +73,13 @@ class LibdarknetEngine:
 
     def __init__(self, model: Model, library: Library, device_number: int | None) -> None:
         self.device = "CPU" if device_number is None else f"CUDA:{device_number}"
-        self._model = model
+        # The weights would stay in memory beside the library's own.
+        self._model = replace(model, weights=Weights(model.weights.header, ()))
         self._library = library
         heads = model.cfg.heads
         regions = [head for head in heads if isinstance(head, Region)]
         self._class_map = regions[-1].class_map if model.use_map and regions else ()
-        self._diou_beta = _diou_beta(heads[-1])
+        self._diou_beta = diou_beta(model.cfg)
         self._order = _cells_first(regions) if regions and library.is_pjreddie else None
         decodes = library.decodes_trees or not has_tree(model.cfg)
         self._decoder = None if decodes else Decoder(model)
@@ -149,7 +152,10 @@ class LibdarknetEngine:
             class_map=self._class_map,
             diou_beta=self._diou_beta,
         )
-        return (boxes if by_c else _undo_resize(boxes, size, net, resize)), scores
+        if not by_c:
+            parts: FloatArray = boxes / np.array((net.width, net.height) * 2, np.float32)
+            boxes = undo_resize(parts, size[::-1], (net.height, net.width), resize)
+        return boxes, scores
 
     def _rows(self, boxes: FloatArray, scores: FloatArray) -> Detections:
         """Turn scores of every box and class into rows, in the order of all engines."""
@@ -171,26 +177,6 @@ def _planar(image: RgbImage) -> FloatArray:
 def _floats(address: int, shape: Shape) -> FloatArray:
     """Copy an array out of the library's memory."""
     return np.frombuffer(ctypes.string_at(address, 4 * shape.size), np.float32).reshape(shape)
-
-
-def _undo_resize(
-    boxes: FloatArray, size: tuple[int, int], net: Shape, resize: Resize
-) -> FloatArray:
-    """Bring boxes from pixels of the network's input to pixels of the picture.
-
-    As correct_yolo_boxes does: with half pixels of padding, where the letterbox has whole ones.
-    """
-    width, height = size
-    place = placement((height, width), (net.height, net.width), resize)
-    offset = ((net.width - place.width) / 2, (net.height - place.height) / 2, 0, 0)
-    scale = (width / place.width, height / place.height) * 2
-    pixels: FloatArray = (boxes - np.array(offset, np.float32)) * np.array(scale, np.float32)
-    return pixels
-
-
-def _diou_beta(head: Head) -> float | None:
-    """Heads may disagree on the kind of suppression; Darknet asks the last one."""
-    return head.beta_nms if isinstance(head, Yolo) and head.nms_kind == "diounms" else None
 
 
 def _cells_first(heads: Sequence[Region]) -> npt.NDArray[np.intp]:
