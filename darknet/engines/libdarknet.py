@@ -153,8 +153,13 @@ class LibdarknetEngine:
             diou_beta=self._diou_beta,
         )
         if not by_c:
-            parts: FloatArray = boxes / np.array((net.width, net.height) * 2, np.float32)
-            boxes = undo_resize(parts, size[::-1], (net.height, net.width), resize)
+            unit: FloatArray = np.array((net.width, net.height) * 2, np.float32)
+            boxes = undo_resize(
+                np.divide(boxes, unit, dtype=np.float32),
+                size[::-1],
+                (net.height, net.width),
+                resize,
+            )
         return boxes, scores
 
     def _rows(self, boxes: FloatArray, scores: FloatArray) -> Detections:
