@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,13 @@ import cv2
 import numpy as np
 import pytest
 
+from darknet import load_network
+from darknet.cfg import read_cfg
+from darknet.detections import Detections
+from darknet.weights import write_weights
 from tests.conftest import ROOT
-from tests.networks import write_model
+from tests.networks import random_weights, write_model
+from yolo_service.images import decode
 
 BOUNDARY = "----boundary"
 START_SECONDS = 60.0
@@ -160,6 +166,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with two small models and a broken one."""
     folder = tmp_path_factory.mktemp("models")
     write_model(folder / "a-tiny")
+    _make_sure(folder / "a-tiny")
     write_model(folder / "b-shy")
     (folder / "b-shy" / "model.yaml").write_text("threshold: 1.0\nlicense: CC0-1.0\n")
     write_model(folder / "c-broken", names=("cat",))
@@ -167,14 +174,24 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _make_sure(folder: Path) -> None:
+    """Write weights whose confidences lie on both sides of every interface's threshold."""
+    cfg = read_cfg(folder / "model.cfg")
+    weights = random_weights(cfg, objectness=-2.0, head_gain=4.0)
+    write_weights(folder / "model.weights", cfg, weights)
+
+
 @pytest.fixture
 def start_server(models: Path) -> Iterator[StartServer]:
-    """Start servers with settings of a test's own; they have to end without an error."""
+    """Start servers with settings of a test's own (and variables without a prefix).
+
+    They have to end without an error.
+    """
     started: list[ServerProcess] = []
 
-    def start(**settings: str) -> ServerProcess:
+    def start(others: Mapping[str, str] | None = None, **settings: str) -> ServerProcess:
         environment = {f"YOLO_{name.upper()}": value for name, value in settings.items()}
-        server = start_process({"YOLO_MODELS_DIR": str(models), **environment})
+        server = start_process({"YOLO_MODELS_DIR": str(models), **environment, **(others or {})})
         started.append(server)
         server.wait_until_ready()
         return server
@@ -215,3 +232,50 @@ def photo() -> bytes:
     encoded, data = cv2.imencode(".jpg", pixels)
     assert encoded
     return data.tobytes()
+
+
+Find = Callable[[bytes, float], Detections]
+"""Detects in an encoded picture above a threshold; the most confident come first."""
+
+
+@pytest.fixture(scope="session")
+def find(models: Path) -> Iterator[Find]:
+    """What the library itself finds with the default model of the shared server."""
+    folder = models / "a-tiny"
+    files = (folder / "model.cfg", folder / "model.weights", folder / "model.names")
+    with load_network(*files) as network:
+
+        def detect(data: bytes, threshold: float) -> Detections:
+            picture = decode(data, max_pixels=10**6)
+            return network.detect([picture], threshold)[0].by_score()
+
+        yield detect
+
+
+class Photos(BaseHTTPRequestHandler):
+    """Answers every path with the class's photo, but /missing."""
+
+    photo: bytes
+
+    def do_GET(self) -> None:
+        found = self.path != "/missing"
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", "image/jpeg")
+        self.end_headers()
+        if found:
+            self.wfile.write(self.photo)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def photos(photo: bytes) -> Iterator[str]:
+    """The address of a server of photos."""
+    handler = type("Handler", (Photos,), {"photo": photo})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

@@ -1,47 +1,12 @@
 from __future__ import annotations
 
 import socket
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from darknet import load_network
-from tests.service.conftest import Answer, Client, Part, ServerProcess, StartServer
-from yolo_service.images import decode
-
-
-class Photos(BaseHTTPRequestHandler):
-    """Answers every path with the class's photo, but /missing."""
-
-    photo: bytes
-
-    def do_GET(self) -> None:
-        found = self.path != "/missing"
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Type", "image/jpeg")
-        self.end_headers()
-        if found:
-            self.wfile.write(self.photo)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def photos(photo: bytes) -> Iterator[str]:
-    """The address of a server of photos."""
-    handler = type("Handler", (Photos,), {"photo": photo})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+from tests.service.conftest import Answer, Client, Find, Part, ServerProcess, StartServer
 
 
 def problem(answer: Answer, status: int, words: str) -> None:
@@ -70,12 +35,8 @@ def test_an_upload_is_answered_in_the_classic_format(client: Client, photo: byte
     assert len(box) == 4
 
 
-def test_the_answer_is_what_the_library_finds(client: Client, photo: bytes, models: Path) -> None:
-    folder = models / "a-tiny"
-    files = (folder / "model.cfg", folder / "model.weights", folder / "model.names")
-    with load_network(*files) as network:
-        (expected,) = network.detect([decode(photo, max_pixels=10**6)], threshold=0.01)
-    expected = expected.by_score()
+def test_the_answer_is_what_the_library_finds(client: Client, photo: bytes, find: Find) -> None:
+    expected = find(photo, 0.01)
     found = client.post([("image_file", photo), ("threshold", "0.01")]).json
     assert [label for label, _, _ in found] == expected.labels
     for (_, confidence, box), score, own in zip(
@@ -130,11 +91,19 @@ def test_the_models_own_thresholds_count_unless_the_request_names_some(
     assert client.post([*shy, ("threshold", "0.01")]).json != []
 
 
-@pytest.mark.parametrize("threshold", ["-1", "2", "abc", "nan", "inf", "", "0,5", "1e400"])
+@pytest.mark.parametrize("threshold", ["-1", "2", "abc", "nan", "inf", "0,5", "1e400"])
 def test_a_bad_threshold_is_refused_in_words(client: Client, photo: bytes, threshold: str) -> None:
     words = f"threshold: expected a number from 0 to 1, found {threshold!r}"
     problem(client.post([("image_file", photo), ("threshold", threshold)]), 400, words)
     problem(client.get(f"/detect?url=http://a/&threshold={threshold}"), 400, words)
+
+
+def test_a_form_field_without_a_value_counts_as_not_sent(client: Client, photo: bytes) -> None:
+    """Browsers and Swagger UI send the fields that nobody has filled in."""
+    empty: list[Part] = [(name, "") for name in ("threshold", "nms", "model", "format")]
+    sent = client.post([("image_file", photo), *empty])
+    assert sent.status == 200
+    assert sent.json == client.post([("image_file", photo)]).json
 
 
 @pytest.mark.parametrize("threshold", ["0", "1", "1.0", ".5", "1e-3"])
