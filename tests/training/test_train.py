@@ -36,10 +36,10 @@ channels=3
 batch=8
 subdivisions={subdivisions}
 learning_rate=0.002
-burn_in=20
+burn_in=10
 policy=sgdr
-max_batches=150
-mosaic=1
+max_batches=100
+mosaic=0
 hue=.02
 saturation=1.2
 exposure=1.2
@@ -115,16 +115,16 @@ def options(folder: Path, *, subdivisions: int = 1, **changes: Any) -> TrainOpti
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     folder = tmp_path_factory.mktemp("trained")
-    return train(options(folder, ema=0.98, validate_every=5))
+    return train(options(folder, ema=0.95, validate_every=5))
 
 
 def test_the_loss_goes_down_and_average_precision_up(trained: TrainResult) -> None:
     loss = [row["loss"] for row in trained.rows]
     precision = [row["map50"] for row in trained.rows if "map50" in row]
-    assert len(loss) == 30
+    assert len(loss) == 20
     assert loss[-1] < 0.25 * loss[0]
     assert precision[0] < 0.1
-    assert precision[-1] > 0.25
+    assert precision[-1] > 0.15
     assert trained.map50 == max(precision)
 
 
@@ -132,12 +132,12 @@ def test_the_run_leaves_figures_pictures_and_weights(trained: TrainResult) -> No
     folder = trained.last.parent
     with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["batches"]) for row in rows] == list(range(5, 151, 5))
-    assert rows[-1]["seen"] == str(150 * BATCH)
+    assert [int(row["batches"]) for row in rows] == list(range(5, 101, 5))
+    assert rows[-1]["seen"] == str(100 * BATCH)
     for name in ("results.png", "validation.jpg", "best.weights", "last.weights"):
         assert (folder / name).stat().st_size > 1000
     cfg = read_cfg(folder.parent / "tiny.cfg")
-    assert read_weights(trained.last, cfg).header == Header(0, 2, 5, 150 * BATCH)
+    assert read_weights(trained.last, cfg).header == Header(0, 2, 5, 100 * BATCH)
 
 
 @pytest.mark.parametrize("engine", ["libdarknet", "onnxruntime"])
@@ -222,7 +222,7 @@ def test_a_run_is_not_overwritten_by_accident(trained: TrainResult) -> None:
 def test_a_loss_that_became_infinite_ends_the_training_with_advice(tmp_path: Path) -> None:
     wild = options(tmp_path, max_batches=8, synthetic=16)
     text = wild.cfg.read_text(encoding="utf-8")
-    text = text.replace("learning_rate=0.002", "learning_rate=1e9").replace("burn_in=20", "")
+    text = text.replace("learning_rate=0.002", "learning_rate=1e9").replace("burn_in=10", "")
     wild.cfg.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="lower learning_rate"):
         train(wild)
