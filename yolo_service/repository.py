@@ -253,7 +253,7 @@ def open_repository(settings: Settings) -> Repository:
     """
     return Repository(
         settings.models_dir,
-        lambda files: load_files(files, settings),
+        lambda files: load_files(files, settings, settings.workers),
         default=settings.model,
         extra=_classic_files(settings),
     )

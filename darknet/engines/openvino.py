@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +41,9 @@ def load(
             is the CPU.
         precision: ``fp32``, or ``fast`` for what the device has natively: bf16 on CPUs that have
             it, fp16 on GPUs and NPUs. The engine's ``precision`` says what it became.
-        streams: how many pictures to compute at once; None or 1 is for the lowest latency.
+        streams: how many calls of ``detect`` to expect at once. None or 1: all cores work on one
+            picture, for the lowest latency. More: OpenVINO shares the cores between pictures as
+            it finds best for the network, with which no picture waits for the slowest core.
 
     Raises:
         EngineUnavailableError: the package is missing or broken.
@@ -92,9 +93,10 @@ class OpenVinoRunner:
         """Compute the first pictures of the thread's input; see ``Runner``."""
         buffers = self._buffers()
         try:
-            for request in buffers.requests[:count]:
+            requests = buffers.first_requests(count)
+            for request in requests:
                 request.start_async()
-            for request in buffers.requests[:count]:
+            for request in requests:
                 request.wait()
         except Exception as error:
             raise InferenceError(f"openvino on {self.device} failed: {error}") from error
@@ -108,30 +110,33 @@ class OpenVinoRunner:
     def _buffers(self) -> _Buffers:
         buffers: _Buffers | None = getattr(self._threads, "buffers", None)
         if buffers is None:
-            buffers = self._threads.buffers = _make_buffers(self._compiled, self._batch)
+            if self._compiled is None:
+                raise InferenceError("the network was closed; load it again")
+            buffers = self._threads.buffers = _Buffers(self._compiled, self._batch)
         return buffers
 
 
-@dataclass(frozen=True)
 class _Buffers:
-    """What one thread computes with: requests that read ``pictures`` and write ``heads``."""
+    """What one thread computes with: requests that read ``pictures`` and write ``heads``.
 
-    pictures: FloatArray
-    requests: list[openvino.InferRequest]
-    heads: list[list[FloatArray]]
+    A request is made when it is needed first: most callers bring one picture at a time.
+    """
 
+    def __init__(self, compiled: openvino.CompiledModel, batch: int) -> None:
+        self.pictures: FloatArray = np.empty((batch, *compiled.input(0).shape[1:]), np.float32)
+        self.heads: list[list[FloatArray]] = []
+        self._compiled = compiled
+        self._requests: list[openvino.InferRequest] = []
 
-def _make_buffers(compiled: openvino.CompiledModel | None, batch: int) -> _Buffers:
-    if compiled is None:
-        raise InferenceError("the network was closed; load it again")
-    openvino = import_openvino()
-    pictures = np.empty((batch, *compiled.input(0).shape[1:]), np.float32)
-    requests = [compiled.create_infer_request() for _ in pictures]
-    for number, request in enumerate(requests):
-        picture = pictures[number : number + 1]
-        request.set_input_tensor(openvino.Tensor(picture, shared_memory=True))
-    heads = [[tensor.data[0] for tensor in request.output_tensors] for request in requests]
-    return _Buffers(pictures, requests, heads)
+    def first_requests(self, count: int) -> list[openvino.InferRequest]:
+        """Return the requests of the first pictures."""
+        for number in range(len(self._requests), count):
+            request = self._compiled.create_infer_request()
+            picture = self.pictures[number : number + 1]
+            request.set_input_tensor(import_openvino().Tensor(picture, shared_memory=True))
+            self._requests.append(request)
+            self.heads.append([tensor.data[0] for tensor in request.output_tensors])
+        return self._requests[:count]
 
 
 def import_openvino() -> Any:
@@ -184,7 +189,8 @@ def _settings(
     kind = _fastest_type(core, device) if precision == "fast" else "f32"
     settings = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
     if streams > 1:
-        settings |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
+        settings |= {"PERFORMANCE_HINT": "THROUGHPUT"}
+        settings |= {"PERFORMANCE_HINT_NUM_REQUESTS": str(streams)}
     return settings
 
 
