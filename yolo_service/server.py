@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import io
 import logging
 import platform
 import signal
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import connexion
+import cv2
 import flask
 import gevent
 import yaml
@@ -21,6 +21,7 @@ from gevent.event import Event
 from yolo_service import logs
 from yolo_service.api import errors, metrics
 from yolo_service.errors import ConfigurationError, ModelUnavailable
+from yolo_service.forms import FormParser
 from yolo_service.pull import ensure_model
 from yolo_service.repository import LoadedModel
 from yolo_service.service import EXTENSION, Service
@@ -39,8 +40,7 @@ GRACE_SECONDS = 8.0
 class Request(flask.Request):
     """A request whose uploads stay in memory: they are small, and files block the loop."""
 
-    def _get_file_stream(self, *_: Any, **__: Any) -> BinaryIO:
-        return io.BytesIO()
+    form_data_parser_class = FormParser
 
 
 def create_app(service: Service) -> connexion.FlaskApp:
@@ -69,6 +69,7 @@ def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code of the process."""
     logs.configure(settings.log_format)
     _keep_freed_memory()
+    cv2.setNumThreads(1)  # pictures are computed side by side, not each by all cores
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
