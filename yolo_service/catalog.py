@@ -7,6 +7,7 @@ service uses; of two folders with one name the latter counts.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +47,11 @@ class CatalogEntry:
 
 def entries(models_dir: Path) -> list[CatalogEntry]:
     """Return every model that can be pulled, by name; folders with a broken model.yaml are not."""
+    folders = (path for root in (CATALOG, models_dir) for path in root.glob("*"))
     found: dict[str, CatalogEntry] = {}
-    for root in (CATALOG, models_dir):
-        for folder in sorted(root.iterdir()) if root.is_dir() else ():
-            try:
-                entry = read_entry(folder)
-            except ModelUnavailable:
-                continue
-            if entry.files:
+    for folder in folders:
+        with suppress(ModelUnavailable):
+            if is_name(folder.name) and (entry := read_entry(folder)).files:
                 found[entry.name] = entry
     return [found[name] for name in sorted(found)]
 

@@ -111,6 +111,13 @@ def test_a_broken_model_yaml_does_not_hide_the_others(tmp_path: Path) -> None:
         find_entry("broken", tmp_path)
 
 
+def test_what_an_interrupted_pull_left_is_no_entry(tmp_path: Path) -> None:
+    staging = tmp_path / ".yolov3_coco.pull"
+    staging.mkdir()
+    (staging / "model.yaml").symlink_to(CATALOG / "yolov3_coco" / "model.yaml")
+    assert [entry.name for entry in entries(tmp_path)] == [entry.name for entry in ENTRIES]
+
+
 @pytest.mark.parametrize("file", ["../a.cfg", "/a.cfg", "a/b.cfg", ".cfg", ""])
 def test_a_file_name_that_is_a_path_is_refused(tmp_path: Path, file: str) -> None:
     folder = tmp_path / "model"
