@@ -28,6 +28,9 @@ from yolo_service.settings import Settings
 
 log = logging.getLogger(__name__)
 
+MINE = "mine"
+"""A model of this name comes before what an image brings: its folder is what a user mounted."""
+
 Loader = Callable[[ModelFiles], Network]
 
 
@@ -123,7 +126,8 @@ class Repository:
     Args:
         folder: has one sub-folder per model; may be missing.
         load: makes a network from files; raises DarknetError.
-        default: name of the default model; None: ``extra``, else the first complete one.
+        default: name of the default model; None: ``extra``, else ``MINE``, else the first
+            complete one.
         extra: a model outside the folder.
     """
 
@@ -234,7 +238,7 @@ class Repository:
         if self._extra:
             return self._extra.name
         complete = sorted(name for name, entry in self._entries.items() if entry.files)
-        return complete[0] if complete else ""
+        return MINE if MINE in complete else next(iter(complete), "")
 
     def _nothing_to_serve(self) -> str:
         errors = "".join(f"\n  {entry.error}" for entry in self._entries.values() if entry.error)
