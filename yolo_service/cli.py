@@ -14,6 +14,7 @@ import click
 from darknet import DarknetError, Network
 from darknet.engines.base import Precision
 from darknet.network import EngineName
+from yolo_service.cli_doctor import doctor
 from yolo_service.cli_models import models, progress_bar
 from yolo_service.errors import ConfigurationError, ServiceError
 from yolo_service.pull import ensure_model
@@ -114,6 +115,7 @@ def detect(
 
 
 main.add_command(models)
+main.add_command(doctor)
 
 
 @main.command()

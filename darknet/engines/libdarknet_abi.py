@@ -306,12 +306,15 @@ def open_library(path: Path | None) -> Library:
         EngineUnavailableError: it is missing, cannot be loaded or is of an unknown make.
         DeviceUnavailableError: it needs a CUDA device and there is none.
     """
-    if path is None and not DEBIAN.exists():
-        name = ctypes.util.find_library("darknet") or "libdarknet.so"
-    else:
-        name = str((path or DEBIAN).absolute())
     with LOCK:
-        return Library(name)
+        return Library(library_name(path))
+
+
+def library_name(path: Path | None) -> str:
+    """Return what the loader is asked for: a path, or a name if only the loader knows where."""
+    if path is None and not DEBIAN.exists():
+        return ctypes.util.find_library("darknet") or "libdarknet.so"
+    return str((path or DEBIAN).absolute())
 
 
 def cuda_devices() -> int:

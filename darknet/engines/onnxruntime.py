@@ -126,8 +126,7 @@ def _runtime() -> Any:
 
 
 def _find_device(runtime: Any, wanted: str) -> Device:
-    available = runtime.get_available_providers()
-    kinds = [kind for kind, provider in _PROVIDERS.items() if provider in available]
+    kinds = _kinds(runtime)
     match = re.fullmatch(r"(cpu)|(cuda|tensorrt)(?::(\d+))?", wanted.lower())
     kind = match and (match[1] or match[2])
     if match is None or kind not in kinds:
@@ -135,6 +134,20 @@ def _find_device(runtime: Any, wanted: str) -> Device:
             f"onnxruntime has no device {wanted!r} here; it has {', '.join(kinds)}; {_GPU_NEEDS}"
         )
     return Device(kind, int(match[3] or 0))
+
+
+def device_kinds() -> list[str]:
+    """Return what the installed package was built for, which this machine may not have.
+
+    Raises:
+        EngineUnavailableError: the package is missing or broken.
+    """
+    return _kinds(_runtime())
+
+
+def _kinds(runtime: Any) -> list[str]:
+    available = runtime.get_available_providers()
+    return [kind for kind, provider in _PROVIDERS.items() if provider in available]
 
 
 def _check_tf32() -> None:

@@ -1,0 +1,40 @@
+"""Native code may end, crash or hang the process that loads it, so the doctor lets another one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from typing import Any
+
+SECONDS = 120.0
+"""How long the other process may take; a large model on a slow disk needs its time."""
+
+
+def run_apart(probe: str, argument: str, seconds: float = SECONDS) -> dict[str, Any]:
+    """Run one of ``yolo_service.doctor.probes`` in a process of its own.
+
+    Args:
+        probe: its name.
+        argument: its argument.
+        seconds: after which the process is ended.
+
+    Returns:
+        What the probe found; ``error`` if it failed or its process did.
+    """
+    command = [sys.executable, "-m", "yolo_service.doctor.probes", probe, argument]
+    try:
+        ended = subprocess.run(  # noqa: S603 - this Python with a module of this package
+            command, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer within {seconds:g} seconds"}
+    if ended.returncode == 0:
+        return dict(json.loads(ended.stdout.splitlines()[-1]))
+    last = (ended.stderr.strip().splitlines() or ["without a word"])[-1]
+    return {"error": f"the process that tried it ended with {_end(ended.returncode)}: {last}"}
+
+
+def _end(code: int) -> str:
+    return f"exit code {code}" if code > 0 else signal.Signals(-code).name

@@ -1,0 +1,56 @@
+"""What may end the process that does it: ``python -m yolo_service.doctor.probes library PATH``.
+
+Prints a JSON object as its last line; ``run_apart`` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from darknet import DarknetError
+from darknet.engines.libdarknet_abi import open_library
+from yolo_service.errors import ConfigurationError, ServiceError
+from yolo_service.repository import default_files, load_files
+from yolo_service.settings import load_settings
+
+
+def library(path: str) -> dict[str, str]:
+    """Load a libdarknet (an empty path: where it usually is) and run its test network."""
+    found = open_library(Path(path) if path else None)
+    return {"family": found.family, "build": "CUDA" if found.on_gpu else "CPU"}
+
+
+def model(models_dir: str) -> dict[str, str]:
+    """Load the default model as the service would, and time an answer."""
+    settings = load_settings(models_dir=Path(models_dir))
+    files = default_files(settings)
+    picture = np.zeros((480, 640, 3), np.uint8)
+    with load_files(files, settings) as network:
+        network.detect([picture])
+        before = time.perf_counter()
+        network.detect([picture])
+        milliseconds = (time.perf_counter() - before) * 1000
+        place = f"{network.engine_name} on {network.device} in {network.precision}"
+    return {"answer": f"{files.name} answers in {milliseconds:.1f} ms with {place}"}
+
+
+PROBES: Mapping[str, Callable[[str], dict[str, str]]] = {"library": library, "model": model}
+
+
+def main(probe: str, argument: str) -> None:
+    """Print what a probe found, or its ``error``."""
+    try:
+        found = PROBES[probe](argument)
+    except (DarknetError, ServiceError, ConfigurationError) as error:
+        found = {"error": str(error)}
+    sys.stdout.write(f"\n{json.dumps(found)}\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
