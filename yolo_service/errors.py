@@ -4,7 +4,6 @@
 
     ServiceError
     ├── BadRequest 400              a parameter, a form or a body is wrong
-    │   ├── BadParameter 400        one that has a name, which is told
     │   └── FetchForbidden 400      the image URL is one that this service does not fetch
     ├── Unauthorized 401            the API key is missing or wrong
     ├── ModelNotFound 404           no model of this name
@@ -59,20 +58,16 @@ class ServiceError(Exception):
 
 
 class BadRequest(ServiceError):
-    """A parameter, a form or a body is wrong; the client has to change it."""
+    """A parameter, a form or a body is wrong; the client has to change it.
+
+    Attributes:
+        name: the parameter, field or member at fault, told before the detail; None: none alone.
+    """
 
     status, title, type = 400, "Bad request", "bad-request"
 
-
-class BadParameter(BadRequest):
-    """A parameter, a field of a form or a member of a document is missing or wrong.
-
-    Attributes:
-        name: what it is called.
-    """
-
-    def __init__(self, name: str, detail: str) -> None:
-        super().__init__(f"{name}: {detail}")
+    def __init__(self, detail: str, *, name: str | None = None) -> None:
+        super().__init__(detail if name is None else f"{name}: {detail}")
         self.name = name
 
 

@@ -18,7 +18,7 @@ from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # connex
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
-from yolo_service.errors import BadParameter, BadRequest
+from yolo_service.errors import BadRequest
 
 Handler = Callable[[ConnexionRequest], Any]
 
@@ -48,17 +48,17 @@ class Field:
         """Check what was sent under this name.
 
         Raises:
-            BadParameter: nothing although it is required, several values, or a wrong one.
+            BadRequest: nothing although it is required, several values, or a wrong one.
         """
         if not values:
             if self.required:
-                raise BadParameter(self.name, f"missing; expected {self._expected()}")
+                raise BadRequest(f"missing; expected {self._expected()}", name=self.name)
             return
         if len(values) > 1:
-            raise BadParameter(self.name, f"expected one value, found {len(values)}")
+            raise BadRequest(f"expected one value, found {len(values)}", name=self.name)
         if not self._fits(values[0]):
             wrong = f"expected {self._expected()}, found {values[0][:100]!r}"
-            raise BadParameter(self.name, wrong)
+            raise BadRequest(wrong, name=self.name)
 
     def _fits(self, text: str) -> bool:
         if self._schema["type"] != "number":
@@ -148,15 +148,14 @@ def _check_form(fields: list[Field], is_strict: bool) -> None:
 
 
 def _check_file(field: Field, count: int, is_text: bool) -> None:
+    example = _example(field.name)
     if is_text:
-        raise BadParameter(
-            field.name, f"expected a file, found a text field; {_example(field.name)}"
-        )
+        raise BadRequest(f"expected a file, found a text field; {example}", name=field.name)
     if count == 0 and field.required:
-        raise BadParameter(field.name, f"missing; expected a file; {_example(field.name)}")
+        raise BadRequest(f"missing; expected a file; {example}", name=field.name)
     if count > field.max_files:
         most = "one file" if field.max_files == 1 else f"at most {field.max_files} files"
-        raise BadParameter(field.name, f"expected {most}, found {count}; send more requests")
+        raise BadRequest(f"expected {most}, found {count}; send more requests", name=field.name)
 
 
 def _refuse_unknown(sent: MultiDict[str, Any], fields: Iterable[Field], where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from importlib.metadata import version as version_of
@@ -16,7 +17,7 @@ from darknet.engines.base import RgbImage
 from yolo_service import problems, service
 from yolo_service.api import auth
 from yolo_service.api.pipeline import Detection, Options, to_json, upload
-from yolo_service.errors import BadParameter, UndecodableImage, UnsupportedImageType
+from yolo_service.errors import BadRequest, UndecodableImage, UnsupportedImageType
 from yolo_service.formats import Answer, predictions
 
 MIN_CONFIDENCE = 0.4
@@ -63,7 +64,7 @@ def error(error: Exception) -> Response:
     status, text = problem.status, problem.detail
     if isinstance(error, (UndecodableImage, UnsupportedImageType)):
         status, text = 400, "invalid image file"
-    elif isinstance(error, BadParameter):
+    elif isinstance(error, BadRequest):
         text = _about(error)
     elif status == 401:
         text = "Incorrect api key"
@@ -104,16 +105,13 @@ def _module(command: str) -> dict[str, Any]:
     return {"moduleId": MODULE, "moduleName": MODULE, "command": command, "timestampUTC": now}
 
 
-def _about(error: BadParameter) -> str:
+def _about(error: BadRequest) -> str:
     """Say what DeepStack says about a field that is wrong."""
     if error.name == "image":
         return "No valid image file found"
     if error.name != "min_confidence":
         return error.detail
-    try:
-        above = float(flask.request.form["min_confidence"]) > 1
-    except ValueError:
-        above = False
-    return (
-        "min_confidence cannot be greater than 1" if above else "Invalid value for min_confidence"
-    )
+    with suppress(ValueError):
+        if float(flask.request.form["min_confidence"]) > 1:
+            return "min_confidence cannot be greater than 1"
+    return "Invalid value for min_confidence"

@@ -8,7 +8,7 @@ from typing import NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from yolo_service.errors import BadParameter, BadRequest
+from yolo_service.errors import BadRequest
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -44,12 +44,12 @@ def read_base64(name: str, text: str) -> bytes:
     """Decode base64, broken into lines or not.
 
     Raises:
-        BadParameter: it is none; ``name`` says where.
+        BadRequest: it is none; ``name`` says where.
     """
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError as error:
-        raise BadParameter(name, f"expected a picture in base64: {error}") from error
+        raise BadRequest(f"expected a picture in base64: {error}", name=name) from error
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -13,7 +13,7 @@ from darknet.engines.base import RgbImage
 from yolo_service import problems, service
 from yolo_service.api.pipeline import Detection, Options, to_json
 from yolo_service.api.tensors import INPUTS, OUTPUTS, Call, read_call, write_answer
-from yolo_service.errors import BadParameter, ModelUnavailable, ServiceError, Unavailable
+from yolo_service.errors import BadRequest, ModelUnavailable, ServiceError, Unavailable
 from yolo_service.formats import Answer
 from yolo_service.repository import ModelInfo
 
@@ -87,7 +87,7 @@ def _reading() -> functools.partial[Call]:
     request = flask.request
     body, header = request.get_data(), request.headers.get(JSON_LENGTH)
     if header is not None and not (header.isascii() and header.isdigit()):
-        raise BadParameter(JSON_LENGTH, f"expected a number of bytes, found {header[:100]!r}")
+        raise BadRequest(f"expected a number of bytes, found {header[:100]!r}", name=JSON_LENGTH)
     length = None if header is None else min(int(header[:20]), len(body))
     return functools.partial(read_call, body, length, service.current().settings.max_pixels)
 

@@ -15,7 +15,7 @@ from werkzeug.datastructures import FileStorage
 
 from darknet.engines.base import RgbImage, Thresholds
 from yolo_service import service
-from yolo_service.errors import BadParameter, ServiceError
+from yolo_service.errors import BadRequest, ServiceError
 from yolo_service.formats import Answer, Timings
 from yolo_service.model_folder import ModelOptions
 from yolo_service.repository import LoadedModel
@@ -137,11 +137,11 @@ def upload(file: FileStorage) -> bytes:
     """Return the bytes of an uploaded file.
 
     Raises:
-        BadParameter: there are none.
+        BadRequest: there are none.
     """
     data: bytes = file.read()
     if not data:
-        raise BadParameter(file.name or "file", "the file is empty; choose an image")
+        raise BadRequest("the file is empty; choose an image", name=file.name)
     return data
 
 

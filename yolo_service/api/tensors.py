@@ -30,7 +30,7 @@ from pydantic import BaseModel, Field
 from darknet.engines.base import RgbImage
 from yolo_service.api.documents import read_base64, read_document
 from yolo_service.api.pipeline import MAX_IMAGES
-from yolo_service.errors import BadParameter, BadRequest, ImageTooLarge
+from yolo_service.errors import BadRequest, ImageTooLarge
 from yolo_service.formats import Answer, columns
 from yolo_service.images import MAX_SIDE
 from yolo_service.scheduler import Picture
@@ -153,7 +153,7 @@ def _check_outputs(outputs: list[RequestedOutput]) -> None:
     known = [out["name"] for out in OUTPUTS]
     for output in outputs:
         if output.name not in known:
-            raise BadParameter("outputs", f"unknown {output.name[:100]!r}; known: {known}")
+            raise BadRequest(f"unknown {output.name[:100]!r}; known: {known}", name="outputs")
 
 
 def _check_kind(tensor: InputTensor) -> None:
@@ -161,7 +161,7 @@ def _check_kind(tensor: InputTensor) -> None:
     if (tensor.name, tensor.datatype) not in declared:
         known = ", ".join(f"{name} ({datatype})" for name, datatype in declared)
         found = f"{tensor.name[:100]} ({tensor.datatype[:100]})"
-        raise BadParameter("inputs", f"expected one of {known}, found {found}")
+        raise BadRequest(f"expected one of {known}, found {found}", name="inputs")
     expected, shape = declared[tensor.name, tensor.datatype], tensor.shape
     fits = len(shape) == len(expected) and expected[-1] in (-1, shape[-1]) and min(shape) > 0
     if not fits:
@@ -219,7 +219,7 @@ def _numbers(
 
 
 def _wrong(tensor: InputTensor, why: str) -> BadRequest:
-    return BadParameter(f"input {tensor.name[:100]}", why)
+    return BadRequest(why, name=f"input {tensor.name[:100]}")
 
 
 _READERS: dict[str, Callable[[InputTensor, bytes | None, int], Iterator[Picture]]] = {
