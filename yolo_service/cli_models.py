@@ -16,7 +16,7 @@ from darknet.table import layer_table
 from yolo_service.catalog import CatalogEntry, changed_files, entries, find_entry
 from yolo_service.errors import ModelUnavailable
 from yolo_service.model_folder import ModelOptions, read_folder
-from yolo_service.pull import add_model, check_folder, is_there, pull_model
+from yolo_service.pull import add_model, check_folder, pull_model
 from yolo_service.repository import ModelInfo, describe_folder
 from yolo_service.settings import Settings, load_settings
 
@@ -54,10 +54,12 @@ def list_models(models_dir: Path | None) -> None:
 def pull(names: tuple[str, ...], mirror: str | None, models_dir: Path | None) -> None:
     """Pull the models NAMES from where they are published, and check them."""
     settings = _settings(models_dir)
-    root = settings.models_dir
+    root, source = settings.models_dir, mirror or settings.models_mirror
+    catalog = {entry.name for entry in entries(root)}
     for name in names:
-        if not is_there(root / name) or name in {entry.name for entry in entries(root)}:
-            source = mirror or settings.models_mirror
+        if (root / name).is_dir() and name not in catalog:
+            read_folder(root / name)  # one's own: nothing to pull, but what is missing is told
+        else:
             pull_model(find_entry(name, root), root, mirror=source, bar=progress_bar)
         click.echo(f"{name}: complete in {root / name}")
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from tests.networks import write_model
 from tests.service.publisher import publishing
 from yolo_service.cli_models import models as command
+from yolo_service.errors import ModelUnavailable
 
 FILES = ("model.cfg", "model.names", "model.weights")
 
@@ -53,6 +54,14 @@ def test_pull_brings_a_model_from_a_mirror_and_tells_its_progress(tmp_path: Path
     assert f"tiny/model.weights: {size:.1f} of {size:.1f} MB, 100 %" in result.stderr
 
 
+def test_pull_leaves_a_model_of_ones_own_and_tells_what_it_lacks(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine")
+    assert run("pull", "mine", "--models-dir", tmp_path).stdout.startswith("mine: complete")
+    (folder / "model.weights").unlink()
+    with pytest.raises(ModelUnavailable, match=r"mine: expected one \.weights, found none"):
+        run("pull", "mine", "--models-dir", tmp_path)
+
+
 def test_check_prints_the_layers_and_that_the_model_is_complete(tmp_path: Path) -> None:
     lines = run("check", write_model(tmp_path / "mine")).stdout.splitlines()
     assert any("conv" in line for line in lines)
@@ -63,7 +72,7 @@ def test_check_compares_with_model_yaml(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
     source = f"file: model.cfg, url: 'https://example.org/x', sha256: '{'0' * 64}'"
     (folder / "model.yaml").write_text(f"sources: [{{{source}}}]")
-    with pytest.raises(Exception, match=r"mine/model\.cfg: its sha256 is not"):
+    with pytest.raises(ModelUnavailable, match=r"mine/model\.cfg: its sha256 is not"):
         run("check", folder)
 
 
