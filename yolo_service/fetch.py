@@ -29,6 +29,7 @@ import gevent.ssl
 
 from yolo_service.errors import FetchFailed, FetchForbidden, PayloadTooLarge, ServiceError
 from yolo_service.networks import IpNetwork, may_fetch
+from yolo_service.streams import FairReader
 
 AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
 Resolver = Callable[..., Sequence[AddressInfo]]
@@ -83,7 +84,17 @@ class _Target:
     url: str
 
 
-def fetch(url: str, policy: FetchPolicy, *, resolve: Resolver = gevent.socket.getaddrinfo) -> bytes:
+def _ignore(_: int) -> None:
+    pass
+
+
+def fetch(
+    url: str,
+    policy: FetchPolicy,
+    *,
+    resolve: Resolver = gevent.socket.getaddrinfo,
+    received: Callable[[int], None] = _ignore,
+) -> bytes:
     """Download a picture; other greenlets run meanwhile.
 
     Messages name the host and nothing of path and query, which may hold a signature.
@@ -92,6 +103,7 @@ def fetch(url: str, policy: FetchPolicy, *, resolve: Resolver = gevent.socket.ge
         url: http or https, without user name and password, any port.
         policy: networks, sizes and times.
         resolve: how a host name becomes addresses.
+        received: told the length of each piece of the picture; what it raises ends the download.
 
     Returns:
         The body of the answer; whether it is a picture is for the decoder to say.
@@ -105,7 +117,7 @@ def fetch(url: str, policy: FetchPolicy, *, resolve: Resolver = gevent.socket.ge
     target = _parse(url)
     try:
         with gevent.Timeout(policy.total_timeout) as limit:
-            return _follow(target, policy, resolve)
+            return _follow(target, policy, resolve, received)
     except gevent.Timeout as expired:
         if expired is not limit:
             raise
@@ -134,9 +146,11 @@ def _parse(url: str, base: str = "") -> _Target:
     return _Target(parts.scheme, host, port, path + query, parts.geturl())
 
 
-def _follow(target: _Target, policy: FetchPolicy, resolve: Resolver) -> bytes:
+def _follow(
+    target: _Target, policy: FetchPolicy, resolve: Resolver, received: Callable[[int], None]
+) -> bytes:
     for _ in range(policy.max_redirects + 1):
-        answer = _ask(target, policy, resolve)
+        answer = _ask(target, policy, resolve, received)
         if isinstance(answer, bytes):
             return answer
         target = _parse(answer, base=target.url)
@@ -145,7 +159,9 @@ def _follow(target: _Target, policy: FetchPolicy, resolve: Resolver) -> bytes:
     )
 
 
-def _ask(target: _Target, policy: FetchPolicy, resolve: Resolver) -> bytes | str:
+def _ask(
+    target: _Target, policy: FetchPolicy, resolve: Resolver, received: Callable[[int], None]
+) -> bytes | str:
     """Return the picture, or the URL that the host redirects to."""
     try:
         addresses = _addresses(target, policy, resolve)
@@ -153,7 +169,7 @@ def _ask(target: _Target, policy: FetchPolicy, resolve: Resolver) -> bytes | str
         try:
             connection.request("GET", target.path, headers=_request_headers())
             with connection.getresponse() as response:
-                return _read(response, target, policy)
+                return _read(response, target, policy, received)
         finally:
             connection.close()
     except (OSError, http.client.HTTPException) as error:
@@ -172,14 +188,19 @@ def _addresses(target: _Target, policy: FetchPolicy, resolve: Resolver) -> list[
     return found
 
 
-def _read(response: http.client.HTTPResponse, target: _Target, policy: FetchPolicy) -> bytes | str:
+def _read(
+    response: http.client.HTTPResponse,
+    target: _Target,
+    policy: FetchPolicy,
+    received: Callable[[int], None],
+) -> bytes | str:
     location = response.headers.get("Location")
     if response.status in _REDIRECTS and location:
         return location
     _check_headers(response, target)
     if (response.length or 0) > policy.max_bytes:
         raise _too_large(target, policy)
-    return _read_body(response, target, policy)
+    return _read_body(response, target, policy, received)
 
 
 def _check_headers(response: http.client.HTTPResponse, target: _Target) -> None:
@@ -195,10 +216,16 @@ def _check_headers(response: http.client.HTTPResponse, target: _Target) -> None:
     raise FetchFailed(f"{target.host} answered {what}; check the URL")
 
 
-def _read_body(response: http.client.HTTPResponse, target: _Target, policy: FetchPolicy) -> bytes:
+def _read_body(
+    response: http.client.HTTPResponse,
+    target: _Target,
+    policy: FetchPolicy,
+    received: Callable[[int], None],
+) -> bytes:
     body = bytearray()
     while piece := response.read(_PIECE):
         body += piece
+        received(len(piece))
         if len(body) > policy.max_bytes:
             raise _too_large(target, policy)
     if response.length:  # what is missing of the Content-Length; None without one
@@ -223,32 +250,10 @@ def _request_headers() -> dict[str, str]:
     }
 
 
-class _FairReader(io.RawIOBase):
-    """Lets other greenlets run, and time-outs strike, at every read.
-
-    gevent switches only when it has to wait, which a fast host that never stops would never let
-    happen.
-    """
-
-    def __init__(self, raw: io.RawIOBase) -> None:
-        self._raw = raw
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        gevent.sleep(0)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
 class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_FairReader(self.fp.detach()))
+        self.fp = io.BufferedReader(FairReader(self.fp.detach()))
 
 
 class _Connection(http.client.HTTPConnection):

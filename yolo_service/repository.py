@@ -41,10 +41,12 @@ class LoadedModel:
         name: what requests call it.
         network: names, input size, engine, device and precision are its attributes.
         options: what model.yaml says.
+        failing: whether the engine failed with the latest picture.
     """
 
     def __init__(self, files: ModelFiles, network: Network) -> None:
         self.name, self.options, self.network = files.name, files.options, network
+        self.failing = False
         self._users = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -57,9 +59,15 @@ class LoadedModel:
         """
         with self._use():
             try:
-                return self._detect(images, thresholds)
-            except DarknetError as error:
-                raise ModelUnavailable(f"model {self.name}: {error}") from error
+                found = self._detect(images, thresholds)
+            except Exception as error:
+                self.failing = True
+                log.error("model %s failed: %s", self.name, error)
+                if isinstance(error, DarknetError):
+                    raise ModelUnavailable(f"model {self.name}: {error}") from error
+                raise
+        self.failing = False
+        return found
 
     def _detect(self, images: Sequence[RgbImage], limits: Thresholds) -> list[Detections]:
         with metrics.INFERENCE_SECONDS.labels(self.name).time():

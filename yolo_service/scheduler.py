@@ -115,6 +115,7 @@ class Job(Generic[T]):
             raise _late() from None
         finally:
             self._abandoned = True
+            self.data = b""  # the job itself may wait in the queue for long
         return answer
 
     def succeed(self, answer: T) -> None:
@@ -163,6 +164,7 @@ class Scheduler:
         self._jobs: deque[Job[Any]] = deque()
         self._closed = False
         self._changed = threading.Condition()
+        self._since: dict[int, float] = {}
         metrics.watch_queue(lambda: len(self._jobs), queue_size, workers)
         self._workers = [
             threading.Thread(target=self._work, name=f"worker-{i}", daemon=True)
@@ -192,6 +194,11 @@ class Scheduler:
             # Someone who waits for a batch to fill may not want this job, so all have to look.
             self._changed.notify(1 if self._batch_size == 1 else len(self._workers))
 
+    def longest_run(self) -> float:
+        """Return the seconds for which the slowest worker has been at its batch; 0 if all rest."""
+        now = time.monotonic()
+        return max((now - since for since in list(self._since.values())), default=0.0)
+
     def close(self, timeout: float = 1.0) -> bool:
         """Refuse what waits and what comes, and end the workers.
 
@@ -212,13 +219,17 @@ class Scheduler:
         return not any(worker.is_alive() for worker in self._workers)
 
     def _work(self) -> None:
+        me = threading.get_ident()
         while batch := self._take():
+            self._since[me] = time.monotonic()
             try:
                 with metrics.WORKERS_BUSY.track_inprogress():
                     self._run([job for job in batch if job.is_worth_it()])
             except Exception as error:
                 for job in batch:
                     job.fail(error)
+            finally:
+                del self._since[me]
 
     def _take(self) -> list[Job[Any]]:
         """Wait for the next jobs; an empty list means the end."""

@@ -6,8 +6,10 @@ import ctypes
 import gc
 import logging
 import platform
+import resource
 import signal
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import flask
 import gevent
 import yaml
 from gevent.event import Event
+from werkzeug.exceptions import MethodNotAllowed
 
 from yolo_service import logs
 from yolo_service.api import errors, metrics
@@ -27,7 +30,7 @@ from yolo_service.repository import LoadedModel
 from yolo_service.service import EXTENSION, Service
 from yolo_service.settings import Settings, load_settings
 from yolo_service.validation import Body, Parameters
-from yolo_service.wsgi import Server, listen
+from yolo_service.wsgi import MAX_CONNECTIONS, Server, listen
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +41,18 @@ GRACE_SECONDS = 8.0
 
 
 class Request(flask.Request):
-    """A request whose uploads stay in memory: they are small, and files block the loop."""
+    """A request whose uploads stay in memory: they are small, and files block the loop.
+
+    A form's field without a value counts as not sent: browsers, Swagger UI among them, send what
+    nobody has filled in.
+    """
 
     form_data_parser_class = FormParser
+
+    def _load_form_data(self) -> None:
+        super()._load_form_data()
+        filled = [(name, value) for name, value in self.form.items(multi=True) if value]
+        self.__dict__["form"] = self.parameter_storage_class(filled)
 
 
 def create_app(service: Service) -> connexion.FlaskApp:
@@ -53,6 +65,7 @@ def create_app(service: Service) -> connexion.FlaskApp:
     app.app.config["MAX_CONTENT_LENGTH"] = service.settings.max_upload_bytes
     app.app.config["MAX_FORM_PARTS"] = 50
     app.app.before_request(metrics.remember_route)
+    app.app.before_request(_refuse_costly_head)
     app.app.register_error_handler(Exception, errors.respond)
     # An empty base path breaks the UI; "/" is the same address.
     app.add_api(
@@ -70,6 +83,7 @@ def serve(settings: Settings) -> int:
     logs.configure(settings.log_format)
     _keep_freed_memory()
     cv2.setNumThreads(1)  # pictures are computed side by side, not each by all cores
+    _raise_limit_of_files()
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
@@ -113,10 +127,20 @@ def _listen(settings: Settings, service: Service) -> Server:
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; set YOLO_HOST, YOLO_PORT"
         ) from error
-    server = Server(listener, create_app(service), settings.request_timeout)
+    server = Server(listener, create_app(service), settings.request_timeout, service.budget)
     server.start()
     log.info("listening on %s", server.url)
+    _warn_of_open_doors(settings, server)
     return server
+
+
+def _warn_of_open_doors(settings: Settings, server: Server) -> None:
+    if settings.api_key is None and not ip_address(server.address[0]).is_loopback:
+        log.warning(
+            "no API key is set: everybody who reaches %s is served; set YOLO_API_KEY, "
+            "or YOLO_HOST=127.0.0.1 to serve this machine only",
+            server.url,
+        )
 
 
 def _run(server: Server, service: Service, stop: Event) -> int:
@@ -151,6 +175,22 @@ def _announce(model: LoadedModel, server: Server) -> None:
         "serving %s with %s on %s in %s; see %s/ui/",
         *(model.name, network.engine_name, network.device, network.precision, server.url),
     )
+
+
+def _refuse_costly_head() -> None:
+    """Refuse HEAD with a query: Flask answers it like GET, inference included, but for the body."""
+    request = flask.request
+    if request.method == "HEAD" and request.query_string and request.url_rule is not None:
+        raise MethodNotAllowed(valid_methods=(request.url_rule.methods or set()) - {"HEAD"})
+
+
+def _raise_limit_of_files() -> None:
+    """Allow as many sockets as there may be connections, each with a download, and some files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 3 * MAX_CONNECTIONS
+    if soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def _keep_freed_memory() -> None:

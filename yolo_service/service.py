@@ -10,19 +10,28 @@ from typing import TypeVar
 
 import flask
 import gevent
+import numpy as np
 from gevent.threadpool import ThreadPool
 
+from darknet.engines.base import Thresholds
 from yolo_service import metrics
-from yolo_service.errors import DeadlineExceeded, ModelNotFound, Overloaded
+from yolo_service.errors import DeadlineExceeded, ModelNotFound, Overloaded, ServiceError
 from yolo_service.fetch import FetchPolicy, fetch
 from yolo_service.images import decode
 from yolo_service.repository import LoadedModel, ModelInfo, open_repository
-from yolo_service.scheduler import Scheduler
+from yolo_service.scheduler import Job, Scheduler
 from yolo_service.settings import Settings
+from yolo_service.streams import Budget
+from yolo_service.wsgi import HOLD
 
 log = logging.getLogger(__name__)
 
 EXTENSION = "yolo_service"
+
+BODIES_BYTES = 256_000_000
+"""What uploads and downloads may take of the memory together; twice the largest one at least."""
+PROBE_SECONDS = 1.0
+"""How long a picture may take that shows whether a model works again."""
 
 T = TypeVar("T")
 
@@ -39,7 +48,8 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.ready = False
+        self.budget = Budget(max(BODIES_BYTES, 2 * settings.max_upload_bytes))
+        self._loaded: LoadedModel | None = None
         self.repository = open_repository(settings)
         self.scheduler = Scheduler(
             functools.partial(decode, max_pixels=settings.max_pixels),
@@ -66,9 +76,37 @@ class Service:
         Raises:
             ModelUnavailable: its files are wrong, or the engine refuses them.
         """
-        model = _in_thread(self._loader, self.repository.get)
-        self.ready = True
-        return model
+        self._loaded = _in_thread(self._loader, self.repository.get)
+        return self._loaded
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests for the default model can be expected to succeed."""
+        return self.obstacle() is None
+
+    def obstacle(self) -> str | None:
+        """Say what keeps requests for the default model from being served; None if nothing does."""
+        model, limit = self._loaded, self.settings.request_timeout
+        if model is None:
+            return "the default model is not loaded yet; try again soon"
+        if (seconds := self.scheduler.longest_run()) > limit:
+            return f"a worker has been computing for {seconds:.0f} s; restart the service"
+        if model.failing and not self._has_recovered(model):
+            return f"model {model.name} fails with every picture; the log says why"
+        return None
+
+    def _has_recovered(self, model: LoadedModel) -> bool:
+        """Try a picture: without requests, which nobody sends to what is not ready, none else is.
+
+        Its success or failure is also what ``model.failing`` tells from then on.
+        """
+        deadline = min(time.monotonic() + PROBE_SECONDS, self.deadline())
+        picture = np.zeros((64, 64, 3), np.uint8)
+        try:
+            self.scheduler.run(Job(model, picture, Thresholds(), bool, deadline=deadline))
+        except ServiceError:
+            return False
+        return True
 
     def deadline(self) -> float:
         """Return the ``time.monotonic()`` at which a request that begins now is given up."""
@@ -88,8 +126,13 @@ class Service:
             return _in_thread(self._loader, functools.partial(self.repository.get, name))
 
     def models(self) -> list[ModelInfo]:
-        """Describe every model."""
-        return _in_thread(self._reader, self.repository.describe)
+        """Describe every model.
+
+        Raises:
+            DeadlineExceeded: the models folder does not answer.
+        """
+        with _until(self.deadline()):
+            return _in_thread(self._reader, self.repository.describe)
 
     def model_info(self, name: str) -> ModelInfo:
         """Describe one model.
@@ -127,13 +170,14 @@ class Service:
             FetchForbidden: the URL is one that this service does not fetch.
             FetchFailed: it did not answer, or not with an image.
             DeadlineExceeded: the request's own time is over.
+            Overloaded: the pictures being served fill the memory.
         """
         with _until(deadline), metrics.FETCH_SECONDS.time():
-            return fetch(url, policy=self._policy)
+            return fetch(url, policy=self._policy, received=flask.request.environ[HOLD])
 
     def close(self) -> None:
         """End the workers, and give the models' memory back unless one still computes."""
-        self.ready = False
+        self._loaded = None
         if self.scheduler.close():
             self.repository.close()
 

@@ -7,6 +7,8 @@ also for what is no HTTP, and a stop that finishes what was accepted.
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import re
 import secrets
@@ -19,28 +21,32 @@ from typing import Any
 import gevent
 import gevent.socket
 from gevent.pool import Pool
-from gevent.pywsgi import Input, WSGIHandler, WSGIServer
+from gevent.pywsgi import WSGIHandler, WSGIServer
 from werkzeug.exceptions import RequestTimeout
 
 from yolo_service import logs, metrics, problems
+from yolo_service.streams import Body, Budget, FairReader
 
 log = logging.getLogger(__name__)
 access = logging.getLogger(logs.ACCESS)
 
 CONNECTED = "yolo_service.connected"
 """Name in the WSGI environment of a function that says whether the client is still there."""
+HOLD = "yolo_service.hold"
+"""Name in the WSGI environment of a function that counts bytes kept until the answer; see Body."""
 
 BACKLOG = 1024
 MAX_CONNECTIONS = 1000
+SPARE_CONNECTIONS = 50
+"""When fewer are left, idle connections are closed for new ones."""
 IDLE_SECONDS = 75.0
+"""Between the requests of a connection."""
 HEADER_SECONDS = 10.0
-LINGER_SECONDS = 2.0
-"""How long an answered request's unread body is thrown away before the connection is closed."""
+"""For the first bytes of a connection, and from a request's first line to its last header."""
+SEND_SECONDS = 60.0
+"""How long a client may take to read its answer."""
 STOPPING_SECONDS = 0.5
 """How long a connection that was just accepted may take to send its request while stopping."""
-
-PIECE = 32768
-"""Werkzeug parses forms twice as fast in such pieces as in its own of 64 KB."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -56,44 +62,6 @@ def listen(host: str, port: int) -> gevent.socket.socket:
     return gevent.socket.socket(family, fileno=native.detach())
 
 
-class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
-    """A request body that has to arrive in time and is not thrown away without end."""
-
-    def __init__(self, body: Input, until: float) -> None:
-        super().__init__(body.rfile, body.content_length, body.socket, body.chunked_input)
-        self.abandoned = False
-        self._until = until
-
-    def read(self, length: int | None = None) -> bytes:
-        """Read like a file, but not more than ``PIECE`` bytes at once.
-
-        Raises:
-            RequestTimeout: the client takes too long.
-        """
-        if length is not None:
-            length = min(length, PIECE)
-        return self._timed(super().read, length)
-
-    def readline(self, size: int | None = None) -> bytes:
-        """Read a line like a file; raises as ``read`` does."""
-        return self._timed(super().readline, size)
-
-    def _timed(self, read: Callable[[int | None], bytes], size: int | None) -> bytes:
-        late = RequestTimeout("the body of the request took too long to arrive")
-        with gevent.Timeout(max(0.001, self._until - time.monotonic()), late):
-            return read(size)
-
-    def _discard(self) -> None:
-        """Throw away what the application left, so that the next request can be read."""
-        self._until = time.monotonic() + LINGER_SECONDS
-        try:
-            super()._discard()
-        except (RequestTimeout, OSError):
-            self.abandoned = True
-        # After broken chunks nobody knows where the next request begins.
-        self.abandoned = self.abandoned or self._chunked_input_error
-
-
 class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no types
     """One connection."""
 
@@ -103,6 +71,11 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     request_id = "-"
     _unsent: bytearray | None = None
 
+    def __init__(self, sock: Any, address: Any, server: Server) -> None:
+        self._patience = HEADER_SECONDS
+        self._wire = FairReader(sock.makefile("rb", 0))
+        super().__init__(sock, address, server, rfile=io.BufferedReader(self._wire))
+
     def handle(self) -> None:
         """Serve requests until the connection ends."""
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -111,14 +84,15 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     def read_requestline(self) -> str:
         """Wait for the next request, as long as an idle connection may stay open."""
         waiting = gevent.getcurrent()
-        self.server.idle.add(waiting)
-        seconds = STOPPING_SECONDS if self.server.stopping else IDLE_SECONDS
+        self.server.idle[waiting] = self
+        seconds = STOPPING_SECONDS if self.server.stopping else self._patience
         try:
             with gevent.Timeout(seconds, TimeoutError()):
                 line: str = super().read_requestline()
                 return line
         finally:
-            self.server.idle.discard(waiting)
+            self.server.idle.pop(waiting, None)
+            self._patience = IDLE_SECONDS
 
     def read_request(self, raw_requestline: str) -> bool:
         """Read the headers, which must arrive soon."""
@@ -157,20 +131,30 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         if _REQUEST_ID.fullmatch(given):
             self.request_id = given
         logs.request_id.set(self.request_id)
-        self.wsgi_input = Body(self.wsgi_input, time.monotonic() + self.server.body_seconds)
+        until = time.monotonic() + self.server.body_seconds
+        self.wsgi_input = Body(self.wsgi_input, self._wire, until, self.server.budget)
         environ["wsgi.input"] = self.wsgi_input
         environ[CONNECTED] = self.is_connected
+        environ[HOLD] = self.wsgi_input.hold
         return environ
 
     def is_connected(self) -> bool:
         """Say whether the client still listens; for any thread, while a request is served."""
+        return self._peek() != b""
+
+    def has_data(self) -> bool:
+        """Say whether the client has sent something that nobody has read yet."""
+        return bool(self._peek())
+
+    def _peek(self) -> bytes | None:
+        """Look at the next byte; None if there is none yet, nothing if there will be none."""
         try:
             with socket.fromfd(self.socket.fileno(), socket.AF_INET, socket.SOCK_STREAM) as peer:
-                return bool(peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+                return peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return True
+            return None
         except (OSError, AttributeError):
-            return False
+            return b""
 
     def handle_one_response(self) -> None:
         """Let the application answer."""
@@ -192,13 +176,15 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         self._unsent = bytearray()
         super()._write_with_headers(data)
         unsent, self._unsent = self._unsent, None
-        super()._sendall(unsent)
+        self._sendall(bytes(unsent))
 
     def _sendall(self, data: bytes) -> None:
-        if self._unsent is None:
-            super()._sendall(data)
-        else:
+        if self._unsent is not None:
             self._unsent += data
+            return
+        gone = BrokenPipeError(errno.EPIPE, "the client does not read its answer")
+        with gevent.Timeout(SEND_SECONDS, gone):
+            super()._sendall(data)
 
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
         return ("408" if isinstance(ex, RequestTimeout) else "400"), b""
@@ -241,19 +227,24 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
         listener: from ``listen``.
         application: the WSGI application.
         body_seconds: how long a request's body may take to arrive.
+        budget: of the memory that bodies may take together.
     """
 
     handler_class = Handler
 
     def __init__(
-        self, listener: gevent.socket.socket, application: Callable[..., Any], body_seconds: float
+        self,
+        listener: gevent.socket.socket,
+        application: Callable[..., Any],
+        body_seconds: float,
+        budget: Budget,
     ) -> None:
         # Without a name given, gevent asks the DNS for one, which may hang where there is none.
         environ = {"SERVER_NAME": listener.getsockname()[0]}
         pool = Pool(MAX_CONNECTIONS)
         super().__init__(listener, application, spawn=pool, log=None, environ=environ)
-        self.body_seconds = body_seconds
-        self.idle: set[gevent.Greenlet] = set()
+        self.body_seconds, self.budget = body_seconds, budget
+        self.idle: dict[gevent.Greenlet, Handler] = {}
         self.stopping = False
 
     @property
@@ -261,6 +252,15 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
         """Where to find it."""
         host, port = self.address[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def do_handle(self, *args: Any) -> None:
+        """Serve a new connection; if they get scarce, the one that idles longest makes room."""
+        if self.pool.free_count() <= SPARE_CONNECTIONS:
+            quiet = (greenlet for greenlet, handler in self.idle.items() if not handler.has_data())
+            if longest := next(quiet, None):
+                del self.idle[longest]
+                longest.kill(block=False)
+        super().do_handle(*args)
 
     def finish(self, grace: float) -> bool:
         """Stop listening and finish the requests that were accepted.
@@ -272,8 +272,15 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
             Whether all of them were finished.
         """
         self.stopping = True
+        self._accept_the_last()
         self.close()
-        gevent.killall(list(self.idle))
+        quiet = [greenlet for greenlet, handler in self.idle.items() if not handler.has_data()]
+        gevent.killall(quiet)
         finished = bool(self.pool.join(timeout=grace))
         self.pool.kill()
         return finished
+
+    def _accept_the_last(self) -> None:
+        """Take the connections that the kernel has accepted: closing would reset them."""
+        while not (self.closed or self.pool.full()) and (accepted := self.do_read()):
+            self.do_handle(*accepted)

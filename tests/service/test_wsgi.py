@@ -13,7 +13,8 @@ import pytest
 from gevent import socket
 from gevent.event import Event
 
-from yolo_service import wsgi
+from yolo_service import streams, wsgi
+from yolo_service.streams import Budget
 from yolo_service.wsgi import CONNECTED, Server, listen
 
 Application = Callable[..., list[bytes]]
@@ -39,7 +40,7 @@ def start() -> Iterator[Start]:
     started: list[Server] = []
 
     def start(application: Application) -> Server:
-        server = Server(listen("127.0.0.1", 0), application, body_seconds=0.2)
+        server = Server(listen("127.0.0.1", 0), application, 0.2, Budget(1_000_000))
         server.start()
         started.append(server)
         return server
@@ -183,7 +184,14 @@ def test_an_idle_connection_is_closed(start: Start, monkeypatch: pytest.MonkeyPa
     with Peer(start(hello)).send(GET) as peer:
         peer.answer()
         assert peer.is_closed()
-    with Peer(start(hello)).send(b"GET /") as peer:
+
+
+@pytest.mark.parametrize("data", [b"", b"GET /"])
+def test_a_connection_that_brings_no_request_is_closed_soon(
+    start: Start, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    monkeypatch.setattr(wsgi, "HEADER_SECONDS", 0.1)
+    with Peer(start(hello)).send(data) as peer:
         assert peer.is_closed()
 
 
@@ -208,7 +216,7 @@ def test_a_body_that_does_not_arrive_is_a_timeout_for_the_application(start: Sta
 def test_a_body_that_nobody_reads_is_not_read_for_ever(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wsgi, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "LINGER_SECONDS", 0.1)
     request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\nabc"
     with Peer(start(hello)).send(request) as peer:
         assert peer.answer()[2] == b"hello"
@@ -286,6 +294,6 @@ def test_ipv6_is_listened_on_when_the_host_is_one() -> None:
         listener = listen("::1", 0)
     except OSError:
         pytest.skip("this machine has no IPv6")
-    server = Server(listener, hello, body_seconds=1)
+    server = Server(listener, hello, 1, Budget(0))
     assert server.url == f"http://[::1]:{server.server_port}"
     server.close()
