@@ -1,11 +1,12 @@
-# make run    the service on http://127.0.0.1:8080/ui/
-# make test   everything: style, types, tests
+# make run          the service on http://127.0.0.1:8080/ui/
+# make test         everything: style, types, tests
+# make image-test   builds the CPU image with buildah and tries it
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= 2.13.0
 BIN := $(VENV)/bin
 
-.PHONY: help venv run test lint format requirements clean
+.PHONY: help venv run test lint format image-test requirements clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -40,6 +41,9 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+image-test:
+	scripts/image-test
 
 # Pins every package with its hashes; no address of an index gets into the files. PyTorch is left
 # out, and CUDA with it: its CPU, CUDA and ROCm builds are different files of one version.
