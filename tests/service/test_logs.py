@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -132,3 +134,26 @@ def test_what_is_logged_while_a_request_is_served_names_it(start: Start) -> None
         for number in (1, 2):
             peer.send(request % number).answer()
     assert lines == ["failed (request mine-1)", "failed (request mine-2)"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"G\x1b[2JET / HTTP/1.1",
+        b"GET /a\x0b2026-11-20\x0cINFO HTTP/1.1",
+        b"GET /%0a2026-11-20%20INFO HTTP/1.1",
+        b"GET /\xe2\x80\xa8\xc2\x85 HTTP/1.1",
+        b"\r2026 INFO HTTP/1.1",
+    ],
+)
+def test_no_request_line_forges_a_line_of_the_log(server: ServerProcess, head: bytes) -> None:
+    before = len(server.log)
+    with socket.create_connection(("127.0.0.1", server.port)) as peer:
+        peer.sendall(head + b"\r\nHost: a\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: peer.recv(4096), b""))
+    name = re.search(rb"X-Request-ID: (\w+)", answer)
+    assert name
+    server.wait_for(f" {name[1].decode()}$")
+    (line,) = server.log[before:]
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO 127\.0\.0\.1 ", line)
+    assert line.rstrip("\n").isprintable()
