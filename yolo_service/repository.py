@@ -7,7 +7,9 @@ belongs on gevent's loop, but for ``default`` and ``loaded``, which only look.
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +32,9 @@ log = logging.getLogger(__name__)
 
 MINE = "mine"
 """A model of this name comes before what an image brings: its folder is what a user mounted."""
+
+RETRY_SECONDS = 5.0
+"""How long a model that could not be loaded is answered with the same error, at no cost."""
 
 Loader = Callable[[ModelFiles], Network]
 
@@ -125,6 +130,7 @@ class _Entry:
     def __init__(self, name: str, files: ModelFiles | None, error: str | None) -> None:
         self.name, self.files, self.error = name, files, error
         self.model: LoadedModel | None = None
+        self.failed_at = -math.inf
         self.lock = threading.Lock()
 
 
@@ -227,6 +233,8 @@ class Repository:
 
     def _loaded(self, entry: _Entry) -> LoadedModel:
         files = _complete(entry)
+        if entry.error and time.monotonic() - entry.failed_at < RETRY_SECONDS:
+            raise ModelUnavailable(f"model {entry.name}: {entry.error}")
         try:
             with metrics.MODEL_LOAD_SECONDS.labels(entry.name).time():
                 network = self._load(files)
@@ -234,7 +242,7 @@ class Repository:
                 network.detect([np.zeros((64, 64, 3), np.uint8)])
         except DarknetError as error:
             metrics.MODEL_LOAD_FAILURES.labels(entry.name).inc()
-            entry.error = str(error)
+            entry.error, entry.failed_at = str(error), time.monotonic()
             raise ModelUnavailable(f"model {entry.name}: {error}") from error
         entry.error = None
         metrics.model_loaded(entry.name, network)
