@@ -21,7 +21,7 @@ ONLY_IN = {
     "onnx": ("darknet/onnx_graph.py",),
     "openvino": ("darknet/engines/openvino.py",),
     "onnxruntime": ("darknet/engines/onnxruntime.py",),
-    "ctypes": ("darknet/engines/libdarknet", "yolo_service/server.py"),
+    "ctypes": ("darknet/engines/libdarknet", "yolo_service/process.py", "yolo_service/server.py"),
     "connexion": ("yolo_service/",),
     "flask": ("yolo_service/",),
     "gevent": ("yolo_service/",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,17 +13,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from darknet.engines.base import Precision
 from darknet.network import EngineName
 from yolo_service.errors import ConfigurationError
+from yolo_service.limits import available_cpus
 
 PREFIX = "YOLO_"
 
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
-
-
-def available_cpus() -> int:
-    """Return the number of CPUs that this process may use, which a container may limit."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Settings(BaseSettings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from darknet.engines.libdarknet_abi import cuda_devices
 from tests.networks import write_model
 from tests.service.conftest import ServerProcess
 from tests.service.test_cli import run
+from yolo_service import limits
 from yolo_service.doctor import engines, machine, serving
 from yolo_service.doctor.finding import Finding
 from yolo_service.settings import Settings, load_settings
@@ -251,5 +253,8 @@ def test_the_share_of_a_container_is_read_from_both_versions_of_control_groups(
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"{text}\n")
-    assert machine.cpu_share(tmp_path) == share
-    assert machine.memory_limit(tmp_path) == limit
+    assert limits.cpu_share(tmp_path) == share
+    assert limits.memory_limit(tmp_path) == limit
+    assert limits.available_cpus(tmp_path) >= 1
+    if share is not None:
+        assert limits.available_cpus(tmp_path) <= max(1, math.ceil(share))

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from yolo_service.errors import ConfigurationError
-from yolo_service.settings import Settings, available_cpus, load_settings
+from yolo_service.limits import available_cpus
+from yolo_service.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

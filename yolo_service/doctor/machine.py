@@ -10,7 +10,8 @@ from pathlib import Path
 
 from darknet.engines.libdarknet_abi import cuda_devices
 from yolo_service.doctor.finding import Finding
-from yolo_service.settings import Settings, available_cpus
+from yolo_service.limits import available_cpus, cpu_share, memory_limit
+from yolo_service.settings import Settings
 
 FEATURES = {
     "AVX2": ("avx2",),
@@ -27,9 +28,6 @@ SMALL_MEMORY = 512_000_000
 
 _CPUINFO = Path("/proc/cpuinfo")
 _DRIVER = Path("/proc/driver/nvidia/version")
-_CGROUP = Path("/sys/fs/cgroup")
-_NO_LIMIT = 1 << 60
-"""What version 1 of control groups means by no limit is a little less than 2**63."""
 
 
 def system(_: Settings) -> Iterator[Finding]:
@@ -65,7 +63,7 @@ def read_cpuinfo(path: Path) -> tuple[str, frozenset[str]]:
 
 
 def _share(settings: Settings) -> Iterator[Finding]:
-    share = cpu_share(_CGROUP)
+    share = cpu_share()
     if share is None:
         return
     message = f"the container may use {share:g} CPUs, with {settings.workers} workers"
@@ -76,19 +74,9 @@ def _share(settings: Settings) -> Iterator[Finding]:
         yield Finding("cpu share", "warn", f"{message}: they will be stopped in turn", advice)
 
 
-def cpu_share(cgroup: Path) -> float | None:
-    """Return how many CPUs a control group (of either version) may use; None: all."""
-    if words := _words(cgroup / "cpu.max"):
-        quota, period = words
-    else:
-        quota = " ".join(_words(cgroup / "cpu" / "cpu.cfs_quota_us"))
-        period = " ".join(_words(cgroup / "cpu" / "cpu.cfs_period_us"))
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
-
-
 def memory(_: Settings) -> Iterator[Finding]:
     """Look at the memory that a container gives, else at the machine's."""
-    limit = memory_limit(_CGROUP)
+    limit = memory_limit()
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     size = total if limit is None else min(limit, total)
     message = f"{size / 1e9:.1f} GB " + ("without a limit" if limit is None else "is the limit")
@@ -97,15 +85,6 @@ def memory(_: Settings) -> Iterator[Finding]:
     else:
         advice = f"give it {SMALL_MEMORY / 1e6:.0f} MB or more, and large models more than that"
         yield Finding("memory", "warn", f"{message}; models may not fit", advice)
-
-
-def memory_limit(cgroup: Path) -> int | None:
-    """Return the bytes that a control group (of either version) may use; None: no limit."""
-    for file in ("memory.max", "memory/memory.limit_in_bytes"):
-        for word in _words(cgroup / file):
-            if word.isdigit() and int(word) < _NO_LIMIT:
-                return int(word)
-    return None
 
 
 def gpu(settings: Settings) -> Iterator[Finding]:
@@ -123,10 +102,3 @@ def gpu(settings: Settings) -> Iterator[Finding]:
         yield Finding("gpu", "FAIL", message, advice)
     else:
         yield Finding("gpu", "ok", "no NVIDIA driver, and none asked for")
-
-
-def _words(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").split()
-    except OSError:
-        return []

@@ -1,0 +1,45 @@
+"""How much of the machine this process may use, which a container may limit."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+_NO_LIMIT = 1 << 60
+"""What version 1 of control groups means by no limit is a little less than 2**63."""
+
+
+def available_cpus(cgroup: Path = CGROUP) -> int:
+    """Return the number of CPUs that this process may use at once, at least 1."""
+    affinity = hasattr(os, "sched_getaffinity")
+    cpus = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    share = cpu_share(cgroup)
+    return cpus if share is None else max(1, min(cpus, math.ceil(share)))
+
+
+def cpu_share(cgroup: Path = CGROUP) -> float | None:
+    """Return how many CPUs a control group (of either version) may use; None: all."""
+    if words := _words(cgroup / "cpu.max"):
+        quota, period = words
+    else:
+        quota = " ".join(_words(cgroup / "cpu" / "cpu.cfs_quota_us"))
+        period = " ".join(_words(cgroup / "cpu" / "cpu.cfs_period_us"))
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+
+
+def memory_limit(cgroup: Path = CGROUP) -> int | None:
+    """Return the bytes that a control group (of either version) may use; None: no limit."""
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        for word in _words(cgroup / file):
+            if word.isdigit() and int(word) < _NO_LIMIT:
+                return int(word)
+    return None
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except OSError:
+        return []
