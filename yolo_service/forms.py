@@ -19,10 +19,15 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
+from yolo_service.streams import PIECE
+
 FORM = "multipart/form-data"
 
-PIECE = 1 << 18
-"""Bytes that are read at once; the body of a usual photo comes in one piece."""
+MAX_HEAD = 8192
+"""Bytes of the headers of a part; reading them is slow, for millions takes seconds."""
+
+MAX_LOOKALIKES = 1000
+"""Lines of content that begin like a boundary; clients choose one that none does."""
 
 _LINE_END = re.compile(rb"(--)?[ \t]*(?:\r\n|\Z)")
 
@@ -74,6 +79,8 @@ class FormParser(FormDataParser):
     ) -> None:
         """Put a part where it belongs: what has a file name is a file."""
         head, blank, content = part.partition(b"\r\n\r\n")
+        if len(head) > MAX_HEAD:
+            raise RequestEntityTooLarge
         headers = _headers(head)
         _, about = parse_options_header(headers.get("Content-Disposition"))
         if not blank or "name" not in about:
@@ -95,13 +102,13 @@ def split(body: bytes, boundary: bytes) -> Iterator[bytes]:
         boundary: of the content type, without dashes.
 
     Raises:
-        ValueError: there is no boundary, or the last part has no end.
+        ValueError: there is no boundary, the last part has no end, or content is taken for one.
     """
     if not boundary:
         raise ValueError("no boundary")
     delimiter = b"\r\n--" + boundary
     body = b"\r\n" + body  # nothing has to stand before the first one
-    start, end = -1, body.find(delimiter)
+    start, end, lookalikes = -1, body.find(delimiter), 0
     while end >= 0:
         behind = end + len(delimiter)
         # What only begins like a boundary is content.
@@ -112,6 +119,8 @@ def split(body: bytes, boundary: bytes) -> Iterator[bytes]:
                 return
             start = line_end.end()
             behind = start - 2  # the end of this line may be the start of the next delimiter
+        elif (lookalikes := lookalikes + 1) > MAX_LOOKALIKES:
+            raise ValueError("a boundary that the content is full of")
         end = body.find(delimiter, behind)
     raise ValueError("no last boundary")
 

@@ -19,8 +19,11 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 
 from yolo_service.errors import Overloaded
 
-PIECE = 32768
-"""Werkzeug parses forms twice as fast in such pieces as in its own of 64 KB."""
+PIECE = 1 << 18
+"""Most bytes that are read at once: a usual photo in one piece."""
+
+FRAMING = 1 << 16
+"""Bytes besides its content, and a quarter of that, that a piece of a body may bring along."""
 
 LINGER_SECONDS = 2.0
 """How long an answered request's unread body is thrown away before the connection is closed."""
@@ -135,7 +138,7 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
 
     def _timed(self, read: Callable[[int], bytes], size: int) -> bytes:
         # Headers of chunks, and the trailers behind them, cost time but have no limit of their own.
-        self._wire.allowance = 2 * size + 2 * PIECE
+        self._wire.allowance = size * 5 // 4 + FRAMING
         late = RequestTimeout("the body of the request took too long to arrive")
         try:
             with gevent.Timeout(max(0.001, self._until - time.monotonic()), late):
