@@ -15,7 +15,13 @@ from gevent.threadpool import ThreadPool
 
 from darknet.engines.base import Thresholds
 from yolo_service import metrics
-from yolo_service.errors import DeadlineExceeded, ModelNotFound, Overloaded, ServiceError
+from yolo_service.errors import (
+    DeadlineExceeded,
+    ModelNotFound,
+    Overloaded,
+    ServiceError,
+    Unavailable,
+)
 from yolo_service.fetch import FetchPolicy, fetch
 from yolo_service.images import decode
 from yolo_service.repository import LoadedModel, ModelInfo, open_repository
@@ -82,10 +88,18 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether requests for the default model can be expected to succeed."""
-        return self.obstacle() is None
+        return self._obstacle() is None
 
-    def obstacle(self) -> str | None:
-        """Say what keeps requests for the default model from being served; None if nothing does."""
+    def check_ready(self) -> None:
+        """See ``ready``.
+
+        Raises:
+            Unavailable: it is not; the detail says why.
+        """
+        if obstacle := self._obstacle():
+            raise Unavailable(obstacle)
+
+    def _obstacle(self) -> str | None:
         model, limit = self._loaded, self.settings.request_timeout
         if model is None:
             return "the default model is not loaded yet; try again soon"

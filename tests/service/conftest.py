@@ -148,13 +148,14 @@ class ServerProcess:
 StartServer = Callable[..., ServerProcess]
 
 
-def start_process(environment: Mapping[str, str]) -> ServerProcess:
-    """Start ``python app.py`` on a free port, without waiting for it."""
+def start_process(environment: Mapping[str, str], *command: str) -> ServerProcess:
+    """Start ``python app.py`` on a free port, or another way, without waiting for it."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("YOLO_")}
     return ServerProcess(
         subprocess.Popen(
-            [sys.executable, *WARNINGS, str(ROOT / "app.py")],
+            [sys.executable, *WARNINGS, *(command or [str(ROOT / "app.py")])],
             env={**inherited, "YOLO_PORT": "0", **environment},
+            cwd=ROOT if command else None,
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from flask import Response, jsonify
 
 from yolo_service import service
-from yolo_service.errors import Unavailable
 
 
 def alive() -> Response:
@@ -14,7 +13,6 @@ def alive() -> Response:
 
 
 def ready() -> Response:
-    """Answer once the default model is loaded."""
-    if not service.current().ready:
-        raise Unavailable("the default model is not loaded yet; try again soon")
+    """Answer while requests for the default model can be expected to succeed."""
+    service.current().check_ready()
     return jsonify(status="ready")

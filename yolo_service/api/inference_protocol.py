@@ -13,7 +13,7 @@ from darknet.engines.base import RgbImage
 from yolo_service import problems, service
 from yolo_service.api.pipeline import Detection, Options, to_json
 from yolo_service.api.tensors import INPUTS, OUTPUTS, Call, read_call, write_answer
-from yolo_service.errors import BadRequest, ModelUnavailable, ServiceError, Unavailable
+from yolo_service.errors import BadRequest, ModelUnavailable, ServiceError
 from yolo_service.formats import Answer
 from yolo_service.repository import ModelInfo
 
@@ -34,8 +34,7 @@ def live() -> Response:
 
 def ready() -> Response:
     """Answer once the default model is loaded."""
-    if not service.current().ready:
-        raise Unavailable("the default model is not loaded yet; try again soon")
+    service.current().check_ready()
     return jsonify(ready=True)
 
 

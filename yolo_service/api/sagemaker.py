@@ -13,7 +13,6 @@ from darknet.engines.base import RgbImage
 from yolo_service import service
 from yolo_service.api.documents import read_base64, read_document
 from yolo_service.api.pipeline import Detection, Options, to_json, upload
-from yolo_service.errors import Unavailable
 from yolo_service.formats import Answer, counts
 from yolo_service.render import draw, encode
 
@@ -30,8 +29,7 @@ class Invocation(BaseModel):
 
 def ping() -> Response:
     """Answer once the default model is loaded, so that no request comes before."""
-    if not service.current().ready:
-        raise Unavailable("the default model is not loaded yet; try again soon")
+    service.current().check_ready()
     return jsonify(data="pong!")
 
 
