@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
-import platform
 import resource
 import signal
 import sys
@@ -13,18 +11,17 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import connexion
-import cv2
 import flask
 import gevent
 import yaml
 from gevent.event import Event
 from werkzeug.exceptions import MethodNotAllowed
 
-from yolo_service import logs
+from yolo_service import logs, process
 from yolo_service.api import errors, metrics
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 from yolo_service.forms import FormParser
+from yolo_service.framework import FlaskApp
 from yolo_service.pull import ensure_model
 from yolo_service.repository import LoadedModel
 from yolo_service.service import EXTENSION, Service
@@ -55,11 +52,9 @@ class Request(flask.Request):
         self.__dict__["form"] = self.parameter_storage_class(filled)
 
 
-def create_app(service: Service) -> connexion.FlaskApp:
+def create_app(service: Service) -> FlaskApp:
     """Make the WSGI application: the routes of swagger.yaml around a service."""
-    app = connexion.FlaskApp(
-        __name__, skip_error_handlers=True, server_args={"static_folder": None}
-    )
+    app = FlaskApp(__name__, skip_error_handlers=True, server_args={"static_folder": None})
     app.app.request_class = Request
     app.app.extensions[EXTENSION] = service
     app.app.config["MAX_CONTENT_LENGTH"] = service.settings.max_upload_bytes
@@ -81,8 +76,7 @@ def create_app(service: Service) -> connexion.FlaskApp:
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code of the process."""
     logs.configure(settings.log_format)
-    _keep_freed_memory()
-    cv2.setNumThreads(1)  # pictures are computed side by side, not each by all cores
+    process.tune()
     _raise_limit_of_files()
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -109,7 +103,9 @@ def main() -> int:
 
 def _contract(settings: Settings) -> dict[str, Any]:
     """Read swagger.yaml; without an API key it asks for none, but for Obico's where it is set."""
-    contract: dict[str, Any] = yaml.safe_load(CONTRACT.read_text(encoding="utf-8"))
+    # The parser in Python would take a tenth of a second.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    contract: dict[str, Any] = yaml.load(CONTRACT.read_text(encoding="utf-8"), loader)  # noqa: S506 - both are safe
     if settings.api_key is None:
         del contract["security"]
         for path, operations in contract["paths"].items():
@@ -153,6 +149,7 @@ def _run(server: Server, service: Service, stop: Event) -> int:
             # What lives by now lives for ever: looking through it stops the loop for 50 ms.
             gc.collect()
             gc.freeze()
+            process.give_back_memory()
         except ModelUnavailable as error:
             log.error("cannot start: %s", error)
             failures.append(error)
@@ -191,16 +188,3 @@ def _raise_limit_of_files() -> None:
     if soft < wanted:
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep the memory of decoded pictures instead of giving it back after each.
-
-    Asking the kernel for it again costs a page fault per 4 KB: about a tenth of the throughput.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    m_trim_threshold, m_mmap_threshold = -1, -3
-    for parameter in (m_trim_threshold, m_mmap_threshold):
-        libc.mallopt(parameter, 256 << 20)

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flask
-from connexion.decorators.validation import ParameterValidator, RequestBodyValidator
-from connexion.lifecycle import ConnexionRequest
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # connexion's own
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
 from yolo_service.errors import BadRequest
+from yolo_service.framework import ConnexionRequest, ParameterValidator, RequestBodyValidator
 
 Handler = Callable[[ConnexionRequest], Any]
 
