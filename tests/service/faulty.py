@@ -1,7 +1,8 @@
-"""The service with an engine that hangs or fails on demand: ``python -m tests.service.faulty``.
+"""The service with an engine that is slow, hangs or fails: ``python -m tests.service.faulty``.
 
 While the folder named by the variable ``FAULTS`` holds a file ``hang``, OpenVINO does not answer;
-while it holds a file ``fail``, it raises what it raises when a device is lost.
+while it holds a file ``fail``, it raises what it raises when a device is lost. Where the variable
+``SLOW`` gives a number of seconds, every picture takes so much longer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from darknet.errors import InferenceError
 from yolo_service.server import main
 
 FAULTS = Path(os.environ["FAULTS"])
+SLOW = float(os.environ.get("SLOW", "0"))
 _infer = OpenVinoRunner.infer
 
 
@@ -23,6 +25,7 @@ def infer(self: OpenVinoRunner, count: int) -> object:
         time.sleep(0.01)
     if (FAULTS / "fail").exists():
         raise InferenceError("openvino on CPU failed: the device is lost")
+    time.sleep(SLOW)
     return _infer(self, count)
 
 

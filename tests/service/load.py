@@ -1,0 +1,81 @@
+"""An open-loop load: requests leave when it is their time, whether others were answered or not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.service.conftest import BOUNDARY, Part, multipart
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How a request went.
+
+    Attributes:
+        status: of HTTP; 0 if the connection broke.
+        seconds: from connecting to the last byte of the answer.
+        retry_after: whether the answer said when to try again.
+    """
+
+    status: int
+    seconds: float
+    retry_after: bool
+
+
+def detect_request(photo: bytes, path: str = "/detect") -> bytes:
+    """Write the whole request for a photo; its connection is closed after it."""
+    parts: list[Part] = [("image_file", photo)]
+    body = multipart(parts)
+    lines = (
+        f"POST {path} HTTP/1.1",
+        "Host: a",
+        "Connection: close",
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}",
+        f"Content-Length: {len(body)}",
+    )
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def send(port: int, data: bytes, rate: float, seconds: float) -> list[Sample]:
+    """Send a request ``rate`` times a second, each on a connection of its own.
+
+    Args:
+        port: on this machine.
+        data: the request.
+        rate: requests per second, evenly spaced.
+        seconds: how long.
+    """
+    return asyncio.run(_send(port, data, rate, round(rate * seconds)))
+
+
+def percentile(samples: Sequence[Sample], percent: float) -> float:
+    """Return the seconds that so many percent of the samples stayed below."""
+    times = sorted(sample.seconds for sample in samples)
+    return times[min(len(times) - 1, int(len(times) * percent / 100))]
+
+
+async def _send(port: int, data: bytes, rate: float, count: int) -> list[Sample]:
+    start = time.perf_counter()
+    tasks = []
+    for number in range(count):
+        await asyncio.sleep(max(0.0, start + number / rate - time.perf_counter()))
+        tasks.append(asyncio.create_task(_one(port, data)))
+    return await asyncio.gather(*tasks)
+
+
+async def _one(port: int, data: bytes) -> Sample:
+    start = time.perf_counter()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(data)
+        answer = await reader.read(-1)
+        writer.close()
+        await writer.wait_closed()
+    except OSError:
+        answer = b""
+    seconds = time.perf_counter() - start
+    status = int(answer[9:12]) if answer else 0
+    return Sample(status, seconds, b"\r\nRetry-After: " in answer)

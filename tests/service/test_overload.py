@@ -1,0 +1,66 @@
+"""More requests than can be served; ``benchmarks/overload.py`` does the same for a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service.attacks import Cost
+from tests.service.conftest import ServerProcess, start_process
+from tests.service.load import Sample, detect_request, percentile, send
+
+SLOW = 0.03
+WORKERS, QUEUE = 2, 8
+CAPACITY = WORKERS / SLOW
+QUEUED = QUEUE / CAPACITY
+"""Seconds that the last of a full queue waits."""
+
+
+@pytest.fixture
+def slow_server(models: Path, tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server whose pictures take ``SLOW`` seconds each, without using the processor."""
+    settings = {
+        "YOLO_MODELS_DIR": str(models),
+        "YOLO_WORKERS": str(WORKERS),
+        "YOLO_QUEUE_SIZE": str(QUEUE),
+        "FAULTS": str(tmp_path),
+        "SLOW": str(SLOW),
+    }
+    process = start_process(settings, "-m", "tests.service.faulty")
+    try:
+        process.wait_until_ready()
+        yield process
+    finally:
+        assert process.stop() == 0
+
+
+def of_status(samples: list[Sample], status: int) -> list[Sample]:
+    return [sample for sample in samples if sample.status == status]
+
+
+def test_four_times_the_capacity_is_served_as_well_as_possible(
+    slow_server: ServerProcess, photo: bytes
+) -> None:
+    port, data, cost = slow_server.port, detect_request(photo), Cost(slow_server.process.pid)
+    send(port, data, rate=CAPACITY / 2, seconds=0.5)  # let caches and sockets grow
+    unloaded = send(port, data, rate=CAPACITY / 4, seconds=2)
+    assert len(of_status(unloaded, 200)) == len(unloaded)
+    memory, files, threads = cost.memory, cost.files, cost.threads
+
+    samples = send(port, data, rate=4 * CAPACITY, seconds=5)
+
+    accepted, rejected = of_status(samples, 200), of_status(samples, 503)
+    assert len(accepted) + len(rejected) == len(samples)
+    assert len(accepted) > 0.8 * CAPACITY * 5
+    assert percentile(accepted, 95) <= 2.5 * percentile(unloaded, 95) + QUEUED
+    assert all(sample.retry_after for sample in rejected)
+    assert percentile(rejected, 95) <= 0.050
+    assert cost.memory - memory < 30_000_000
+
+    after = send(port, data, rate=CAPACITY / 4, seconds=2)
+    assert len(of_status(after, 200)) == len(after)
+    assert percentile(after, 50) <= 1.5 * percentile(unloaded, 50)
+    assert cost.files <= files + 2
+    assert cost.threads <= threads
