@@ -10,21 +10,19 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from darknet.cfg import Cfg, read_cfg
-from darknet.detections import Detections
-from darknet.engines.base import RgbImage, Thresholds
 from darknet.errors import DarknetError
 from darknet.names import read_names
 from darknet.network import Network, load_network
 from yolo_service import metrics
 from yolo_service.errors import ConfigurationError, ModelNotFound, ModelUnavailable
+from yolo_service.loaded_model import LoadedModel
 from yolo_service.model_folder import ModelFiles, ModelOptions, read_folder
 from yolo_service.settings import Settings
 
@@ -37,70 +35,6 @@ RETRY_SECONDS = 5.0
 """How long a model that could not be loaded is answered with the same error, at no cost."""
 
 Loader = Callable[[ModelFiles], Network]
-
-
-class LoadedModel:
-    """A network with its name and options, which is closed only when nobody computes with it.
-
-    Attributes:
-        name: what requests call it.
-        network: names, input size, engine, device and precision are its attributes.
-        options: what model.yaml says.
-        failing: whether the engine failed with the latest picture.
-    """
-
-    def __init__(self, files: ModelFiles, network: Network) -> None:
-        self.name, self.options, self.network = files.name, files.options, network
-        self.failing = False
-        self._users = 0
-        self._closed = False
-        self._changed = threading.Condition()
-
-    def detect(self, images: Sequence[RgbImage], thresholds: Thresholds) -> list[Detections]:
-        """Find objects; see ``darknet.Network.detect``.
-
-        Raises:
-            ModelUnavailable: the model was unloaded, or its engine failed.
-        """
-        with self._use():
-            try:
-                found = self._detect(images, thresholds)
-            except Exception as error:
-                self.failing = True
-                log.error("model %s failed: %s", self.name, error)
-                if isinstance(error, DarknetError):
-                    raise ModelUnavailable(f"model {self.name}: {error}") from error
-                raise
-        self.failing = False
-        return found
-
-    def _detect(self, images: Sequence[RgbImage], limits: Thresholds) -> list[Detections]:
-        with metrics.INFERENCE_SECONDS.labels(self.name).time():
-            found = self.network.detect(images, limits.threshold, limits.nms, limits.hier_threshold)
-        metrics.count_detections(self.name, found)
-        return found
-
-    def close(self) -> None:
-        """Wait for those who compute, then give the memory back."""
-        with self._changed:
-            if self._closed:
-                return
-            self._closed = True
-            self._changed.wait_for(lambda: self._users == 0)
-        self.network.close()
-
-    @contextmanager
-    def _use(self) -> Iterator[None]:
-        with self._changed:
-            if self._closed:
-                raise ModelUnavailable(f"model {self.name} was unloaded meanwhile; try again")
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._users -= 1
-                self._changed.notify_all()
 
 
 @dataclass(frozen=True)
@@ -143,6 +77,8 @@ class Repository:
         default: name of the default model; None: ``extra``, else ``MINE``, else the first
             complete one.
         extra: a model outside the folder.
+        budget: bytes of weights that may be in memory; before another model is loaded, those make
+            room that were used least recently. None: no limit.
     """
 
     def __init__(
@@ -152,8 +88,9 @@ class Repository:
         *,
         default: str | None = None,
         extra: ModelFiles | None = None,
+        budget: int | None = None,
     ) -> None:
-        self._folder, self._load, self._extra = folder, load, extra
+        self._folder, self._load, self._extra, self._budget = folder, load, extra, budget
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
         self.scan()
@@ -199,15 +136,24 @@ class Repository:
         return _complete(self._find(name or self.default))
 
     def unload(self, name: str) -> None:
-        """Give a model's memory back once nobody computes with it; the next use loads it again."""
+        """Forget a model; its memory goes back with the last request for it.
+
+        The next use loads it again.
+        """
         entry = self._find(name)
         with entry.lock:
             model, entry.model = entry.model, None
-            if model:
-                metrics.model_unloaded(name, model.network)
         if model:
-            model.close()
+            metrics.model_unloaded(name, model.network)
             log.info("model %s unloaded", name)
+
+    def unload_idle(self, seconds: float) -> bool:
+        """Unload the models that were not used for so long; says whether there were any."""
+        before = time.monotonic() - seconds
+        idle = [model.name for model in self._in_memory() if model.last_used < before]
+        for name in idle:
+            self.unload(name)
+        return bool(idle)
 
     def close(self) -> None:
         """Give the memory of all loaded models back; one that is still loading is left alone."""
@@ -231,10 +177,26 @@ class Repository:
             raise ModelNotFound(f"no model {name[:100]!r}; there are: {known}")
         return entry
 
+    def _in_memory(self) -> list[LoadedModel]:
+        """Models in memory, the one used least recently first."""
+        models = [model for entry in self._entries.values() if (model := entry.model)]
+        return sorted(models, key=lambda model: model.last_used)
+
+    def _make_room(self, files: ModelFiles) -> None:
+        if self._budget is None:
+            return
+        models = self._in_memory()
+        surplus = files.weights.stat().st_size + sum(m.size for m in models) - self._budget
+        for model in models:
+            if surplus > 0:
+                surplus -= model.size
+                self.unload(model.name)
+
     def _loaded(self, entry: _Entry) -> LoadedModel:
         files = _complete(entry)
         if entry.error and time.monotonic() - entry.failed_at < RETRY_SECONDS:
             raise ModelUnavailable(f"model {entry.name}: {entry.error}")
+        self._make_room(files)
         try:
             with metrics.MODEL_LOAD_SECONDS.labels(entry.name).time():
                 network = self._load(files)
@@ -276,6 +238,7 @@ def open_repository(settings: Settings) -> Repository:
         lambda files: load_files(files, settings, settings.workers),
         default=settings.model,
         extra=_classic_files(settings),
+        budget=settings.model_memory_bytes,
     )
 
 

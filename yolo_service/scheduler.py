@@ -230,6 +230,7 @@ class Scheduler:
                     job.fail(error)
             finally:
                 del self._since[me]
+                batch.clear()  # who rests keeps no picture and no model in memory
 
     def _take(self) -> list[Job[Any]]:
         """Wait for the next jobs; an empty list means the end."""

@@ -22,8 +22,8 @@ from yolo_service.api import errors, metrics
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 from yolo_service.forms import FormParser
 from yolo_service.framework import FlaskApp
+from yolo_service.loaded_model import LoadedModel
 from yolo_service.pull import ensure_model
-from yolo_service.repository import LoadedModel
 from yolo_service.service import EXTENSION, Service
 from yolo_service.settings import Settings, load_settings
 from yolo_service.validation import Body, Parameters

@@ -14,7 +14,7 @@ import numpy as np
 from gevent.threadpool import ThreadPool
 
 from darknet.engines.base import Thresholds
-from yolo_service import metrics
+from yolo_service import metrics, process
 from yolo_service.errors import (
     DeadlineExceeded,
     ModelNotFound,
@@ -24,7 +24,8 @@ from yolo_service.errors import (
 )
 from yolo_service.fetch import FetchPolicy, fetch
 from yolo_service.images import decode
-from yolo_service.repository import LoadedModel, ModelInfo, open_repository
+from yolo_service.loaded_model import LoadedModel
+from yolo_service.repository import ModelInfo, open_repository
 from yolo_service.scheduler import Job, Scheduler
 from yolo_service.settings import Settings
 from yolo_service.streams import Budget
@@ -55,7 +56,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.budget = Budget(max(BODIES_BYTES, 2 * settings.max_upload_bytes))
-        self._loaded: LoadedModel | None = None
+        self._started = False
         self.repository = open_repository(settings)
         self.scheduler = Scheduler(
             functools.partial(decode, max_pixels=settings.max_pixels),
@@ -82,8 +83,18 @@ class Service:
         Raises:
             ModelUnavailable: its files are wrong, or the engine refuses them.
         """
-        self._loaded = _in_thread(self._loader, self.repository.get)
-        return self._loaded
+        model = _in_thread(self._loader, self.repository.get)
+        self._started = True
+        if self.settings.model_idle_timeout is not None:
+            gevent.spawn(self._unload_idle_models, self.settings.model_idle_timeout)
+        return model
+
+    def _unload_idle_models(self, seconds: float) -> None:
+        """Look again and again, often enough to be late by a tenth."""
+        while True:
+            gevent.sleep(seconds / 10)
+            if _in_thread(self._loader, lambda: self.repository.unload_idle(seconds)):
+                process.give_back_memory()
 
     @property
     def ready(self) -> bool:
@@ -100,12 +111,12 @@ class Service:
             raise Unavailable(obstacle)
 
     def _obstacle(self) -> str | None:
-        model, limit = self._loaded, self.settings.request_timeout
-        if model is None:
+        model, limit = self.repository.loaded(None), self.settings.request_timeout
+        if not self._started:
             return "the default model is not loaded yet; try again soon"
         if (seconds := self.scheduler.longest_run()) > limit:
             return f"a worker has been computing for {seconds:.0f} s; restart the service"
-        if model.failing and not self._has_recovered(model):
+        if model and model.failing and not self._has_recovered(model):
             return f"model {model.name} fails with every picture; the log says why"
         return None
 
@@ -191,7 +202,7 @@ class Service:
 
     def close(self) -> None:
         """End the workers, and give the models' memory back unless one still computes."""
-        self._loaded = None
+        self._started = False
         if self.scheduler.close():
             self.repository.close()
 

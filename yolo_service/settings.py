@@ -30,6 +30,10 @@ class Settings(BaseSettings):
         models_dir: folder with one sub-folder per model.
         model: name of the default model; None: the first one by name that is complete.
         models_mirror: URL or folder that has ``NAME/FILE`` for all models; None: the publishers.
+        model_idle_timeout: seconds after which a model that nobody uses leaves the memory, the
+            default model too; its next use loads it again. None: never.
+        model_memory_mb: size of weights that may be in memory, in MB of 1,000,000 bytes; the models
+            used least recently make room for others. None: no limit.
         engine: who computes.
         device: where; None: the engine's default. A missing device is an error at start.
         precision: ``fp32`` equals Darknet, ``fast`` takes the hardware's native type.
@@ -65,6 +69,8 @@ class Settings(BaseSettings):
     models_dir: Path = Path("models")
     model: str | None = None
     models_mirror: str | None = None
+    model_idle_timeout: float | None = Field(default=None, gt=0)
+    model_memory_mb: int | None = Field(default=None, ge=1)
     engine: EngineName = "auto"
     device: str | None = None
     precision: Precision = "fp32"
@@ -106,6 +112,11 @@ class Settings(BaseSettings):
         if 0 < len(missing) < len(files):
             raise ValueError(f"{', '.join(files)} belong together; missing: {', '.join(missing)}")
         return self
+
+    @property
+    def model_memory_bytes(self) -> int | None:
+        """``model_memory_mb`` in bytes."""
+        return None if self.model_memory_mb is None else self.model_memory_mb * 1_000_000
 
     @property
     def max_upload_bytes(self) -> int:

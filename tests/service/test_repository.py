@@ -10,12 +10,13 @@ import pytest
 
 from darknet.detections import Detections
 from darknet.engines.base import RgbImage, Thresholds
+from darknet.errors import InferenceError
 from darknet.network import Network, load_model
 from tests.networks import write_model
 from yolo_service.errors import ConfigurationError, ModelNotFound, ModelUnavailable
+from yolo_service.loaded_model import LoadedModel
 from yolo_service.model_folder import ModelFiles, read_folder
 from yolo_service.repository import (
-    LoadedModel,
     Repository,
     default_files,
     describe_folder,
@@ -91,9 +92,62 @@ def test_an_unloaded_model_is_loaded_again_at_its_next_use(tmp_path: Path, loade
     old = repository.get()
     repository.unload("pets")
     assert repository.loaded("pets") is None
-    with pytest.raises(ModelUnavailable, match="unloaded"):
-        old.detect([IMAGE], Thresholds())
     assert repository.get() is not old
+
+
+def test_an_unloaded_model_serves_who_has_it_and_is_closed_after_the_last(
+    tmp_path: Path, loader: Loader
+) -> None:
+    write_model(tmp_path / "pets")
+    repository = Repository(tmp_path, loader)
+    model = repository.get()
+    network = model.network
+    repository.unload("pets")
+    assert len(model.detect([IMAGE], Thresholds())) == 1
+    del model
+    with pytest.raises(InferenceError, match="closed"):
+        network.detect([IMAGE])
+
+
+def test_a_closed_model_says_so(tmp_path: Path, loader: Loader) -> None:
+    write_model(tmp_path / "pets")
+    model = Repository(tmp_path, loader).get()
+    model.close()
+    with pytest.raises(ModelUnavailable, match="closed"):
+        model.detect([IMAGE], Thresholds())
+
+
+def test_only_models_that_nobody_used_for_long_are_idle(tmp_path: Path, loader: Loader) -> None:
+    for name in "ab":
+        write_model(tmp_path / name)
+    repository = Repository(tmp_path, loader)
+    repository.get("a").last_used -= 100
+    repository.get("b")
+    assert not repository.unload_idle(1000)
+    assert repository.unload_idle(50)
+    assert repository.loaded("a") is None
+    assert repository.loaded("b")
+
+
+def test_what_was_used_least_recently_makes_room(tmp_path: Path, loader: Loader) -> None:
+    for name in "abc":
+        write_model(tmp_path / name)
+    size = (tmp_path / "a" / "model.weights").stat().st_size
+    repository = Repository(tmp_path, loader, budget=2 * size)
+    repository.get("a")
+    repository.get("b")
+    repository.get("a").detect([IMAGE], Thresholds())
+    repository.get("c")
+    assert [name for name in "abc" if repository.loaded(name)] == ["a", "c"]
+
+
+def test_a_model_larger_than_the_budget_is_served_alone(tmp_path: Path, loader: Loader) -> None:
+    for name in "ab":
+        write_model(tmp_path / name)
+    repository = Repository(tmp_path, loader, budget=1)
+    repository.get("a")
+    assert repository.get("b").detect([IMAGE], Thresholds())
+    assert [name for name in "ab" if repository.loaded(name)] == ["b"]
 
 
 class SlowEngine:

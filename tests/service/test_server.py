@@ -158,3 +158,14 @@ def test_a_chunked_upload_is_served_and_limited(server: ServerProcess, photo: by
 
     assert post(200_000).status == 200
     problem(post(20_100_000), 413, "YOLO_MAX_UPLOAD_MB")
+
+
+def test_an_idle_model_leaves_the_memory_and_comes_back_with_the_next_request(
+    start_server: StartServer, photo: bytes
+) -> None:
+    server = start_server(model_idle_timeout="0.5")
+    server.wait_for("model a-tiny unloaded")
+    client = server.client()
+    assert client.get("/readyz").status == 200
+    assert client.post([("image_file", photo)]).status == 200
+    client.close()

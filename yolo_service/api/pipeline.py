@@ -17,8 +17,8 @@ from darknet.engines.base import RgbImage, Thresholds
 from yolo_service import service
 from yolo_service.errors import BadRequest, ServiceError
 from yolo_service.formats import Answer, Timings
+from yolo_service.loaded_model import LoadedModel
 from yolo_service.model_folder import ModelOptions
-from yolo_service.repository import LoadedModel
 from yolo_service.scheduler import Job, Outcome, Picture
 from yolo_service.wsgi import CONNECTED
 
