@@ -7,11 +7,12 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from darknet.cfg import Cfg, read_cfg
 from darknet.detections import Detections
 from darknet.engines.base import Dialect, Engine, Model, Precision, Resize, RgbImage, Thresholds
+from darknet.engines.cache import GraphCache
 from darknet.errors import CfgError, EngineUnavailableError
 from darknet.names import check_names, read_names
 from darknet.weights import read_weights
@@ -107,6 +108,7 @@ def load_network(
     use_map: bool = False,
     library: str | Path | None = None,
     streams: int | None = None,
+    cache: str | Path | None = None,
 ) -> Network:
     """Load a Darknet model into an engine.
 
@@ -123,6 +125,8 @@ def load_network(
         use_map: YOLO9000 only: answer the classes of the .cfg's map instead of the tree's.
         library: path of libdarknet; None: looked for where packages put it.
         streams: how many pictures are to be computed at once; None: one, as fast as possible.
+        cache: folder where OpenVINO's compiled graphs are kept for the next start; whoever may
+            write to it is trusted. None: none are kept.
 
     Raises:
         ModelError: a file is wrong, or the engine cannot run this model exactly.
@@ -142,7 +146,10 @@ def load_network(
             f"engine {name!r}: expected one of {', '.join(get_args(EngineName))}"
         )
     runtime = importlib.import_module(f"darknet.engines.{name}")
-    return Network(model, runtime.load(model, device=device, precision=precision, streams=streams))
+    options: dict[str, Any] = {"device": device, "precision": precision, "streams": streams}
+    if name == "openvino" and cache is not None:
+        options["cache"] = GraphCache(Path(cache))
+    return Network(model, runtime.load(model, **options))
 
 
 def load_model(

@@ -272,6 +272,7 @@ def load_files(files: ModelFiles, settings: Settings, streams: int | None = None
         use_map=own.use_map,
         library=settings.libdarknet,
         streams=streams,
+        cache=settings.cache_dir,
     )
 
 

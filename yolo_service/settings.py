@@ -37,6 +37,8 @@ class Settings(BaseSettings):
         engine: who computes.
         device: where; None: the engine's default. A missing device is an error at start.
         precision: ``fp32`` equals Darknet, ``fast`` takes the hardware's native type.
+        cache_dir: folder where compiled networks are kept for the next start, which OpenVINO makes
+            use of; whoever may write to it is trusted. None: none are kept.
         host: address to listen on.
         port: TCP port; 0 takes a free one. Plain ``PORT`` counts too.
         api_key: what clients have to send; None: nothing.
@@ -74,6 +76,7 @@ class Settings(BaseSettings):
     engine: EngineName = "auto"
     device: str | None = None
     precision: Precision = "fp32"
+    cache_dir: Path | None = None
     host: str = "127.0.0.1"
     port: int = Field(
         default=8080, ge=0, le=65535, validation_alias=AliasChoices(f"{PREFIX}PORT", "PORT")

@@ -6,6 +6,8 @@ and reports to an analytics service at its first import.
 
 from __future__ import annotations
 
+import io
+import logging
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ import numpy as np
 
 from darknet.detections import FloatArray
 from darknet.engines.base import Model, Precision
+from darknet.engines.cache import GraphCache, cache_key
 from darknet.engines.graph import GraphEngine, check_input
 from darknet.errors import (
     DeviceUnavailableError,
@@ -26,12 +29,20 @@ from darknet.onnx import build_onnx
 if TYPE_CHECKING:
     import openvino
 
+log = logging.getLogger(__name__)
+
 _CONVERTER = "openvino.tools.ovc"
+_HARDWARE = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
 def load(
-    model: Model, *, device: str | None, precision: Precision, streams: int | None
+    model: Model,
+    *,
+    device: str | None,
+    precision: Precision,
+    streams: int | None,
+    cache: GraphCache | None = None,
 ) -> GraphEngine:
     """Compile a model with OpenVINO.
 
@@ -44,6 +55,7 @@ def load(
         streams: how many calls of ``detect`` to expect at once. None or 1: all cores work on one
             picture, for the lowest latency. More: OpenVINO shares the cores between pictures as
             it finds best for the network, with which no picture waits for the slowest core.
+        cache: where compiled graphs are kept; None: nowhere.
 
     Raises:
         EngineUnavailableError: the package is missing or broken.
@@ -57,8 +69,7 @@ def load(
     graph = build_onnx(model, batch=1)
     try:
         settings = _settings(core, name, precision, streams or 1)
-        compiled = core.compile_model(core.read_model(graph), name, settings)
-        runner = OpenVinoRunner(compiled, name)
+        runner = OpenVinoRunner(_compile(core, graph, name, settings, cache), name)
     except Exception as error:
         raise EngineError(f"openvino cannot compile {model.cfg.source}: {error}") from error
     if precision == "fp32" and runner.precision != "fp32":
@@ -158,6 +169,28 @@ def import_openvino() -> Any:
         if hidden is not None:
             sys.modules[_CONVERTER] = hidden
     return openvino
+
+
+def _compile(
+    core: openvino.Core,
+    graph: bytes,
+    device: str,
+    settings: dict[str, Any],
+    cache: GraphCache | None,
+) -> openvino.CompiledModel:
+    """Compile a graph, or take it from the cache, which is four times as fast."""
+    if cache is None:
+        return core.compile_model(core.read_model(graph), device, settings)
+    hardware = [core.get_property(device, name) for name in _HARDWARE]
+    key = cache_key(graph, import_openvino().get_version(), device, *hardware, settings)
+    if kept := cache.read(key):
+        try:
+            return core.import_model(io.BytesIO(kept), device, settings)
+        except RuntimeError as error:
+            log.warning("openvino does not take its own compiled graph back: %s", error)
+    compiled = core.compile_model(core.read_model(graph), device, settings)
+    cache.write(key, compiled.export_model().getvalue())
+    return compiled
 
 
 def _core() -> openvino.Core:
