@@ -146,7 +146,11 @@ def test_pulling_a_model_of_the_catalog_says_what_it_needs(tmp_path: Path) -> No
 def test_the_settings_of_the_readme_are_those_of_the_service() -> None:
     from yolo_service.settings import Settings
 
-    listed = set(re.findall(r"`(YOLO_[A-Z_]+)`", README))
-    known = {f"YOLO_{name.upper()}" for name in Settings.model_fields if "_file" not in name}
-    assert known - listed == set()
-    assert listed - known == set()
+    listed = set(re.findall(r"`((?:YOLO_|ML_)[A-Z_]+|\w+_file)`", README)) - {"image_file"}
+    known = {
+        field.validation_alias
+        if isinstance(field.validation_alias, str)
+        else f"YOLO_{name.upper()}"
+        for name, field in Settings.model_fields.items()
+    }
+    assert listed == known
