@@ -6,7 +6,7 @@ VENV ?= .venv
 TORCH ?= 2.13.0
 BIN := $(VENV)/bin
 
-.PHONY: help venv run test lint format image-test requirements clean
+.PHONY: help venv run test bench lint format image-test requirements clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -32,6 +32,10 @@ run: venv
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Needs wrk. Other services are installed into build/bench at the first run.
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.run $(BENCH)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -90,7 +90,7 @@ class Benchmark:
             raw_ms = _raw(network, self.seconds)
             found = (network.engine_name, network.device, network.precision)
         with self.load(engine, precision, self.threads) as network:
-            rate = _throughput(lambda: network.detect([self.image]), self.seconds, self.threads)
+            rate = throughput(lambda: network.detect([self.image]), self.seconds, self.threads)
         p50, p99 = np.percentile(detect, (50, 99))
         return Row(*found, load_ms, raw_ms, float(p50), float(p99), rate)
 
@@ -161,7 +161,7 @@ def _times(call: Callable[[], object], seconds: float) -> list[float]:
     return times
 
 
-def _throughput(call: Callable[[], object], seconds: float, threads: int) -> float:
+def throughput(call: Callable[[], object], seconds: float, threads: int) -> float:
     """Calls per second of all threads together."""
     counts = [0] * threads
     call()
