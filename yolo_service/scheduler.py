@@ -188,11 +188,19 @@ class Scheduler:
         with self._changed:
             if self._closed:
                 raise ShuttingDown("the service is stopping; try another instance")
-            if len(self._jobs) >= self._queue_size:
-                raise Overloaded(f"{self._queue_size} requests are waiting already; try again soon")
+            self.check_room()
             self._jobs.append(job)
             # Someone who waits for a batch to fill may not want this job, so all have to look.
             self._changed.notify(1 if self._batch_size == 1 else len(self._workers))
+
+    def check_room(self) -> None:
+        """Look whether a job could be queued now.
+
+        Raises:
+            Overloaded: the queue is full.
+        """
+        if len(self._jobs) >= self._queue_size:
+            raise Overloaded(f"{self._queue_size} requests are waiting already; try again soon")
 
     def longest_run(self) -> float:
         """Return the seconds for which the slowest worker has been at its batch; 0 if all rest."""

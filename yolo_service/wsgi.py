@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import logging
 import re
 import secrets
@@ -39,6 +40,8 @@ BACKLOG = 1024
 MAX_CONNECTIONS = 1000
 SPARE_CONNECTIONS = 50
 """When fewer are left, idle connections are closed for new ones."""
+LOOKED_AT = 8
+"""Of how many connections is looked whether they idle: when all are busy, none does."""
 IDLE_SECONDS = 75.0
 """Between the requests of a connection."""
 HEADER_SECONDS = 10.0
@@ -256,10 +259,10 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
     def do_handle(self, *args: Any) -> None:
         """Serve a new connection; if they get scarce, the one that idles longest makes room."""
         if self.pool.free_count() <= SPARE_CONNECTIONS:
-            quiet = (greenlet for greenlet, handler in self.idle.items() if not handler.has_data())
-            if longest := next(quiet, None):
-                del self.idle[longest]
-                longest.kill(block=False)
+            longest = itertools.islice(self.idle.items(), LOOKED_AT)
+            if found := next((who for who, handler in longest if not handler.has_data()), None):
+                del self.idle[found]
+                found.kill(block=False)
         super().do_handle(*args)
 
     def finish(self, grace: float) -> bool:
