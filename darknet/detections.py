@@ -53,6 +53,11 @@ class Detections:
         centre, half = self.boxes[:, :2], self.boxes[:, 2:] / 2
         return np.concatenate((centre - half, centre + half), axis=1)
 
+    def scaled(self, x: float, y: float) -> Detections:
+        """Return the same detections in a picture that is x times as wide and y times as high."""
+        boxes = self.boxes * np.array((x, y, x, y), np.float32)
+        return Detections(boxes, self.scores, self.class_ids, self.names)
+
     def by_score(self) -> Detections:
         """Return the same detections, highest score first, ties in Darknet's order."""
         order = np.argsort(-self.scores, kind="stable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -13,6 +14,82 @@ from yolo_service.errors import ImageTooLarge, UndecodableImage
 
 MAX_SIDE = 32_767
 """Pixels; OpenCV's geometric functions keep coordinates in 16 bits."""
+
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+_REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}
+"""OpenCV's flags for the scales of libjpeg; the names that it has for them mean BGR or grey."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A picture, perhaps of fewer pixels than the file has.
+
+    Attributes:
+        pixels: uint8[height, width, 3], red first.
+        size: of the file's picture, upright.
+    """
+
+    pixels: RgbImage
+    size: Size
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """By how much the file's picture is wider and higher than ``pixels``."""
+        height, width = self.pixels.shape[:2]
+        return self.size[0] / width, self.size[1] / height
+
+
+def whole(pixels: RgbImage) -> Decoded:
+    """Return a picture that has all its pixels."""
+    return Decoded(pixels, (pixels.shape[1], pixels.shape[0]))
+
+
+def decode_reduced(data: bytes, at_least: Size | None, *, max_pixels: int) -> Decoded:
+    """Decode a picture like ``decode``; a JPEG at 1/2, 1/4 or 1/8 of its size if that is enough.
+
+    Decoding the eighth of a photo of 12 megapixels takes a third of the time, and less memory.
+
+    Args:
+        data: see ``decode``.
+        at_least: what is enough, in either orientation; None: nothing but the whole picture.
+        max_pixels: see ``decode``.
+
+    Raises:
+        UnsupportedImageType: see ``decode``, also for the others.
+        ImageTooLarge: ``max_pixels`` counts the pixels of the file, not of the result.
+        UndecodableImage: the file is damaged.
+    """
+    header = headers.read(data)
+    _check_size(header, max_pixels)
+    factor = _reduction(header, at_least) if at_least else 1
+    pixels = _pixels(png.plain(data) if header.format == "PNG" else data, _REDUCED[factor])
+    if pixels is None:
+        raise UndecodableImage(
+            f"the {header.format} is cut off, damaged or of a rare kind; "
+            "send the whole file, or save it again as JPEG or PNG"
+        )
+    return whole(pixels) if factor == 1 else Decoded(pixels, _upright(header, pixels, factor))
+
+
+def _reduction(header: headers.Header, at_least: Size) -> int:
+    """Return by how much a picture can be divided and stay large enough whichever way it lies.
+
+    One that is nearly square is left alone: nobody could tell later how it lay.
+    """
+    if header.format != "JPEG" or 0 < abs(header.width - header.height) < max(_REDUCED):
+        return 1
+    smallest = min(header.width, header.height)
+    return max(factor for factor in _REDUCED if factor == 1 or smallest // factor >= max(at_least))
+
+
+def _upright(header: headers.Header, pixels: RgbImage, factor: int) -> Size:
+    """Return the size of the file's picture after its EXIF orientation, which only pixels show."""
+    width, height = header.width, header.height
+    is_turned = pixels.shape[:2] != (-(-height // factor), -(-width // factor))
+    return (height, width) if is_turned else (width, height)
 
 
 def decode(data: bytes, *, max_pixels: int) -> RgbImage:
@@ -38,15 +115,7 @@ def decode(data: bytes, *, max_pixels: int) -> RgbImage:
         UndecodableImage: empty, cut off, damaged, of a kind that OpenCV does not read (for example
             a TIFF of floats), or made to exhaust the decoder.
     """
-    header = headers.read(data)
-    _check_size(header, max_pixels)
-    pixels = _pixels(png.plain(data) if header.format == "PNG" else data)
-    if pixels is None:
-        raise UndecodableImage(
-            f"the {header.format} is cut off, damaged or of a rare kind; "
-            "send the whole file, or save it again as JPEG or PNG"
-        )
-    return pixels
+    return decode_reduced(data, None, max_pixels=max_pixels).pixels
 
 
 def _check_size(header: headers.Header, max_pixels: int) -> None:
@@ -62,11 +131,11 @@ def _check_size(header: headers.Header, max_pixels: int) -> None:
         raise ImageTooLarge(f"{size}, at most {MAX_SIDE} a side are decoded; scale it down")
 
 
-def _pixels(data: bytes) -> RgbImage | None:
+def _pixels(data: bytes, reduced: int) -> RgbImage | None:
     """Return what OpenCV decodes, or None where it cannot: it refuses files that are cut off."""
     _silence_opencv()
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | reduced)
     except cv2.error:
         return None
     return None if pixels is None else np.asarray(pixels, np.uint8)

@@ -27,6 +27,7 @@ from darknet.detections import Detections
 from darknet.engines.base import RgbImage, Thresholds
 from yolo_service import metrics
 from yolo_service.errors import BadRequest, DeadlineExceeded, Overloaded, ShuttingDown
+from yolo_service.images import Decoded, Size, whole
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +50,14 @@ class Outcome:
     """What a worker found, and the time it took.
 
     Attributes:
-        image: the decoded picture, uint8[height, width, 3], red first.
-        detections: what the network found in it.
+        picture: the decoded picture.
+        detections: what the network found in it, in pixels of ``picture.size``.
         queue_ms: milliseconds between ``submit`` and a worker's attention.
         decode_ms: milliseconds from bytes to picture.
         inference_ms: milliseconds in the network, of the whole batch.
     """
 
-    image: RgbImage
+    picture: Decoded
     detections: Detections
     queue_ms: float
     decode_ms: float
@@ -77,6 +78,7 @@ class Job(Generic[T]):
         finish: makes the answer out of the outcome; runs on the worker.
         deadline: ``time.monotonic()`` after which nobody waits any more.
         connected: says whether the client is still there; called on the worker.
+        at_least: to which size the picture may be reduced; None: every pixel is wanted.
     """
 
     def __init__(
@@ -88,8 +90,10 @@ class Job(Generic[T]):
         *,
         deadline: float,
         connected: Callable[[], bool] = _always,
+        at_least: Size | None = None,
     ) -> None:
         self.model, self.data, self.thresholds, self.finish = model, data, thresholds, finish
+        self.at_least = at_least
         self.deadline = deadline
         self.submitted = time.monotonic()
         self._connected = connected
@@ -143,7 +147,7 @@ class Scheduler:
     """Workers behind a bounded queue.
 
     Args:
-        decode: makes an RGB picture out of bytes; runs on the workers.
+        decode: makes a picture out of bytes, given the job's ``at_least``; runs on the workers.
         workers: number of native threads.
         queue_size: jobs that may wait; workers' own are not counted.
         batch_size: most pictures in one call of a network.
@@ -152,7 +156,7 @@ class Scheduler:
 
     def __init__(
         self,
-        decode: Callable[[bytes], RgbImage],
+        decode: Callable[[bytes, Size | None], Decoded],
         *,
         workers: int,
         queue_size: int,
@@ -268,7 +272,7 @@ class Scheduler:
             return
         before = time.monotonic()
         first = decoded[0].job
-        found = first.model.detect([work.image for work in decoded], first.thresholds)
+        found = first.model.detect([work.picture.pixels for work in decoded], first.thresholds)
         inference_ms = _ms_since(before)
         for work, detections in zip(decoded, found, strict=True):
             work.deliver(detections, inference_ms)
@@ -277,24 +281,25 @@ class Scheduler:
         before = time.monotonic()
         try:
             data = job.data
-            image = self._decode(data) if isinstance(data, bytes) else data
+            picture = self._decode(data, job.at_least) if isinstance(data, bytes) else whole(data)
         except Exception as error:
             job.fail(error)
             return None
         queue_ms, decode_ms = (started - job.submitted) * 1000, _ms_since(before)
         metrics.observe_picture(data, queue_ms / 1000, decode_ms / 1000)
-        return _Decoded(job, image, queue_ms, decode_ms)
+        return _Decoded(job, picture, queue_ms, decode_ms)
 
 
 @dataclass(frozen=True, eq=False)
 class _Decoded:
     job: Job[Any]
-    image: RgbImage
+    picture: Decoded
     queue_ms: float
     decode_ms: float
 
     def deliver(self, detections: Detections, inference_ms: float) -> None:
-        outcome = Outcome(self.image, detections, self.queue_ms, self.decode_ms, inference_ms)
+        found = detections.scaled(*self.picture.scale)
+        outcome = Outcome(self.picture, found, self.queue_ms, self.decode_ms, inference_ms)
         try:
             with metrics.ENCODE_SECONDS.time():
                 answer = self.job.finish(outcome)

@@ -147,11 +147,11 @@ def _check_form(fields: list[Field], is_strict: bool) -> None:
 
 
 def _check_file(field: Field, count: int, is_text: bool) -> None:
-    example = _example(field.name)
+    name = field.name
     if is_text:
-        raise BadRequest(f"expected a file, found a text field; {example}", name=field.name)
+        raise BadRequest(f"expected a file, found a text field; {_example(name)}", name=name)
     if count == 0 and field.required:
-        raise BadRequest(f"missing; expected a file; {example}", name=field.name)
+        raise BadRequest(f"missing; expected a file; {_example(name)}", name=name)
     if count > field.max_files:
         most = "one file" if field.max_files == 1 else f"at most {field.max_files} files"
         raise BadRequest(f"expected {most}, found {count}; send more requests", name=field.name)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+import numpy as np
 import pytest
 
-from darknet.engines.base import RgbImage, Thresholds
+from darknet.engines.base import Thresholds
 from tests.service.fakes import GREY, FakeModel
 from yolo_service.errors import (
     BadRequest,
@@ -17,15 +18,16 @@ from yolo_service.errors import (
     ShuttingDown,
     UndecodableImage,
 )
+from yolo_service.images import Decoded, Size, whole
 from yolo_service.scheduler import Job, Outcome, Scheduler
 
 MakeScheduler = Callable[..., Scheduler]
 
 
-def decode(data: bytes) -> RgbImage:
+def decode(data: bytes, at_least: Size | None) -> Decoded:
     if data == b"broken":
         raise UndecodableImage("broken")
-    return GREY
+    return whole(GREY) if at_least is None else Decoded(GREY, (160, 40))
 
 
 @pytest.fixture
@@ -59,8 +61,17 @@ def busy(scheduler: Scheduler, model: FakeModel) -> Job[Outcome]:
 def test_a_job_comes_back_with_detections_and_times(make: MakeScheduler) -> None:
     outcome = make().run(job(FakeModel(), thresholds=Thresholds(0.5)))
     assert outcome.detections.scores.tolist() == [0.5]
-    assert outcome.image is GREY
+    assert outcome.picture.pixels is GREY
     assert min(outcome.queue_ms, outcome.decode_ms, outcome.inference_ms) >= 0
+
+
+def test_boxes_of_a_reduced_picture_are_in_pixels_of_the_whole_one(make: MakeScheduler) -> None:
+    whole_one = make().run(job(FakeModel()))
+    reduced = make().run(job(FakeModel(), at_least=(8, 8)))
+    assert reduced.picture.size == (160, 40)
+    np.testing.assert_allclose(
+        reduced.detections.boxes, whole_one.detections.boxes * [10, 5, 10, 5], rtol=1e-6
+    )
 
 
 def test_the_answer_is_written_on_a_worker(make: MakeScheduler) -> None:

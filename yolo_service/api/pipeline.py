@@ -67,6 +67,7 @@ class Detection(Generic[T]):
         options: of the request.
         finish: makes the answer for a picture; runs on a worker.
         deadline: from ``Service.deadline``; None: begins now.
+        every_pixel: whether ``finish`` works with the picture, which may come reduced otherwise.
 
     Raises:
         ModelNotFound: no such model.
@@ -74,13 +75,22 @@ class Detection(Generic[T]):
         DeadlineExceeded: loading it took too long.
     """
 
-    def __init__(self, options: Options, finish: Finish[T], deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        finish: Finish[T],
+        deadline: float | None = None,
+        *,
+        every_pixel: bool = False,
+    ) -> None:
         self._service = service.current()
         self._finish = finish
         self._connected = flask.request.environ[CONNECTED]
         self._deadline = self._service.deadline() if deadline is None else deadline
         self._model = self._service.model(options.model, self._deadline)
         self._thresholds = options.thresholds(self._model.options)
+        may_reduce = self._service.settings.decode == "reduced" and not every_pixel
+        self._at_least = self._model.network.input_size if may_reduce else None
 
     def in_url(self, url: str) -> T:
         """Download a picture and detect in it; raises as ``Service.fetch`` and ``in_picture``."""
@@ -102,6 +112,7 @@ class Detection(Generic[T]):
             finish,
             deadline=self._deadline,
             connected=self._connected,
+            at_least=self._at_least,
         )
         return self._service.scheduler.run(job)
 
@@ -152,7 +163,7 @@ def to_json(value: Any) -> bytes:
 
 def _finished(model: LoadedModel, fetch_ms: float, finish: Finish[T], outcome: Outcome) -> T:
     network = model.network
-    height, width = outcome.image.shape[:2]
+    width, height = outcome.picture.size
     timings = Timings(fetch_ms, outcome.decode_ms, outcome.queue_ms, outcome.inference_ms)
     answer = Answer(
         model.name,
@@ -164,7 +175,7 @@ def _finished(model: LoadedModel, fetch_ms: float, finish: Finish[T], outcome: O
         outcome.detections,
         timings,
     )
-    return finish(answer, outcome.image)
+    return finish(answer, outcome.picture.pixels)
 
 
 def _answer_or_fault(value: T | Exception) -> T | ServiceError:

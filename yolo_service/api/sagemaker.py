@@ -42,7 +42,8 @@ def invoke() -> Response:
     """Draw and count what is in an image, sent as JSON, as a form or as it is."""
     deadline = service.current().deadline()
     picture = _picture(deadline)
-    body = Detection(Options(), _drawn_and_counted, deadline).in_picture(picture)
+    detection = Detection(Options(), _drawn_and_counted, deadline, every_pixel=True)
+    body = detection.in_picture(picture)
     return Response(body, mimetype="application/json")
 
 
