@@ -1,5 +1,6 @@
 # make run          the service on http://127.0.0.1:8080/ui/
 # make test         everything: style, types, tests
+# make bench        engines, service, ceiling and other services, side by side
 # make image-test   builds the CPU image with buildah and tries it
 PYTHON ?= python3
 VENV ?= .venv
