@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.service.attacks import Cost
 from tests.service.conftest import Client, start_process
 from tests.service.load import Sample, detect_request, percentile, send
-from yolo_service.settings import available_cpus
+from yolo_service.limits import available_cpus
 
 
 def capacity(port: int, photo: bytes, seconds: float = 5.0) -> float:
