@@ -54,7 +54,7 @@ class Untrained:
 @click.option(
     "--flip-vertical", is_flag=True, help="Pictures have no up: mirror them that way too."
 )
-@click.option("--validate-every", type=click.IntRange(1), default=1, help="Epochs.")
+@click.option("--validate-every", type=click.IntRange(1), default=4, help="Epochs.")
 @click.option("--accelerator", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--devices", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--nodes", type=click.IntRange(1), default=1, help="Machines.")
@@ -78,7 +78,8 @@ def train(model: Path, output: Path | None, anchors: int | None, **options: Any)
         from darknet.training.train import train as run
     output = output or Path("runs") / untrained.folder.name
     result = run(TrainOptions(cfg=untrained.cfg, names=untrained.names, output=output, **options))
-    click.echo(f"best mAP@0.5 {100 * result.map50:.2f}: {result.best}")
+    if result.map50 >= 0:
+        click.echo(f"best mAP@0.5 {100 * result.map50:.2f}: {result.best}")
     if not list(untrained.folder.glob("*.weights")):
         target = untrained.cfg.with_suffix(".weights")
         shutil.copyfile(result.best, target)

@@ -156,10 +156,11 @@ class Report(Callback):
                 "lengthen burn_in, and go on from the last checkpoint with --resume"
             )
         row |= {name: float(values[name]) for name in ("box", "objectness", "classes")}
-        self.rows.append(row | self._measured)
-        self._measured = {}
+        measured, self._measured = self._measured, {}
+        self.rows.append(row | measured)
         if trainer.is_global_zero:
             write_csv(self._folder / "results.csv", self.rows)
+        if measured:
             plot_results(self._folder / "results.png", self.rows)
 
     def state_dict(self) -> dict[str, Any]:

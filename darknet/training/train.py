@@ -96,7 +96,7 @@ class TrainOptions:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     ema: float = 0.0
     flip_vertical: bool = False
-    validate_every: int = 1
+    validate_every: int = 4
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
     nodes: int = 1
@@ -138,13 +138,13 @@ def train(options: TrainOptions) -> TrainResult:
     log.info("validation: %s", measure.summary())
     trainee = Trainee(_module(cfg, options), measure, _resize(cfg))
     report = Report(cfg, measure, options.output)
+    pictures = TrainingPictures(learn, cfg, flip_vertical=options.flip_vertical)
+    epochs = max(1, cfg.net.max_batches * cfg.net.batch // len(pictures))
     with _quiet():
-        trainer = _trainer(cfg, options, report)
+        trainer = _trainer(cfg, options, report, epochs)
         trainer.fit(
             trainee,
-            _loader(
-                TrainingPictures(learn, cfg, flip_vertical=options.flip_vertical), options, cfg
-            ),
+            _loader(pictures, options, cfg),
             _loader(ValidationPictures(measure, cfg, _resize(cfg)), options),
             ckpt_path=checkpoint,
             weights_only=False,  # our own file; it holds the rows of results.csv as well
@@ -241,7 +241,8 @@ def _loader(pictures: Any, options: TrainOptions, cfg: Cfg | None = None) -> Dat
     )
 
 
-def _trainer(cfg: Cfg, options: TrainOptions, report: Report) -> pl.Trainer:
+def _trainer(cfg: Cfg, options: TrainOptions, report: Report, epochs: int) -> pl.Trainer:
+    """Set Lightning up; even a training of few epochs is measured once."""
     accelerator = _accelerator(options)
     # The report comes first: it has to measure while the averaged weights are in place.
     callbacks: list[Callback] = [report]
@@ -265,7 +266,7 @@ def _trainer(cfg: Cfg, options: TrainOptions, report: Report) -> pl.Trainer:
         callbacks=callbacks,
         max_steps=cfg.net.max_batches,
         accumulate_grad_batches=cfg.net.subdivisions,
-        check_val_every_n_epoch=options.validate_every,
+        check_val_every_n_epoch=min(options.validate_every, epochs),
         num_sanity_val_steps=0,
         logger=False,
         enable_model_summary=False,
