@@ -158,7 +158,10 @@ def _tiff(data: bytes) -> tuple[int, int]:
     order = "<" if data[:1] == b"I" else ">"
     (start,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, start)
-    directory = data[start + 2 : start + 2 + 12 * count]
+    end = start + 2 + 12 * count
+    if end + 4 > len(data):  # where the next directory is, follows
+        raise _damaged("TIFF", "is cut off in its list of tags")
+    directory = data[start + 2 : end]
     fields = list(struct.iter_unpack(f"{order}HHI4s", directory))
     if sum(n * _TIFF_SIZES.get(kind, 8) for _, kind, n, _ in fields) > len(data):
         raise _damaged("TIFF", "has tags that overlap or lie outside of the file")

@@ -78,7 +78,11 @@ def test_under_load_every_accepted_request_is_answered(
     assert server.stop(number) == 0
     load.join()
     assert load.answers["200"] >= CLIENTS
-    assert set(load.answers) <= {"200", "503"}, load.answers
+    assert set(load.answers) <= {"200", "503", "ConnectionResetError"}, load.answers
+    # The kernel resets who connects in the moment in which the listener is closed; nobody has
+    # accepted that connection, so the log knows nothing of its request.
+    accepted = sum(" POST /detect " in line for line in server.log)
+    assert accepted == load.answers["200"] + load.answers["503"]
 
 
 def test_a_request_that_waits_unread_on_a_kept_connection_is_answered(
