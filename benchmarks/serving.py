@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -48,8 +49,10 @@ class Server:
         return Load(rate, p50, p99, int(failed))
 
     def memory(self) -> float:
-        """Return the resident memory of the process and its children in MB."""
-        return sum(_resident(pid) for pid in _family(self.pid)) / 1000
+        """Return the resident memory in MB; several processes count what they share once."""
+        family = list(_family(self.pid))
+        kind = "Rss:" if len(family) == 1 else "Pss:"
+        return sum(_resident(pid, kind) for pid in family) / 1000
 
 
 def middle(loads: Sequence[Load]) -> Load:
@@ -73,13 +76,14 @@ def serving(
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        process_group=0,  # so that its children end with it
     )
     try:
         server = Server(port, process.pid, image)
         _wait(process, server)
         yield server
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 
 
@@ -123,6 +127,6 @@ def _family(pid: int) -> Iterator[int]:
             yield from _family(int(child))
 
 
-def _resident(pid: int) -> float:
+def _resident(pid: int, kind: str) -> float:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return next(float(line.split()[1]) for line in lines if line.startswith(kind))
