@@ -1,0 +1,91 @@
+"""Parsers under coverage-guided fuzzing: nothing but a designed error may come out of them.
+
+Usage: python -m tests.fuzz.parsers cfg|weights|image|form [options of libFuzzer]
+
+for example ``-max_total_time=300``. Needs atheris (``pip install atheris``), which is not made for
+every Python and is therefore no dependency of the tests; those use hypothesis for the same.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore]  # see above
+
+with atheris.instrument_imports(include=["darknet", "yolo_service"]):
+    from darknet import cfg, weights
+    from darknet.errors import CfgError, WeightsError
+    from yolo_service import forms, images
+    from yolo_service.errors import ServiceError
+
+from tests.networks import TINY, random_weights
+from tests.service import pictures
+from tests.service.conftest import BOUNDARY, multipart
+
+MAX_PIXELS = 1_000_000
+NETWORK = cfg.parse_cfg(TINY)
+FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
+WEIGHTS = FOLDER / "model.weights"
+
+
+def fuzz_cfg(data: bytes) -> None:
+    """Parse any text as a .cfg."""
+    with suppress(CfgError):
+        cfg.parse_cfg(data.decode(errors="replace"))
+
+
+def fuzz_weights(data: bytes) -> None:
+    """Read any bytes as the .weights of a small network."""
+    WEIGHTS.write_bytes(data)
+    with suppress(WeightsError):
+        weights.read_weights(WEIGHTS, NETWORK)
+
+
+def fuzz_image(data: bytes) -> None:
+    """Decode any bytes as a picture."""
+    try:
+        picture = images.decode(data, max_pixels=MAX_PIXELS)
+    except ServiceError:
+        return
+    assert picture.ndim == 3
+    assert picture.shape[2] == 3
+    assert picture.size <= 3 * MAX_PIXELS
+
+
+def fuzz_form(data: bytes) -> None:
+    """Split any bytes as a multipart body; the parts are pieces of it."""
+    with suppress(ValueError):
+        for part in forms.split(data, BOUNDARY.encode()):
+            assert part in data
+
+
+def seeds(name: str) -> list[bytes]:
+    """Return sound inputs of a parser, from which the fuzzer starts."""
+    if name == "cfg":
+        return [TINY.encode()]
+    if name == "form":
+        return [multipart([("image_file", b"x"), ("threshold", "0.5")])]
+    if name == "weights":
+        weights.write_weights(WEIGHTS, NETWORK, random_weights(NETWORK))
+        return [WEIGHTS.read_bytes()]
+    kinds = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+    return [pictures.encode(pictures.quarters(16, 8), kind) for kind in kinds]
+
+
+def main() -> None:
+    """Fuzz the parser that the first argument names."""
+    name = sys.argv.pop(1)
+    targets = {"cfg": fuzz_cfg, "weights": fuzz_weights, "image": fuzz_image, "form": fuzz_form}
+    corpus = FOLDER / "corpus"
+    corpus.mkdir()
+    for number, seed in enumerate(seeds(name)):
+        (corpus / str(number)).write_bytes(seed)
+    atheris.Setup([*sys.argv, str(corpus)], targets[name])
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
