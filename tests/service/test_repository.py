@@ -13,6 +13,7 @@ from darknet.engines.base import RgbImage, Thresholds
 from darknet.errors import InferenceError
 from darknet.network import Network, load_model
 from tests.networks import write_model
+from yolo_service import repository as repository_module
 from yolo_service.errors import ConfigurationError, ModelNotFound, ModelUnavailable
 from yolo_service.loaded_model import LoadedModel
 from yolo_service.model_folder import ModelFiles, read_folder
@@ -209,6 +210,21 @@ def test_a_model_added_or_mended_later_is_found(tmp_path: Path, loader: Loader) 
     write_model(tmp_path / "c")
     assert repository.get("b").name == "b"
     assert repository.get("c").name == "c"
+
+
+def test_a_model_that_cannot_be_loaded_is_tried_again_only_after_a_while(
+    tmp_path: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path / "a")
+    write_model(tmp_path / "b", names=("cat",))
+    repository = Repository(tmp_path, loader)
+    for _ in range(3):
+        with pytest.raises(ModelUnavailable, match="the names list has 1"):
+            repository.get("b")
+    assert loader.names == ["b"]
+    write_model(tmp_path / "b")
+    monkeypatch.setattr(repository_module, "RETRY_SECONDS", 0.0)
+    assert repository.get("b").name == "b"
 
 
 def test_an_unknown_model_is_an_error_that_lists_the_known_ones(
