@@ -238,6 +238,8 @@ def _loader(pictures: Any, options: TrainOptions, cfg: Cfg | None = None) -> Dat
         num_workers=options.workers,
         persistent_workers=options.workers > 0,
         worker_init_fn=one_thread,
+        # OpenCV's threads do not survive a fork: a forked worker would wait for them forever.
+        multiprocessing_context="spawn" if options.workers else None,
     )
 
 

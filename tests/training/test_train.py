@@ -166,6 +166,11 @@ def test_a_seed_gives_the_same_weights(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_processes_of_their_own_can_prepare_the_pictures(tmp_path: Path) -> None:
+    done = train(options(tmp_path, workers=1, max_batches=2, synthetic=8))
+    assert done.rows[-1]["seen"] == 2 * BATCH
+
+
 def test_subdivisions_change_memory_and_not_the_number_of_batches(tmp_path: Path) -> None:
     done = train(options(tmp_path, subdivisions=4, max_batches=4, synthetic=16))
     assert [row["batches"] for row in done.rows] == [2, 4]
