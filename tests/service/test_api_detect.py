@@ -210,7 +210,9 @@ def test_a_full_queue_answers_503_with_retry_after(start_server: StartServer, ph
 
     with ThreadPoolExecutor(3) as threads:
         answers = list(threads.map(post, clients, ("0.1", "0.2", "0.3")))
-    assert sorted(answer.status for answer in answers) == [200, 200, 503]
+    statuses = sorted(answer.status for answer in answers)
+    # The second is refused too if it comes before the worker has taken the first.
+    assert statuses in ([200, 200, 503], [200, 503, 503])
     refused = next(answer for answer in answers if answer.status == 503)
     problem(refused, 503, "1 requests are waiting")
     assert refused.headers["Retry-After"] == "1"
