@@ -2,12 +2,14 @@
 # make test         everything: style, types, tests
 # make bench        engines, service, ceiling and other services, side by side
 # make image-test   builds the CPU image with buildah and tries it
+# make soak         ten minutes of mixed good, bad and hostile requests
+# make fuzz         asks every route of swagger.yaml for ten minutes what nobody thinks of
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= 2.13.0
 BIN := $(VENV)/bin
 
-.PHONY: help venv run test bench lint format image-test requirements clean
+.PHONY: help venv run test bench soak fuzz lint format image-test requirements clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -49,6 +51,12 @@ format: $(VENV)/.dev
 
 image-test:
 	scripts/image-test
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.soak $(SOAK)
+
+fuzz: $(VENV)/.dev
+	YOLO_TEST_FUZZ_SECONDS=600 $(BIN)/python -m pytest tests/service/test_fuzz.py
 
 # Pins every package with its hashes; no address of an index gets into the files. PyTorch is left
 # out, and CUDA with it: its CPU, CUDA and ROCm builds are different files of one version.
