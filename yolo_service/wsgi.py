@@ -82,7 +82,8 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     def handle(self) -> None:
         """Serve requests until the connection ends."""
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super().handle()
+        with suppress(OSError):  # who sent no HTTP may be gone before the answer says so
+            super().handle()
 
     def read_requestline(self) -> str:
         """Wait for the next request, as long as an idle connection may stay open."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -221,6 +222,21 @@ def test_a_body_that_nobody_reads_is_not_read_for_ever(
     with Peer(start(hello)).send(request) as peer:
         assert peer.answer()[2] == b"hello"
         assert peer.is_closed()
+
+
+def test_a_client_that_resets_before_its_error_comes_leaves_no_traceback(
+    start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = start(hello)
+    server.stop_accepting()  # so that everything has happened before the server looks
+    for _ in range(5):
+        with Peer(server).send(b"NONSENSE\r\n\r\n") as peer:
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    server.start_accepting()
+    with Peer(server).send(GET) as last:
+        assert last.answer()[0] == 200
+    server.finish(10)
+    assert capfd.readouterr().err == ""
 
 
 def test_an_application_learns_that_its_client_has_gone(start: Start) -> None:
