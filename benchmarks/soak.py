@@ -186,6 +186,9 @@ def _report(soak: Soak, server: ServerProcess, seconds: float, scratch: str) -> 
     print(f"temporary files left: {os.listdir(scratch) or 'none'}")  # noqa: PTH208 - names only
     traces = sum("Traceback" in line for line in server.log)
     print(f"tracebacks in the log: {traces}")
+    if traces:
+        first = next(i for i, line in enumerate(server.log) if "Traceback" in line)
+        print("".join(server.log[first - 1 : first + 40]))
     well = late <= GROWTH * early and files_after <= files and threads_after <= threads
     return 0 if well and not (soak.unexpected or traces or os.listdir(scratch)) else 1  # noqa: PTH208
 
