@@ -33,8 +33,11 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 run: venv
 	@$(BIN)/yolo-service serve
 
+# Training has a process of its own, as it has in use: PyTorch's workers and gevent both want the
+# process's signals of children, and crash it when they meet.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/training
+	$(BIN)/python -m pytest --ignore tests/training
 
 # Needs wrk. Other services are installed into build/bench at the first run.
 bench: $(VENV)/.dev
