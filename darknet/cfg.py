@@ -43,9 +43,9 @@ class Cfg:
     warnings: tuple[str, ...]
 
     @property
-    def heads(self) -> tuple[L.Yolo | L.Region, ...]:
+    def heads(self) -> tuple[L.Head, ...]:
         """The ``[yolo]`` and ``[region]`` layers, in order."""
-        return tuple(layer for layer in self.layers if isinstance(layer, L.Yolo | L.Region))
+        return tuple(layer for layer in self.layers if isinstance(layer, L.Head))
 
     @property
     def classes(self) -> int:

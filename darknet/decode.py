@@ -19,7 +19,7 @@ from darknet.cfg import Cfg
 from darknet.detections import Detections, FloatArray, IntArray
 from darknet.engines.base import Model, Thresholds
 from darknet.image import undo_resize
-from darknet.layers import Region, Shape, Yolo
+from darknet.layers import Head, Region, Shape, Yolo
 from darknet.nms import suppress
 from darknet.tree import Tree
 
@@ -105,7 +105,7 @@ _ScoreRule = Callable[[FloatArray, Thresholds], _Scored]
 """Turns the float32[n, 5 + classes] of a region layer into scores of classes."""
 
 
-def _head(layer: Yolo | Region, model: Model) -> _Head:
+def _head(layer: Head, model: Model) -> _Head:
     if isinstance(layer, Yolo):
         return _YoloHead(layer, model.cfg.net.input)
     return _RegionHead(layer, model)
@@ -114,7 +114,7 @@ def _head(layer: Yolo | Region, model: Model) -> _Head:
 class _Grid:
     """Cells and anchors of a head; ``unit`` is the size of the input in the anchors' measure."""
 
-    def __init__(self, layer: Yolo | Region, unit: tuple[int, int]) -> None:
+    def __init__(self, layer: Head, unit: tuple[int, int]) -> None:
         _, height, width = layer.input
         self._cells = np.array((width, height))
         self._corners = np.array([(x, y) for y in range(height) for x in range(width)])

@@ -149,13 +149,6 @@ class Local(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchNorm(Layer):
-    """A stand-alone batch normalisation."""
-
-    kind: ClassVar[str] = "batchnorm"
-
-
-@dataclass(frozen=True, kw_only=True)
 class MaxPool(Layer):
     """``padding`` is the total of both sides; half of it, rounded down, lies before."""
 
@@ -396,3 +389,4 @@ class Region(Layer):
 
 
 Head = Yolo | Region
+"""A layer whose input is decoded to boxes."""
