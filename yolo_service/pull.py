@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -273,7 +273,15 @@ def _staging(folder: Path) -> Iterator[Path]:
             yield folder
         finally:
             if not any(folder.glob("*.part")):
-                shutil.rmtree(folder)
+                _remove(folder)
+
+
+def _remove(staging: Path) -> None:
+    """Remove the folder, the lock last: the next to wait may make a lock of its own then."""
+    _empty(staging)
+    (staging / _LOCK).unlink()
+    with suppress(OSError):
+        staging.rmdir()
 
 
 @contextmanager
@@ -289,7 +297,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _opened(path: Path) -> IO[bytes]:
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            path.parent.mkdir(parents=True)
         try:
             return path.open("wb")
         except FileNotFoundError:

@@ -162,6 +162,16 @@ def test_many_pulls_at_once_download_every_file_once(publisher: Publisher, model
     assert [path.name for path in models.iterdir()] == ["tiny"]
 
 
+def test_pulls_that_wait_for_each_other_never_trip_over_each_others_tidying(
+    publisher: Publisher, models: Path
+) -> None:
+    entry = published(publisher, models)
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: pull(entry, models), range(2000)))
+    assert set(folders) == {models / "tiny"}
+    assert [path.name for path in models.iterdir()] == ["tiny"]
+
+
 def test_a_damaged_file_is_refused(publisher: Publisher, models: Path) -> None:
     entry = published(publisher, models)
     data = bytearray(publisher.files["/model.weights"])
