@@ -4,7 +4,8 @@
 
     ServiceError
     ├── BadRequest 400              a parameter, a form or a body is wrong
-    │   └── FetchForbidden 400      the image URL is one that this service does not fetch
+    │   ├── FetchForbidden 400      the image URL is one that this service does not fetch
+    │   └── ClientGone 400          nobody waits for the answer any more
     ├── Unauthorized 401            the API key is missing or wrong
     ├── ModelNotFound 404           no model of this name
     ├── PayloadTooLarge 413         more bytes than YOLO_MAX_UPLOAD_MB
@@ -75,6 +76,15 @@ class FetchForbidden(BadRequest):
     """The image URL is one that this service does not fetch: its scheme, host or network."""
 
     title, type = "URL not allowed", "url-not-allowed"
+
+
+class ClientGone(BadRequest):
+    """The client closed its connection; the answer tells the log only."""
+
+    title, type = "Client gone", "client-gone"
+
+    def __init__(self) -> None:
+        super().__init__("the client closed the connection before it was served")
 
 
 class Unauthorized(ServiceError):

@@ -26,7 +26,7 @@ from gevent.event import AsyncResult
 from darknet.detections import Detections
 from darknet.engines.base import RgbImage, Thresholds
 from yolo_service import metrics
-from yolo_service.errors import BadRequest, DeadlineExceeded, Overloaded, ShuttingDown
+from yolo_service.errors import ClientGone, DeadlineExceeded, Overloaded, ShuttingDown
 from yolo_service.images import Decoded, Size, whole
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class Job(Generic[T]):
         if time.monotonic() >= self.deadline:
             self.fail(_late())
         elif not self._connected():
-            self.fail(BadRequest("the client closed the connection before it was served"))
+            self.fail(ClientGone())
         else:
             return True
         return False

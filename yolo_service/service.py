@@ -29,7 +29,7 @@ from yolo_service.repository import ModelInfo, open_repository
 from yolo_service.scheduler import Job, Scheduler
 from yolo_service.settings import Settings
 from yolo_service.streams import Budget
-from yolo_service.wsgi import HOLD
+from yolo_service.wsgi import HOLD, WHILE_CONNECTED
 
 log = logging.getLogger(__name__)
 
@@ -196,9 +196,11 @@ class Service:
             FetchFailed: it did not answer, or not with an image.
             DeadlineExceeded: the request's own time is over.
             Overloaded: the pictures being served fill the memory.
+            ClientGone: nobody waits for it any more.
         """
-        with _until(deadline), metrics.FETCH_SECONDS.time():
-            return fetch(url, policy=self._policy, received=flask.request.environ[HOLD])
+        request = flask.request.environ
+        with _until(deadline), request[WHILE_CONNECTED](), metrics.FETCH_SECONDS.time():
+            return fetch(url, policy=self._policy, received=request[HOLD])
 
     def close(self) -> None:
         """End the workers, and give the models' memory back unless one still computes."""

@@ -15,8 +15,8 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import gevent
@@ -26,6 +26,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 from werkzeug.exceptions import RequestTimeout
 
 from yolo_service import logs, metrics, problems
+from yolo_service.errors import ClientGone
 from yolo_service.streams import Body, Budget, FairReader
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ access = logging.getLogger(logs.ACCESS)
 
 CONNECTED = "yolo_service.connected"
 """Name in the WSGI environment of a function that says whether the client is still there."""
+WHILE_CONNECTED = "yolo_service.while_connected"
+"""Name in the WSGI environment of a context manager; see ``Handler.while_connected``."""
 HOLD = "yolo_service.hold"
 """Name in the WSGI environment of a function that counts bytes kept until the answer; see Body."""
 
@@ -50,6 +53,9 @@ SEND_SECONDS = 60.0
 """How long a client may take to read its answer."""
 STOPPING_SECONDS = 0.5
 """How long a connection that was just accepted may take to send its request while stopping."""
+
+READABLE = 1
+"""What libev calls the event that a socket has data, or has been closed by the other side."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -139,12 +145,34 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         self.wsgi_input = Body(self.wsgi_input, self._wire, until, self.server.budget)
         environ["wsgi.input"] = self.wsgi_input
         environ[CONNECTED] = self.is_connected
+        environ[WHILE_CONNECTED] = self.while_connected
         environ[HOLD] = self.wsgi_input.hold
         return environ
 
     def is_connected(self) -> bool:
         """Say whether the client still listens; for any thread, while a request is served."""
         return self._peek() != b""
+
+    @contextmanager
+    def while_connected(self) -> Iterator[None]:
+        """Break a block of the request's greenlet off as soon as the client leaves.
+
+        A client that has sent more than the request is not watched: what comes after that, its
+        end included, cannot be seen before it is read.
+
+        Raises:
+            ClientGone: in the block, at any place where it waits.
+        """
+        waiting = gevent.getcurrent()
+
+        def look() -> None:
+            watcher.stop()
+            if not self.is_connected():
+                waiting.throw(ClientGone())
+
+        with gevent.get_hub().loop.io(self.socket.fileno(), READABLE) as watcher:
+            watcher.start(look)
+            yield
 
     def has_data(self) -> bool:
         """Say whether the client has sent something that nobody has read yet."""

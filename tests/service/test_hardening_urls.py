@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.service import pictures
-from tests.service.attacks import Cost, zipped
+from tests.service.attacks import Cost, Peer, zipped
 from tests.service.conftest import Answer, Client, ServerProcess, StartServer, start_process
 from tests.service.test_api_detect import problem
 
@@ -189,3 +189,39 @@ def test_a_hostile_host_costs_bounded_time_and_memory_while_others_are_served(
     assert cost.peak - before < 100_000_000
     slow.close()
     other.close()
+
+
+def test_a_client_that_leaves_ends_its_download_at_once(
+    start_server: StartServer, site: Site
+) -> None:
+    server = start_server(url_allow_networks="127.0.0.0/8", url_timeout="60")
+    asked, left = threading.Event(), threading.Event()
+
+    def wait(connection: socket.socket) -> None:
+        connection.sendall(OK + b"\r\n")
+        asked.set()
+        if not connection.recv(1):  # ends when the service closes its side
+            left.set()
+
+    url = quote(site(wait), safe="")
+    with Peer(server.port, f"GET /detect?url={url} HTTP/1.1\r\nHost: a\r\n\r\n".encode()):
+        assert asked.wait(10)
+    assert left.wait(1)
+    server.wait_for(r"GET /detect 400 .* ms", seconds=1)
+
+
+def test_a_client_that_sends_its_next_request_early_gets_its_download(
+    server: ServerProcess, site: Site
+) -> None:
+    proceed = threading.Event()
+
+    def wait(connection: socket.socket) -> None:
+        assert proceed.wait(10)
+        connection.sendall(OK + b"\r\n" + pictures.png())
+
+    head = f"GET /detect?url={quote(site(wait), safe='')} HTTP/1.1\r\nHost: a\r\n\r\n"
+    with Peer(server.port, head.encode()) as peer:
+        peer.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        proceed.set()
+        assert peer.answer().status == 200
+        assert peer.answer().json == {"status": "ok"}
