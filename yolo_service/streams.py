@@ -11,6 +11,7 @@ import io
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import gevent
@@ -25,6 +26,13 @@ PIECE = 1 << 18
 FRAMING = 1 << 16
 """Bytes besides its content, and a quarter of that, that a piece of a body may bring along."""
 
+GRACE_SECONDS = 5.0
+"""How long a body may take whatever its rate: a connection has to get going."""
+
+MIN_RATE = 8_000
+"""Bytes per second that a body has to bring on average from then on (64 kbit/s). Who drips has to
+send that much on each of the connections that are to be held."""
+
 LINGER_SECONDS = 2.0
 """How long an answered request's unread body is thrown away before the connection is closed."""
 
@@ -34,11 +42,15 @@ class FairReader(io.RawIOBase):
 
     Attributes:
         allowance: bytes that may still be read; no limit unless somebody sets one.
+        patience: makes the context, such as a time-out, in which each read waits.
+        received: bytes that were read so far.
     """
 
     def __init__(self, raw: io.RawIOBase) -> None:
         self._raw = raw
         self.allowance = math.inf
+        self.patience: Callable[[], AbstractContextManager[object]] = nullcontext
+        self.received = 0
 
     def readable(self) -> bool:
         """Say that it can be read, which ``io.BufferedReader`` asks."""
@@ -53,8 +65,10 @@ class FairReader(io.RawIOBase):
         if self.allowance <= 0:
             raise BadRequest("the body is sent in chunks that are too small; send larger ones")
         gevent.sleep(0)
-        count = self._raw.readinto(buffer)
+        with self.patience():
+            count = self._raw.readinto(buffer)
         self.allowance -= count or 0
+        self.received += count or 0
         return count
 
     def close(self) -> None:
@@ -104,12 +118,13 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
         self.abandoned = False
         self._wire, self._until, self._budget = wire, until, budget
         self._held = 0
+        self._began, self._received_before = time.monotonic(), wire.received
 
     def read(self, length: int | None = None) -> bytes:
         """Read like a file, but not more than ``PIECE`` bytes at once.
 
         Raises:
-            RequestTimeout: the client takes too long.
+            RequestTimeout: the client takes too long, or sends less than ``MIN_RATE``.
             BadRequest: the client wraps few bytes in many.
             Overloaded: the requests being served fill the memory.
         """
@@ -139,12 +154,19 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
     def _timed(self, read: Callable[[int], bytes], size: int) -> bytes:
         # Headers of chunks, and the trailers behind them, cost time but have no limit of their own.
         self._wire.allowance = size * 5 // 4 + FRAMING
-        late = RequestTimeout("the body of the request took too long to arrive")
+        self._wire.patience = self._patience
         try:
-            with gevent.Timeout(max(0.001, self._until - time.monotonic()), late):
+            with _timeout(self._until, "the body of the request took too long to arrive"):
                 return read(size)
         finally:
             self._wire.allowance = math.inf
+            self._wire.patience = nullcontext
+
+    def _patience(self) -> gevent.Timeout:
+        """Wait for the next bytes until the average falls below the smallest rate."""
+        worth = (self._wire.received - self._received_before) / MIN_RATE
+        slow = f"the body of the request came with less than {MIN_RATE // 1000} kB per second"
+        return _timeout(self._began + GRACE_SECONDS + worth, slow)
 
     def _discard(self) -> None:
         """End the request: forget what was read, and throw away what the application left."""
@@ -163,3 +185,7 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
         except (HTTPException, OSError):
             return False
         return not self._chunked_input_error
+
+
+def _timeout(until: float, why: str) -> gevent.Timeout:
+    return gevent.Timeout(max(0.001, until - time.monotonic()), RequestTimeout(why))

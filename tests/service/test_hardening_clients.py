@@ -12,6 +12,7 @@ import pytest
 from tests.service.attacks import Cost, Peer, post
 from tests.service.conftest import BOUNDARY, Client, Part, ServerProcess, StartServer, multipart
 from tests.service.test_api_detect import problem
+from yolo_service.streams import GRACE_SECONDS, MIN_RATE
 from yolo_service.wsgi import MAX_CONNECTIONS
 
 CHUNKED = post("/detect", "Transfer-Encoding: chunked")
@@ -99,6 +100,44 @@ def test_a_body_that_stalls_is_answered_408(start_server: StartServer, photo: by
         client.close()
         problem(peer.answer(), 408, "took too long to arrive")
         assert peer.is_closed()
+
+
+def test_a_thousand_bodies_that_drip_are_cut_early_and_others_are_served(
+    start_server: StartServer, photo: bytes
+) -> None:
+    """They take every connection; the time-out of requests would let them stay for a minute."""
+    server = start_server()
+    begin = time.monotonic()
+    with ExitStack() as stack:
+        head = post("/detect", "Content-Length: 1000000") + FILE
+        peers = [stack.enter_context(Peer(server.port, head)) for _ in range(MAX_CONNECTIONS)]
+        dripping = threading.Thread(target=drip, args=(peers, begin + GRACE_SECONDS))
+        dripping.start()
+        client = server.client()
+        assert client.post([("image_file", photo)]).status == 200
+        assert time.monotonic() - begin < 4 * GRACE_SECONDS
+        client.close()
+        dripping.join()
+        problem(peers[0].answer(), 408, "less than 8 kB per second")
+        assert peers[0].is_closed()
+
+
+def drip(peers: list[Peer], until: float) -> None:
+    """Send a byte on each of some connections, again and again."""
+    while time.monotonic() < until:
+        for peer in peers:
+            peer.flood(b"x", times=1)
+
+
+def test_a_slow_body_is_read_if_it_keeps_the_pace(server: ServerProcess, photo: bytes) -> None:
+    """It takes longer than the grace, at three times the smallest rate."""
+    body = FILE + photo + bytes(int(3 * MIN_RATE * (GRACE_SECONDS + 1))) + b"\r\n--b--\r\n"
+    pieces = [body[i : i + MIN_RATE] for i in range(0, len(body), MIN_RATE)]
+    with Peer(server.port, post("/detect", f"Content-Length: {len(body)}")) as peer:
+        for piece in pieces:
+            peer.send(piece)
+            time.sleep(1 / 3)
+        assert peer.answer().status == 200
 
 
 @pytest.mark.parametrize(
