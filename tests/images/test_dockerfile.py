@@ -14,7 +14,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 STEPS = re.findall(r"^([A-Z]+) ((?:.*\\\n)*.*)$", DOCKERFILE, re.MULTILINE)
-SCRIPTS = ["build-local.sh", *(f"scripts/{p.name}" for p in (ROOT / "scripts").glob("*[!y]"))]
+SCRIPTS = [
+    ".ci/run",
+    "build-local.sh",
+    *(f"scripts/{path.name}" for path in (ROOT / "scripts").glob("[!_]*") if not path.suffix),
+]
 
 
 def values(instruction: str) -> list[str]:
