@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import resource
 import signal
 import sys
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import flask
 import gevent
 import yaml
 from gevent.event import Event
 from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.utils import cached_property
 
 from yolo_service import logs, process
 from yolo_service.api import errors, metrics
@@ -42,9 +44,19 @@ class Request(flask.Request):
 
     A form's field without a value counts as not sent: browsers, Swagger UI among them, send what
     nobody has filled in.
+
+    Attributes:
+        is_json: never; connexion would parse the body on the loop. JSON that a route takes is read
+            on another thread (``api/documents.py``).
     """
 
     form_data_parser_class = FormParser
+    is_json = False
+
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        """The body; empty where HTTP gives it no meaning, because connexion would wait for it."""
+        return io.BytesIO() if self.method in {"GET", "HEAD"} else super().stream
 
     def _load_form_data(self) -> None:
         super()._load_form_data()

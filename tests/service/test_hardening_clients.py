@@ -225,6 +225,38 @@ def test_clients_that_do_not_read_cost_no_worker(server: ServerProcess, photo: b
         client.close()
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b"[0" + b",0" * 8_000_000 + b"]"),
+        ("multipart/form-data; boundary=b", FILE + bytes(16_000_000)),
+        ("application/x-www-form-urlencoded", b"a=b" + b"&a=b" * 4_000_000),
+    ],
+    ids=["json", "multipart", "urlencoded"],
+)
+@pytest.mark.parametrize("path", ["/healthz", "/models", "/detect?url=http://127.0.0.1:1/"])
+def test_a_body_that_no_route_takes_is_not_read(
+    server: ServerProcess, client: Client, path: str, kind: str, body: bytes
+) -> None:
+    lines = (f"GET {path} HTTP/1.1", "Host: a", f"Content-Type: {kind}")
+    head = "\r\n".join((*lines, f"Content-Length: {len(body)}", "", "")).encode()
+    with served_meanwhile(client, 0.3), Peer(server.port, head) as peer:
+        assert peer.answer().status in {200, 424}  # before the body has come
+        peer.flood(body, times=1)
+
+
+def test_a_list_of_models_needs_no_body_and_reads_none_but_a_form(
+    server: ServerProcess, client: Client
+) -> None:
+    path = "/v1/vision/custom/list"
+    body = b"[0" + b",0" * 8_000_000 + b"]"
+    with served_meanwhile(client, 0.3):
+        other = server.client()
+        answer = other.request("POST", path, body, {"Content-Type": "application/json"})
+        other.close()
+    assert answer.status == client.request("POST", path).status == 200
+
+
 def test_head_costs_no_inference(client: Client, photos: str) -> None:
     answer = client.request("HEAD", f"/detect?url={photos}/a.jpg")
     assert answer.status == 405
