@@ -1,14 +1,17 @@
 """Detections to the formats that clients read.
 
-A format is a function from ``Answer`` to plain Python values, ready for JSON. Confidences are
-rounded to 6 decimals and pixels to 3, well below what engines differ by.
+A format is a function from ``Answer`` to plain Python values, ready for JSON, or to a text.
+Confidences are rounded to 6 decimals and pixels to 3, well below what engines differ by.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +43,7 @@ class Answer:
         height: likewise.
         detections: what was found.
         timings: how long it took.
+        name: of the picture, as the client calls it: a file name, empty if it has none.
     """
 
     model: str
@@ -50,6 +54,7 @@ class Answer:
     height: int
     detections: Detections
     timings: Timings
+    name: str = ""
 
 
 class Columns(NamedTuple):
@@ -86,12 +91,10 @@ def darknet(answer: Answer) -> list[list[Any]]:
 def predictions(answer: Answer) -> list[dict[str, Any]]:
     """Give DeepStack's list, most confident first: corners in whole pixels within the picture."""
     table = columns(answer)
-    limits = (answer.width, answer.height) * 2
-    corners = np.clip(answer.detections.by_score().corners, 0, limits).round().astype(int)
     names = ("x_min", "y_min", "x_max", "y_max")
     return [
         {"label": label, "confidence": score, **dict(zip(names, edges, strict=True))}
-        for label, score, edges in zip(table.labels, table.scores, corners.tolist(), strict=True)
+        for label, score, edges in zip(table.labels, table.scores, _pixels(answer), strict=True)
     ]
 
 
@@ -115,7 +118,48 @@ def objects(answer: Answer) -> dict[str, Any]:
     }
 
 
-FORMATS: dict[str, Callable[[Answer], Any]] = {"darknet": darknet, "objects": objects}
+def opex(answer: Answer) -> dict[str, Any]:
+    """Give the object detection predictions exchange format, most confident first.
+
+    ``timestamp`` is that of the answer (UTC), ``id`` the picture's name. Boxes are in whole pixels
+    within the picture, and the polygon is the box, clockwise from its upper left corner.
+
+    Source: WaikatoLink2020/objdet-predictions-exchange-format.
+    """
+    now = datetime.now(UTC).strftime("%Y%m%d_%H%M%S.%f")
+    table = columns(answer)
+    rows = zip(table.scores, _labels(table), _pixels(answer), strict=True)
+    return {"timestamp": now, "id": answer.name, "objects": [_opex(*row) for row in rows]}
+
+
+def rois(answer: Answer) -> str:
+    """Give regions of interest as CSV, most confident first; no detections are a header only.
+
+    ``file,x0,y0,x1,y1,x0n,y0n,x1n,y1n,label,label_str,score``: the picture's name, the left, upper,
+    right and lower edge in pixels, the same as parts of the picture's width and height, number and
+    name of the class, and confidence. Not clipped to the picture.
+
+    Source: waikato-ufdl/wai-annotations-roi.
+    """
+    table = columns(answer)
+    size = np.array((answer.width, answer.height) * 2, np.float32)
+    shares = _rounded(answer.detections.by_score().corners / size, 6)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow("file x0 y0 x1 y1 x0n y0n x1n y1n label label_str score".split())
+    for edges, share, number, label, score in zip(
+        table.corners, shares, table.class_ids, table.labels, table.scores, strict=True
+    ):
+        writer.writerow((answer.name, *edges, *share, number, label, score))
+    return text.getvalue()
+
+
+FORMATS: dict[str, Callable[[Answer], Any]] = {
+    "darknet": darknet,
+    "objects": objects,
+    "opex": opex,
+    "rois": rois,
+}
 """What ``format=`` of a request may name."""
 
 
@@ -130,6 +174,30 @@ def _objects(table: Columns) -> list[dict[str, Any]]:
         }
         for label, class_id, score, box, corners in zip(*table, strict=True)
     ]
+
+
+def _opex(score: float, label: str, edges: list[int]) -> dict[str, Any]:
+    left, top, right, bottom = edges
+    points = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    return {
+        "score": score,
+        "label": label,
+        "bbox": {"top": top, "left": left, "bottom": bottom, "right": right},
+        "polygon": {"points": points},
+    }
+
+
+def _labels(table: Columns) -> list[str]:
+    """Give labels that are not empty: a class without a name is called by its number."""
+    return [label or str(i) for label, i in zip(table.labels, table.class_ids, strict=True)]
+
+
+def _pixels(answer: Answer) -> list[list[int]]:
+    """Give left, top, right and bottom in whole pixels within the picture."""
+    limits = (answer.width, answer.height) * 2
+    corners = np.clip(answer.detections.by_score().corners, 0, limits)
+    pixels: list[list[int]] = corners.round().astype(int).tolist()
+    return pixels
 
 
 def _rounded(values: npt.NDArray[np.float32], decimals: int) -> list[Any]:

@@ -13,7 +13,7 @@ from tests.service.test_api_detect import problem
 OPTIONS: list[Part] = [("threshold", "0.01")]
 
 
-@pytest.mark.parametrize("form", ["darknet", "objects"])
+@pytest.mark.parametrize("form", ["darknet", "objects", "opex"])
 def test_each_image_is_answered_as_alone_and_in_order(
     client: Client, photo: bytes, form: str
 ) -> None:
@@ -24,9 +24,14 @@ def test_each_image_is_answered_as_alone_and_in_order(
     alone = [client.post([("image_file", data), *options]).json for data in pictures]
     together = answer.json
     for document in (*alone, *together):
-        if form == "objects":
-            del document["timings"]
+        if form != "darknet":
+            del document["timings" if form == "objects" else "timestamp"]
     assert together == alone
+
+
+def test_a_table_is_for_one_image(client: Client, photo: bytes) -> None:
+    parts: list[Part] = [("image_file", photo), ("image_file", photo), ("format", "rois")]
+    problem(client.post(parts), 400, "format: rois is for one image, found 2")
 
 
 def test_a_bad_image_does_not_fail_the_others(client: Client, photo: bytes) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -54,6 +55,25 @@ def test_objects_name_the_model_and_the_time(client: Client, photo: bytes) -> No
     assert told["timings"]["fetch_ms"] < 1
     assert told["timings"]["inference_ms"] > 0
     assert told["detections"][0]["label"] in ("cat", "dog")
+
+
+def test_opex_names_the_file(client: Client, photo: bytes, photos: str) -> None:
+    upload = client.post([("image_file", photo), ("format", "opex")]).json
+    url = quote(f"{photos}/cats/one%20cat.jpg?size=1", safe="")
+    fetched = client.get(f"/detect?url={url}&format=opex").json
+    assert upload["objects"] == fetched["objects"] != []
+    assert (upload["id"], fetched["id"]) == ("image_file.bin", "one cat.jpg")
+
+
+def test_regions_come_as_csv(client: Client, photo: bytes) -> None:
+    answer = client.post([("image_file", photo), ("format", "rois")])
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    rows = list(csv.DictReader(answer.body.decode().splitlines()))
+    told = client.post([("image_file", photo)]).json
+    assert [row["label_str"] for row in rows] == [label for label, _, _ in told] != []
+    assert rows[0]["file"] == "image_file.bin"
+    assert float(rows[0]["x1n"]) == pytest.approx(float(rows[0]["x1"]) / 96, abs=1e-4)
+    assert float(rows[0]["y1n"]) == pytest.approx(float(rows[0]["y1"]) / 64, abs=1e-4)
 
 
 def test_a_large_upload_in_many_pieces_is_read_whole(client: Client, photo: bytes) -> None:

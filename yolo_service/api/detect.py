@@ -7,12 +7,16 @@ from typing import Any
 
 import flask
 from flask import Response
+from werkzeug.datastructures import FileStorage
 
 from darknet.engines.base import RgbImage
 from yolo_service import problems
 from yolo_service.api.pipeline import Detection, Finish, Options, to_json, upload
-from yolo_service.errors import ServiceError
+from yolo_service.errors import BadRequest, ServiceError
 from yolo_service.formats import FORMATS, Answer
+
+CSV = "rois"
+"""The format that is no JSON."""
 
 
 def by_url(
@@ -26,18 +30,20 @@ def by_url(
 ) -> Response:
     """Detect objects in an image that is downloaded."""
     options = Options(model, threshold, nms, hier_threshold)
-    return _json(Detection(options, _in_format(format_)).in_url(url))
+    return _answer(Detection(options, _in_format(format_)).in_url(url), format_)
 
 
 def by_upload(body: dict[str, Any]) -> Response:
     """Detect objects in one image, or in each of several, that are sent along."""
-    finish = _in_format(body.pop("format", "darknet"))
+    form = body.pop("format", "darknet")
     files = flask.request.files.getlist("image_file")
+    if len(files) > 1 and form == CSV:
+        raise BadRequest(f"{CSV} is for one image, found {len(files)}; choose opex", name="format")
+    detection = Detection(Options(**body), _in_format(form))
     if len(files) == 1:
-        data = upload(files[0])
-        return _json(Detection(Options(**body), finish).in_picture(data))
-    answers = Detection(Options(**body), finish).in_each(files, upload)
-    return _json(b"[" + b",".join(map(_entry, answers)) + b"]\n")
+        return _answer(detection.in_picture(upload(files[0]), _name(files[0])), form)
+    answers = detection.in_each(files, upload, _name)
+    return _answer(b"[" + b",".join(map(_entry, answers)) + b"]\n", form)
 
 
 def _in_format(name: str) -> Finish[bytes]:
@@ -45,7 +51,12 @@ def _in_format(name: str) -> Finish[bytes]:
 
 
 def _encoded(name: str, answer: Answer, _: RgbImage) -> bytes:
-    return to_json(FORMATS[name](answer))
+    told = FORMATS[name](answer)
+    return told.encode() if isinstance(told, str) else to_json(told)
+
+
+def _name(file: FileStorage) -> str:
+    return file.filename or ""
 
 
 def _entry(answer: bytes | ServiceError) -> bytes:
@@ -53,5 +64,5 @@ def _entry(answer: bytes | ServiceError) -> bytes:
     return problems.of_error(answer).body if isinstance(answer, ServiceError) else answer
 
 
-def _json(body: bytes) -> Response:
-    return Response(body, mimetype="application/json")
+def _answer(body: bytes, form: str) -> Response:
+    return Response(body, mimetype="text/csv" if form == CSV else "application/json")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import flask
 from gevent.pool import Pool
@@ -58,6 +59,10 @@ class Options:
         return own.thresholds(threshold, self.nms, self.hier_threshold)
 
 
+def _no_name(_: object) -> str:
+    return ""
+
+
 class Detection(Generic[T]):
     """The work that one request asks for.
 
@@ -96,15 +101,21 @@ class Detection(Generic[T]):
         """Download a picture and detect in it; raises as ``Service.fetch`` and ``in_picture``."""
         before = time.monotonic()
         data = self._service.fetch(url, self._deadline)
-        return self.in_picture(data, (time.monotonic() - before) * 1000)
+        fetch_ms = (time.monotonic() - before) * 1000
+        return self.in_picture(data, unquote(urlsplit(url).path).rpartition("/")[2], fetch_ms)
 
-    def in_picture(self, picture: Picture, fetch_ms: float = 0.0) -> T:
+    def in_picture(self, picture: Picture, name: str = "", fetch_ms: float = 0.0) -> T:
         """Detect in one picture.
+
+        Args:
+            picture: encoded or not.
+            name: what the client calls it.
+            fetch_ms: milliseconds that its download took.
 
         Raises:
             ServiceError: the picture cannot be read, the queue is full, or time is over.
         """
-        finish = functools.partial(_finished, self._model, fetch_ms, self._finish)
+        finish = functools.partial(_finished, self._model, name, fetch_ms, self._finish)
         job = Job(
             self._model,
             picture,
@@ -116,7 +127,9 @@ class Detection(Generic[T]):
         )
         return self._service.scheduler.run(job)
 
-    def in_each(self, items: Sequence[S], read: Callable[[S], Picture]) -> list[T | ServiceError]:
+    def in_each(
+        self, items: Sequence[S], read: Callable[[S], Picture], name: Callable[[S], str] = _no_name
+    ) -> list[T | ServiceError]:
         """Detect in several pictures, in order; no more of them at once than there are workers.
 
         So a large request leaves the queue to others.
@@ -124,6 +137,7 @@ class Detection(Generic[T]):
         Args:
             items: whatever ``read`` takes.
             read: gives the picture of an item.
+            name: gives what the client calls it.
 
         Returns:
             For each item its answer, or what is wrong with it.
@@ -134,7 +148,7 @@ class Detection(Generic[T]):
 
         def one(item: S) -> T | Exception:
             try:
-                return self.in_picture(read(item))
+                return self.in_picture(read(item), name(item))
             except Exception as error:
                 return error
 
@@ -161,7 +175,9 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
-def _finished(model: LoadedModel, fetch_ms: float, finish: Finish[T], outcome: Outcome) -> T:
+def _finished(
+    model: LoadedModel, name: str, fetch_ms: float, finish: Finish[T], outcome: Outcome
+) -> T:
     network = model.network
     width, height = outcome.picture.size
     timings = Timings(fetch_ms, outcome.decode_ms, outcome.queue_ms, outcome.inference_ms)
@@ -174,6 +190,7 @@ def _finished(model: LoadedModel, fetch_ms: float, finish: Finish[T], outcome: O
         height,
         outcome.detections,
         timings,
+        name,
     )
     return finish(answer, outcome.picture.pixels)
 
