@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import contextlib
+import os
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
 from darknet.engines.base import RgbImage
 from tests.service import pictures
@@ -183,6 +187,48 @@ def test_a_picture_that_is_cut_off_is_never_taken(kind: str, part: float) -> Non
     data = KINDS[kind]
     with pytest.raises((UndecodableImage, UnsupportedImageType)):
         decode(data[: int(len(data) * part)])
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_large_jpeg_has_the_pixels_that_opencv_gives(orientation: int, progressive: bool) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    data = pictures.jpeg(2500, 2000, exif=exif, progressive=progressive)
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(images.decode(data, max_pixels=5_000_000), expected)
+
+
+def test_a_large_jpeg_is_reduced_as_a_small_one_is() -> None:
+    data = pictures.jpeg(5000, 3300)
+    reduced = images.decode_reduced(data, (1500, 1200), max_pixels=17_000_000)
+    flags = cv2.IMREAD_REDUCED_COLOR_2
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), flags)[..., ::-1]
+    np.testing.assert_array_equal(reduced.pixels, expected)
+    assert reduced.size == (5000, 3300)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.99])
+def test_a_large_jpeg_that_is_cut_off_is_never_taken(part: float, progressive: bool) -> None:
+    data = pictures.jpeg(2500, 2000, progressive=progressive)
+    with pytest.raises(UndecodableImage):
+        images.decode(data[: int(part * len(data))], max_pixels=5_000_000)
+
+
+def test_what_is_appended_to_a_large_jpeg_does_not_matter() -> None:
+    data = pictures.jpeg(2500, 2000)
+    plain = images.decode(data, max_pixels=5_000_000)
+    np.testing.assert_array_equal(images.decode(data + b"more", max_pixels=5_000_000), plain)
+
+
+def test_decoding_large_jpegs_leaves_no_file_open() -> None:
+    data = pictures.jpeg(2500, 2000)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names only
+    for content in (data, data[:1000] + data[-2:]):
+        with contextlib.suppress(UndecodableImage):
+            images.decode(content, max_pixels=5_000_000)
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
 def test_opencv_does_not_write_about_damaged_pictures(capfd: pytest.CaptureFixture[str]) -> None:
