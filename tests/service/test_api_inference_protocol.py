@@ -111,15 +111,62 @@ def test_floats_are_taken_from_0_to_1(
 
 
 def test_outputs_can_be_chosen(client: Client, photo: bytes) -> None:
-    wanted = [{"name": "labels", "parameters": {"binary_data": True}}, {"name": "scores"}]
+    wanted = [{"name": "labels"}, {"name": "scores"}]
     answer = post(client, request("image", "BYTES", [1], [b64(photo)], outputs=wanted))
     assert set(outputs(answer)) == {"labels", "scores"}
+
+
+def split(answer: Answer) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Take an answer with binary tensors apart: its outputs, and the bytes of each."""
+    assert answer.status == 200, answer.body
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    length = int(answer.headers["Inference-Header-Content-Length"])
+    document, raw = json.loads(answer.body[:length]), answer.body[length:]
+    Draft4Validator(schema("/v2/models/{model}/infer", "post", "200")).validate(document)
+    tensors = {tensor["name"]: tensor for tensor in document["outputs"]}
+    pieces = {}
+    for name, tensor in tensors.items():
+        size = tensor.get("parameters", {"binary_data_size": 0})["binary_data_size"]
+        pieces[name], raw = raw[:size], raw[size:]
+    assert not raw
+    return tensors, pieces
+
+
+def test_outputs_come_as_bytes_if_they_are_asked_for(client: Client, photo: bytes) -> None:
+    plain = request("image", "BYTES", [1], [b64(photo)])
+    expected = outputs(post(client, plain))
+    wanted = plain | {"parameters": {**LOW, "binary_data_output": True}}
+    tensors, raw = split(post(client, wanted))
+    for name, kind in {"boxes": "<f4", "scores": "<f4", "class_ids": "<i4"}.items():
+        assert "data" not in tensors[name]
+        values = np.frombuffer(raw[name], kind).reshape(tensors[name]["shape"])
+        np.testing.assert_allclose(values, expected[name], rtol=1e-6)
+    labels = b"".join(struct.pack("<I", len(x)) + x.encode() for x in expected["labels"])
+    assert raw["labels"] == labels
+
+
+@pytest.mark.parametrize("all_others", [True, False])
+def test_an_output_may_be_binary_or_not_by_itself(
+    client: Client, photo: bytes, all_others: bool
+) -> None:
+    one = {"name": "labels", "parameters": {"binary_data": not all_others}}
+    wanted = request("image", "BYTES", [1], [b64(photo)], outputs=[one, {"name": "scores"}])
+    wanted["parameters"] = {**LOW, "binary_data_output": all_others}
+    tensors, raw = split(post(client, wanted))
+    assert ("data" in tensors["labels"], "data" in tensors["scores"]) == (
+        all_others,
+        not all_others,
+    )
+    assert (bool(raw["labels"]), bool(raw["scores"])) == (not all_others, all_others)
 
 
 def test_nothing_found_gives_empty_tensors(client: Client, photo: bytes) -> None:
     document = request("image", "BYTES", [1], [b64(photo)]) | {"parameters": {"threshold": 1}}
     found = outputs(post(client, document))
     assert found["boxes"].shape == (0, 4)
+    document["parameters"] = {"threshold": 1, "binary_data_output": True}
+    answer = post(client, document)
+    assert answer.json["outputs"][0]["parameters"] == {"binary_data_size": 0}
 
 
 PIXELS = {"name": "image_uint8", "datatype": "UINT8", "shape": [1, 1, 2, 3]}

@@ -20,6 +20,9 @@ from yolo_service.repository import ModelInfo
 JSON_LENGTH = "Inference-Header-Content-Length"
 """The header that says where in a body the JSON ends and the binary tensors begin."""
 
+BINARY = "application/octet-stream"
+"""The type of an answer that has them."""
+
 
 def server() -> Response:
     """Tell who this is."""
@@ -58,8 +61,10 @@ def infer(model: str) -> Response:
     chosen = call.request.parameters
     options = Options(model, chosen.threshold, chosen.nms, chosen.hier_threshold)
     answers = Detection(options, _kept, deadline).in_each(call.pictures, lambda picture: picture)
-    body = current.compute(functools.partial(_encoded, model, call, answers), deadline)
-    return _json(body)
+    head, raw = current.compute(functools.partial(_encoded, model, call, answers), deadline)
+    if not raw:
+        return _json(head)
+    return Response(head + raw, headers={JSON_LENGTH: str(len(head))}, mimetype=BINARY)
 
 
 def error(error: Exception) -> Response:
@@ -95,14 +100,19 @@ def _kept(answer: Answer, _: RgbImage) -> Answer:
     return answer
 
 
-def _encoded(model: str, call: Call, answers: list[Answer | ServiceError]) -> bytes:
-    """Write the answer of all pictures; the protocol has no way to answer only some of them."""
+def _encoded(model: str, call: Call, answers: list[Answer | ServiceError]) -> tuple[bytes, bytes]:
+    """Write the answer of all pictures; the protocol has no way to answer only some of them.
+
+    Returns:
+        The JSON, and the values that come as bytes.
+    """
     good: list[Answer] = []
     for answer in answers:
         if isinstance(answer, ServiceError):
             raise answer
         good.append(answer)
-    return to_json(write_answer(model, call.request, good))
+    told, raw = write_answer(model, call.request, good)
+    return to_json(told), raw
 
 
 def _json(body: bytes, status: int = 200, headers: dict[str, Any] | None = None) -> Response:

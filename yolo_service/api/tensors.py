@@ -14,6 +14,9 @@ An answer has one row per detection, picture by picture, the most confident of e
 ``boxes`` FP32 [m, 4] (centre x, centre y, width, height in pixels of the picture), ``scores``
 FP32 [m], ``class_ids`` INT32 [m], ``labels`` BYTES [m] and ``image_ids`` INT32 [m], which counts
 the request's pictures from 0.
+
+Both may have their values as bytes behind the JSON (the protocol's binary tensor data extension):
+little endian, row by row, and each element of BYTES behind its length in four bytes.
 """
 
 from __future__ import annotations
@@ -67,18 +70,26 @@ class InputTensor(BaseModel):
     parameters: TensorParameters = TensorParameters()
 
 
+class OutputParameters(BaseModel):
+    """Parameters of an output; ``binary_data`` asks for bytes behind the JSON, or for none."""
+
+    binary_data: bool | None = None
+
+
 class RequestedOutput(BaseModel):
     """An output that is asked for."""
 
     name: str
+    parameters: OutputParameters = OutputParameters()
 
 
 class Parameters(BaseModel):
-    """What a request may choose, with the meaning that it has for ``/detect``."""
+    """What a request may choose: limits as for ``/detect``, and where values of outputs go."""
 
     threshold: float | None = Field(default=None, ge=0, le=1)
     nms: float | None = Field(default=None, ge=0, le=1)
     hier_threshold: float | None = Field(default=None, ge=0, le=1)
+    binary_data_output: bool = False
 
 
 class InferenceRequest(BaseModel):
@@ -128,25 +139,52 @@ def read_call(body: bytes, json_length: int | None, max_pixels: int) -> Call:
 
 def write_answer(
     model: str, request: InferenceRequest, answers: Sequence[Answer]
-) -> dict[str, Any]:
-    """Give the answer's JSON for the pictures of a request; takes its time."""
-    wanted = [output.name for output in request.outputs] or [str(out["name"]) for out in OUTPUTS]
+) -> tuple[dict[str, Any], bytes]:
+    """Give the answer for the pictures of a request; takes its time.
+
+    Returns:
+        The answer's JSON, and the values of those outputs that are wanted as bytes.
+    """
+    rows = _rows(answers)
+    outputs, raw = [], []
+    for declared, is_binary in _wanted(request):
+        values = rows[declared["name"]]
+        output = {**declared, "shape": [len(rows["image_ids"]), *declared["shape"][1:]]}
+        if is_binary:
+            raw.append(_as_bytes(declared["datatype"], values))
+            outputs.append(output | {"parameters": {"binary_data_size": len(raw[-1])}})
+        else:
+            outputs.append(output | {"data": values})
+    told = {"model_name": model, "outputs": outputs}
+    return told if request.id is None else {**told, "id": request.id}, b"".join(raw)
+
+
+def _wanted(request: InferenceRequest) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield the outputs that a request wants, all if it names none, and whether as bytes."""
+    named = {output.name: output.parameters.binary_data for output in request.outputs}
+    for declared in OUTPUTS:
+        if not named or declared["name"] in named:
+            choice = named.get(str(declared["name"]))
+            yield declared, request.parameters.binary_data_output if choice is None else choice
+
+
+def _rows(answers: Sequence[Answer]) -> dict[str, list[Any]]:
+    """Give the values of each output, in order."""
     tables = [columns(answer) for answer in answers]
-    rows: dict[str, list[Any]] = {
+    return {
         "boxes": [value for table in tables for box in table.boxes for value in box],
         "scores": [value for table in tables for value in table.scores],
         "class_ids": [value for table in tables for value in table.class_ids],
         "labels": [value for table in tables for value in table.labels],
         "image_ids": [i for i, table in enumerate(tables) for _ in table.labels],
     }
-    outputs = [_output(declared, rows) for declared in OUTPUTS if declared["name"] in wanted]
-    told = {"model_name": model, "outputs": outputs}
-    return told if request.id is None else {**told, "id": request.id}
 
 
-def _output(declared: dict[str, Any], rows: dict[str, list[Any]]) -> dict[str, Any]:
-    shape = [len(rows["image_ids"]), *declared["shape"][1:]]
-    return {**declared, "shape": shape, "data": rows[declared["name"]]}
+def _as_bytes(datatype: str, values: list[Any]) -> bytes:
+    if datatype == "BYTES":
+        texts = [value.encode() for value in values]
+        return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    return np.array(values, {"FP32": "<f4", "INT32": "<i4"}[datatype]).tobytes()
 
 
 def _check_outputs(outputs: list[RequestedOutput]) -> None:
