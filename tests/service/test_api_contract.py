@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # has no types
+from openapi_spec_validator import OpenAPIV30SpecValidator, validate
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
 from tests.conftest import ROOT
 from tests.service.conftest import Client, Part
@@ -54,6 +57,17 @@ def examples() -> Iterator[Any]:
                 for name, example in found.items():
                     case = f"{method} {path} {status} {name}"
                     yield pytest.param(content["schema"], example["value"], id=case)
+
+
+def test_the_contract_is_valid_openapi() -> None:
+    validate(CONTRACT, cls=OpenAPIV30SpecValidator)
+
+
+def test_a_parameter_that_is_not_in_its_path_would_be_noticed() -> None:
+    wrong = copy.deepcopy(CONTRACT)
+    wrong["paths"]["/v2/models/{model}"]["get"]["parameters"] = []
+    with pytest.raises(OpenAPIValidationError, match="model"):
+        validate(wrong, cls=OpenAPIV30SpecValidator)
 
 
 @pytest.mark.parametrize(("described", "example"), list(examples()))
