@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import IO, Any
 
 import gevent
 import gevent.socket
@@ -27,6 +27,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from yolo_service import logs, metrics, problems
 from yolo_service.errors import ClientGone
+from yolo_service.header_fields import HeaderFields, read_fields
 from yolo_service.streams import Body, Budget, FairReader
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     """One connection."""
 
     server: Server
+    headers: HeaderFields
     wsgi_input: Body
     status: str | None
     request_id = "-"
@@ -111,10 +113,17 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         self._check_framing()
         return read
 
+    def MessageClass(self, file: IO[bytes], _: int) -> HeaderFields:  # noqa: N802 - gevent's name
+        """Read the headers; see ``read_fields``."""
+        return read_fields(file)
+
+    def _headers(self) -> Iterator[tuple[str, str]]:
+        return self.headers.environ()
+
     def _check_framing(self) -> None:
         """Refuse bodies whose end a proxy could see elsewhere than gevent does."""
-        codings = self.headers.get_all("transfer-encoding", [])
-        lengths = self.headers.get_all("content-length", [])
+        codings = self.headers.get_all("transfer-encoding")
+        lengths = self.headers.get_all("content-length")
         if codings and [coding.lower() for coding in codings] != ["chunked"]:
             raise ValueError("a transfer coding other than chunked")
         if len(lengths) > 1 or not all(re.fullmatch("[0-9]+", length) for length in lengths):
