@@ -68,19 +68,20 @@ class FormParser(FormDataParser):
             return stream, self.cls(), self.cls()
         return stream, self.cls(fields), self.cls(files)
 
-    def _parts(self, body: bytes, boundary: str) -> Iterator[bytes]:
+    def _parts(self, body: bytes, boundary: str) -> Iterator[memoryview]:
         for count, part in enumerate(split(body, boundary.encode("ascii")), start=1):
             if self.max_form_parts is not None and count > self.max_form_parts:
                 raise RequestEntityTooLarge
             yield part
 
     def _sort(
-        self, part: bytes, fields: list[tuple[str, str]], files: list[tuple[str, FileStorage]]
+        self, part: memoryview, fields: list[tuple[str, str]], files: list[tuple[str, FileStorage]]
     ) -> None:
         """Put a part where it belongs: what has a file name is a file."""
-        head, blank, content = part.partition(b"\r\n\r\n")
+        head, blank, _ = bytes(part[: MAX_HEAD + 4]).partition(b"\r\n\r\n")
         if len(head) > MAX_HEAD:
             raise RequestEntityTooLarge
+        content = bytes(part[len(head) + 4 :])
         headers = _headers(head)
         _, about = parse_options_header(headers.get("Content-Disposition"))
         if not blank or "name" not in about:
@@ -94,8 +95,8 @@ class FormParser(FormDataParser):
             fields.append((name, content.decode(errors="replace")))
 
 
-def split(body: bytes, boundary: bytes) -> Iterator[bytes]:
-    """Yield the parts of a multipart body, each from its headers to its last byte.
+def split(body: bytes, boundary: bytes) -> Iterator[memoryview]:
+    """Yield the parts of a multipart body, each from its headers to its last byte, uncopied.
 
     Args:
         body: the whole of it; what stands before the first and after the last boundary is ignored.
@@ -107,14 +108,15 @@ def split(body: bytes, boundary: bytes) -> Iterator[bytes]:
     if not boundary:
         raise ValueError("no boundary")
     delimiter = b"\r\n--" + boundary
-    body = b"\r\n" + body  # nothing has to stand before the first one
-    start, end, lookalikes = -1, body.find(delimiter), 0
-    while end >= 0:
+    first = body.startswith(delimiter[2:])  # no line has to stand before the first one
+    start, end, lookalikes = -1, -2 if first else body.find(delimiter), 0
+    content = memoryview(body)
+    while end != -1:
         behind = end + len(delimiter)
         # What only begins like a boundary is content.
         if line_end := _LINE_END.match(body, behind):
             if start >= 0:
-                yield body[start:end]
+                yield content[start:end]
             if line_end[1]:
                 return
             start = line_end.end()

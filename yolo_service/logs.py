@@ -56,6 +56,9 @@ def configure(style: Literal["text", "json"]) -> None:
     text = TextLines("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
     handler.setFormatter(JsonLines() if style == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # What no line shows: where in the code it was written, and by which thread and process.
+    logging._srcfile = None  # the documented way to turn it off
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # Connexion's own remarks repeat URLs with their queries, which may hold secrets.
     logging.getLogger("connexion").setLevel(logging.CRITICAL)
 

@@ -23,7 +23,7 @@ from yolo_service import logs, process
 from yolo_service.api import errors, metrics
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 from yolo_service.forms import FormParser
-from yolo_service.framework import FlaskApp
+from yolo_service.framework import Api, FlaskApp
 from yolo_service.loaded_model import LoadedModel
 from yolo_service.pull import ensure_model
 from yolo_service.service import EXTENSION, Service, current
@@ -44,19 +44,18 @@ class Request(flask.Request):
 
     A form's field without a value counts as not sent: browsers, Swagger UI among them, send what
     nobody has filled in.
-
-    Attributes:
-        is_json: never; connexion would parse the body on the loop. JSON that a route takes is read
-            on another thread (``api/documents.py``).
     """
 
     form_data_parser_class = FormParser
-    is_json = False
 
     @cached_property
     def stream(self) -> IO[bytes]:
         """The body; empty where HTTP gives it no meaning, because connexion would wait for it."""
-        return io.BytesIO() if self.method in {"GET", "HEAD"} else super().stream
+        if self.method in {"GET", "HEAD"}:
+            return io.BytesIO()
+        limited = super().stream
+        # Werkzeug's wrapper copies every byte twice; the server itself ends what has a length.
+        return limited if self.content_length is None else self.input_stream
 
     def _load_form_data(self) -> None:
         super()._load_form_data()
@@ -67,6 +66,7 @@ class Request(flask.Request):
 def create_app(service: Service) -> FlaskApp:
     """Make the WSGI application: the routes of swagger.yaml around a service."""
     app = FlaskApp(__name__, skip_error_handlers=True, server_args={"static_folder": None})
+    app.api_cls = Api
     app.app.request_class = Request
     app.app.extensions[EXTENSION] = service
     app.app.config["MAX_CONTENT_LENGTH"] = service.settings.max_upload_bytes

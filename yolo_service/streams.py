@@ -152,6 +152,8 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
         return piece
 
     def _timed(self, read: Callable[[int], bytes], size: int) -> bytes:
+        if not self.chunked_input and self.position == (self.content_length or 0):
+            return b""
         # Headers of chunks, and the trailers behind them, cost time but have no limit of their own.
         self._wire.allowance = size * 5 // 4 + FRAMING
         self._wire.patience = self._patience
