@@ -52,8 +52,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-image-test:
-	scripts/image-test
+image-test: $(VENV)/bin/python
+	PIP=$(BIN)/pip scripts/image-test
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.soak $(SOAK)
