@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -141,6 +142,23 @@ def test_every_compose_service_is_an_option() -> None:
         "prometheus": ["monitoring"],
         "grafana": ["monitoring"],
     }
+
+
+@pytest.mark.parametrize("key", ["", 'a "quoted" $key'])
+def test_prometheus_finds_the_key_where_compose_writes_it(tmp_path: Path, key: str) -> None:
+    prometheus = documents("compose.yaml")[0]["services"]["prometheus"]
+    (job,) = documents("prometheus.yml")[0]["scrape_configs"]
+    path = job["authorization"]["credentials_file"]
+    assert Path(path).parent.as_posix() in prometheus["tmpfs"]
+    (script,) = prometheus["command"]
+    assert path in script
+    command = script.replace(path, str(tmp_path / "key")).replace("$$", "$")
+    fake = tmp_path / "prometheus"
+    fake.write_text("#!/bin/sh\n")
+    fake.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "YOLO_API_KEY": key}
+    subprocess.run([*prometheus["entrypoint"], command], env=environment, check=True)
+    assert (tmp_path / "key").read_text() == key
 
 
 def test_what_compose_mounts_exists() -> None:
