@@ -5,11 +5,15 @@ import io
 import json
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from darknet.detections import Detections
+from yolo_service.api.pipeline import PIECE_ROWS, to_json
 from yolo_service.formats import FORMATS, Answer, Timings, darknet, objects, opex, rois
 
 
@@ -82,6 +86,19 @@ def test_rois_have_pixels_and_parts_of_the_picture(answer: Answer) -> None:
         "label_str": "dog",
         "score": "0.3",
     }
+
+
+PLAIN = st.none() | st.booleans() | st.floats(allow_nan=False) | st.text()
+DOCUMENTS = st.recursive(
+    PLAIN, lambda items: st.lists(items, max_size=5) | st.dictionaries(st.text(), items)
+)
+
+
+@given(DOCUMENTS, st.lists(DOCUMENTS, max_size=3), st.integers(0, 3 * PIECE_ROWS))
+def test_json_in_pieces_is_the_same_json(head: Any, row: Any, count: int) -> None:
+    document = {"head": head, "rows": [row] * count, "empty": [[], {}]}
+    assert to_json(document, rows=10**6) == to_json(document)
+    assert to_json(document["rows"], rows=10**6) == to_json(document["rows"])
 
 
 @pytest.fixture

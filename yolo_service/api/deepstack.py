@@ -97,7 +97,7 @@ def _encoded(command: str, answer: Answer, _: RgbImage) -> bytes:
         "processMs": process_ms,
         "analysisRoundTripMs": whole_ms,
     }
-    return to_json({**told, **_module(command)})
+    return to_json({**told, **_module(command)}, len(found))
 
 
 def _module(command: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def _in_format(name: str) -> Finish[bytes]:
 
 def _encoded(name: str, answer: Answer, _: RgbImage) -> bytes:
     told = FORMATS[name](answer)
-    return told.encode() if isinstance(told, str) else to_json(told)
+    return told.encode() if isinstance(told, str) else to_json(told, len(answer.detections))
 
 
 def _name(file: FileStorage) -> str:

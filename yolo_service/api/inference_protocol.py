@@ -112,7 +112,7 @@ def _encoded(model: str, call: Call, answers: list[Answer | ServiceError]) -> tu
             raise answer
         good.append(answer)
     told, raw = write_answer(model, call.request, good)
-    return to_json(told), raw
+    return to_json(told, sum(len(answer.detections) for answer in good)), raw
 
 
 def _json(body: bytes, status: int = 200, headers: dict[str, Any] | None = None) -> Response:

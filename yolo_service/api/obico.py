@@ -41,7 +41,7 @@ def error(error: Exception) -> Response:
 
 
 def _encoded(answer: Answer, _: RgbImage) -> bytes:
-    return to_json({"detections": darknet(answer)})
+    return to_json({"detections": darknet(answer)}, len(answer.detections))
 
 
 def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:

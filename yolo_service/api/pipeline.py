@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -31,6 +31,11 @@ Finish = Callable[[Answer, RgbImage], T]
 
 MAX_IMAGES = 32
 """Most pictures of one request, as swagger.yaml says."""
+
+PIECE_ROWS = 100
+"""Elements of a list that are written at once; 1 ms at most."""
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -170,9 +175,40 @@ def upload(file: FileStorage) -> bytes:
     return data
 
 
-def to_json(value: Any) -> bytes:
-    """Write an answer; on a worker, because thousands of detections take their time."""
-    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+def to_json(value: Any, rows: int = 0) -> bytes:
+    """Write an answer; on a worker, because thousands of detections take their time.
+
+    Args:
+        value: plain values.
+        rows: how many detections are in it. Many are written in pieces, because nothing else runs,
+            the loop included, while Python's encoder writes a value (70 ms for 10,000 objects).
+    """
+    pieces = _pieces(value) if rows > PIECE_ROWS else (_encode(value),)
+    return "".join(pieces).encode() + b"\n"
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    """Write a value like ``_encode``, but at most ``PIECE_ROWS`` elements of a list at once."""
+    if isinstance(value, dict):
+        members = ((f"{_encode(name)}: ", _pieces(item)) for name, item in value.items())
+        yield from _joined("{}", members)
+    elif isinstance(value, list) and len(value) > PIECE_ROWS:
+        parts = (value[i : i + PIECE_ROWS] for i in range(0, len(value), PIECE_ROWS))
+        yield from _joined("[]", (("", (_encode(part)[1:-1],)) for part in parts))
+    elif isinstance(value, list):
+        yield from _joined("[]", (("", _pieces(item)) for item in value))
+    else:
+        yield _encode(value)
+
+
+def _joined(brackets: str, members: Iterable[tuple[str, Iterable[str]]]) -> Iterator[str]:
+    comma = ""
+    yield brackets[0]
+    for name, pieces in members:
+        yield comma + name
+        yield from pieces
+        comma = ", "
+    yield brackets[1]
 
 
 def _finished(
