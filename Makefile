@@ -3,7 +3,8 @@
 # make bench        engines, service, ceiling and other services, side by side
 # make image-test   builds the CPU image with buildah and tries it
 # make soak         ten minutes of mixed good, bad and hostile requests
-# make fuzz         asks every route of swagger.yaml for ten minutes what nobody thinks of
+# make fuzz         asks every route of swagger.yaml for ten minutes what nobody thinks of, and
+#                   each parser for one minute where atheris is installed
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= 2.13.0
@@ -58,8 +59,14 @@ image-test: $(VENV)/bin/python
 soak: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.soak $(SOAK)
 
-fuzz: $(VENV)/.dev
+# atheris is not made for every Python, so it is not among what is pinned: pip install atheris
+PARSERS := $(if $(wildcard $(VENV)/lib/python3*/site-packages/atheris),cfg form image tensor weights)
+
+fuzz: $(VENV)/.dev $(PARSERS:%=fuzz-%)
 	YOLO_TEST_FUZZ_SECONDS=600 $(BIN)/python -m pytest tests/service/test_fuzz.py
+
+fuzz-%: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz.parsers $* -max_total_time=60
 
 # Pins every package with its hashes; no address of an index gets into the files. PyTorch is left
 # out, and CUDA with it: its CPU, CUDA and ROCm builds are different files of one version.

@@ -1,6 +1,6 @@
 """Parsers under coverage-guided fuzzing: nothing but a designed error may come out of them.
 
-Usage: python -m tests.fuzz.parsers cfg|weights|image|form [options of libFuzzer]
+Usage: python -m tests.fuzz.parsers cfg|weights|image|form|tensor [options of libFuzzer]
 
 for example ``-max_total_time=300``. Needs atheris (``pip install atheris``), which is not made for
 every Python and is therefore no dependency of the tests; those use hypothesis for the same.
@@ -8,6 +8,7 @@ every Python and is therefore no dependency of the tests; those use hypothesis f
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from contextlib import suppress
@@ -19,6 +20,7 @@ with atheris.instrument_imports(include=["darknet", "yolo_service"]):
     from darknet import cfg, weights
     from darknet.errors import CfgError, WeightsError
     from yolo_service import forms, images
+    from yolo_service.api import tensors
     from yolo_service.errors import ServiceError
 
 from tests.networks import TINY, random_weights
@@ -59,7 +61,29 @@ def fuzz_form(data: bytes) -> None:
     """Split any bytes as a multipart body; the parts are pieces of it."""
     with suppress(ValueError):
         for part in forms.split(data, BOUNDARY.encode()):
-            assert part in data
+            assert bytes(part) in data
+
+
+def fuzz_tensor(data: bytes) -> None:
+    """Read any shape and bytes as the binary tensor of a call of the inference protocol."""
+    given = atheris.FuzzedDataProvider(data)
+    declared = given.PickValueInList(list(tensors.INPUTS))
+    shape = given.ConsumeIntListInRange(given.ConsumeIntInRange(0, 5), -1, 40)
+    raw = given.ConsumeBytes(given.remaining_bytes())
+    parameters = {"binary_data_size": len(raw)}
+    head = json.dumps({"inputs": [{**declared, "shape": shape, "parameters": parameters}]}).encode()
+    with suppress(ServiceError):
+        for picture in tensors.read_call(head + raw, len(head), MAX_PIXELS).pictures:
+            assert isinstance(picture, bytes) or picture.ndim == 3
+
+
+TARGETS = {
+    "cfg": fuzz_cfg,
+    "weights": fuzz_weights,
+    "image": fuzz_image,
+    "form": fuzz_form,
+    "tensor": fuzz_tensor,
+}
 
 
 def seeds(name: str) -> list[bytes]:
@@ -68,6 +92,8 @@ def seeds(name: str) -> list[bytes]:
         return [TINY.encode()]
     if name == "form":
         return [multipart([("image_file", b"x"), ("threshold", "0.5")])]
+    if name == "tensor":
+        return [bytes(32)]
     if name == "weights":
         weights.write_weights(WEIGHTS, NETWORK, random_weights(NETWORK))
         return [WEIGHTS.read_bytes()]
@@ -78,12 +104,11 @@ def seeds(name: str) -> list[bytes]:
 def main() -> None:
     """Fuzz the parser that the first argument names."""
     name = sys.argv.pop(1)
-    targets = {"cfg": fuzz_cfg, "weights": fuzz_weights, "image": fuzz_image, "form": fuzz_form}
     corpus = FOLDER / "corpus"
     corpus.mkdir()
     for number, seed in enumerate(seeds(name)):
         (corpus / str(number)).write_bytes(seed)
-    atheris.Setup([*sys.argv, str(corpus)], targets[name])
+    atheris.Setup([*sys.argv, str(corpus)], TARGETS[name])
     atheris.Fuzz()
 
 

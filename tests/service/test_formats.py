@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darknet.detections import Detections
@@ -94,6 +94,7 @@ DOCUMENTS = st.recursive(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(DOCUMENTS, st.lists(DOCUMENTS, max_size=3), st.integers(0, 3 * PIECE_ROWS))
 def test_json_in_pieces_is_the_same_json(head: Any, row: Any, count: int) -> None:
     document = {"head": head, "rows": [row] * count, "empty": [[], {}]}
