@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,7 +12,7 @@ from darknet.detections import FloatArray, IntArray
 BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.intp]
 
-_BLOCK = 256
+_BLOCK = 64
 """Boxes compared with the others at once: bounds the memory when there are thousands."""
 
 
@@ -50,21 +52,27 @@ def suppress(
 def _survivors(ranked: _Boxes, classes: IntArray, threshold: np.float32) -> BoolArray:
     """Do the same with boxes that are sorted by class, then by falling score."""
     alive = np.ones(len(classes), np.bool_)
-    class_ends = np.searchsorted(classes, classes, side="right")
     for start in range(0, len(classes), _BLOCK):
         stop = min(start + _BLOCK, len(classes))
-        rows = start + np.flatnonzero(alive[start:stop])
-        others = start + np.flatnonzero(alive[start : class_ends[stop - 1]])
+        class_end = classes.searchsorted(classes[stop - 1], side="right")
+        others = start + np.flatnonzero(alive[start:class_end])
+        rows, others = ranked.neighbours(others[: np.count_nonzero(alive[start:stop])], others)
         beats = ranked.overlap(rows, others) > threshold
-        beats &= (classes[rows, None] == classes[others]) & (rows[:, None] < others)
-        for row in np.flatnonzero(beats.any(axis=1)):
-            if alive[rows[row]]:
-                alive[others[beats[row]]] = False
+        beats &= classes[rows] == classes[others]
+        _remove_beaten(alive, rows[beats], others[beats])
     return alive
 
 
+def _remove_beaten(alive: BoolArray, winners: IndexArray, losers: IndexArray) -> None:
+    """Take pairs by rising winner; who was beaten before beats nobody."""
+    changes = np.flatnonzero(np.diff(winners, prepend=-1, append=-1))
+    for start, stop in itertools.pairwise(changes.tolist()):
+        if alive[winners[start]]:
+            alive[losers[start:stop]] = False
+
+
 class _Boxes:
-    """Boxes prepared for comparing many with many."""
+    """Boxes prepared for comparing many pairs."""
 
     def __init__(self, boxes: FloatArray, diou_beta: float | None) -> None:
         self._x, self._y, width, height = boxes.T
@@ -73,9 +81,27 @@ class _Boxes:
         self._area = width * height
         self._beta = diou_beta
 
+    def neighbours(self, rows: IndexArray, others: IndexArray) -> tuple[IndexArray, IndexArray]:
+        """Pair each row with those behind it among ``others`` that it may overlap.
+
+        A sweep over left edges: of the boxes in their order, those that begin before a row ends
+        and reach beyond its beginning are a run, mostly a short one. So the time for boxes all
+        over a picture grows with their number, not with its square.
+        """
+        by_left = others[self._left[others].argsort()]
+        reach = np.maximum.accumulate(self._right[by_left])
+        first = reach.searchsorted(self._left[rows], side="right")
+        counts = np.maximum(self._left[by_left].searchsorted(self._right[rows]) - first, 0)
+        starts = first - (counts.cumsum() - counts)
+        rows, places = rows.repeat(counts), starts.repeat(counts)
+        others = by_left[places + np.arange(len(places))]
+        near = np.minimum(self._bottom[rows], self._bottom[others])
+        near = near > np.maximum(self._top[rows], self._top[others])
+        near &= rows < others
+        return rows[near], others[near]
+
     def overlap(self, rows: IndexArray, others: IndexArray) -> FloatArray:
-        """Return float32[len(rows), len(others)], how much each row overlaps each other box."""
-        rows = rows[:, None]
+        """Return float32[n], how much each row overlaps the other box."""
         width = np.minimum(self._right[rows], self._right[others])
         width -= np.maximum(self._left[rows], self._left[others])
         height = np.minimum(self._bottom[rows], self._bottom[others])

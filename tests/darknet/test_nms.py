@@ -131,6 +131,16 @@ def test_a_crowd_is_thinned_as_darknets_loops_do(
     np.testing.assert_array_equal(suppress(*boxes, 0.45, beta), by_loops(boxes, 0.45, beta))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", range(4))
+def test_a_box_that_is_no_box_changes_nothing_for_the_others(bad: float, column: int) -> None:
+    boxes, scores, class_ids = crowd(120, 1)
+    whole = np.arange(len(boxes)) % 3 > 0
+    boxes[~whole, column] = bad
+    expected = by_loops((boxes[whole], scores[whole], class_ids[whole]), 0.45)
+    np.testing.assert_array_equal(suppress(boxes, scores, class_ids, 0.45)[whole], expected)
+
+
 SIDES = st.integers(0, 30)
 SCENES = st.lists(
     st.tuples(st.tuples(SIDES, SIDES, SIDES, SIDES), st.integers(1, 5), st.integers(0, 2)),
