@@ -1,11 +1,13 @@
-"""Throughput against concurrency, and latency percentiles, as pictures."""
+"""Throughput, latency and the cost of more work, as pictures."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
 
+from benchmarks.scale_rows import STAGES, Row
 from benchmarks.serving import Load
 
 mpl.use("svg")
@@ -30,3 +32,22 @@ def plot(folder: Path, loads: dict[str, dict[int, Load]]) -> None:
     figure.legend(*rates.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "performance.svg", metadata={"Date": None})
+
+
+def plot_scale(folder: Path, tables: dict[str, list[Row]]) -> None:
+    """Write ``scale.svg``: for each table the time of every stage against the work."""
+    figure, panels = plt.subplots(
+        1, len(tables), figsize=(11, 4), layout="constrained", squeeze=False, sharey=True
+    )
+    for axes, (part, rows) in zip(panels[0], tables.items(), strict=True):
+        grown = [rows[0], *(row for before, row in pairwise(rows) if row.work > before.work)]
+        work = [row.work for row in grown]
+        for stage in STAGES:
+            axes.plot(work, [row.ms([stage]) for row in grown], "o-", label=stage)
+        axes.plot(work, [row.ms() for row in grown], "k:", label="all")
+        axes.set(xscale="log", yscale="log")
+        axes.set_xlabel("megapixels" if part == "pictures" else part)
+    panels[0, 0].set_ylabel("ms of processor time")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper")
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / "scale.svg", metadata={"Date": None})

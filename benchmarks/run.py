@@ -1,7 +1,7 @@
 """Engines, service, the limit of the machine, and other services, side by side in one run.
 
 Usage: python -m benchmarks.run [--models-dir DIR] [--model NAME] [--image FILE]
-       [--seconds S] [--rounds N] [--no-peers] [--plot DIR] [--guard RATIO]
+       [--seconds S] [--rounds N] [--no-peers] [--no-scale] [--plot DIR] [--guard RATIO]
 
 ``make bench`` runs it with the embedded model. Needs wrk (apt-get install wrk). The ceiling is what
 decoding and detecting give in a tight loop with the best number of threads and no HTTP. Ceiling and
@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from benchmarks import scale
 from benchmarks.peer_model import write_peer_model
 from benchmarks.services import BUILD, PEERS
 from benchmarks.serving import Load, Server, free_port, middle, server_answers, serving
@@ -65,6 +66,9 @@ def main() -> int:
         from benchmarks.plots import plot
 
         plot(options.plot, {item.name: item.loads for item in [*peers, *services]})
+    if options.scale:
+        effort = scale.Effort(options.seconds / 2, options.rounds, http=True)
+        scale.report(settings, effort, plot=options.plot)
     worst = min(s.loads[c].rate / (s.ceiling or 1) for s in services for c in CONNECTIONS[1:])
     return int(worst < options.guard)
 
@@ -77,6 +81,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-peers", dest="peers", action="store_false")
+    parser.add_argument("--no-scale", dest="scale", action="store_false")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--guard", type=float, default=0.0)
     return parser.parse_args()

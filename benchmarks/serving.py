@@ -41,7 +41,8 @@ class Server:
     def load(self, connections: int, seconds: float) -> Load:
         """Ask as many times as it answers, over kept-alive connections."""
         command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
-        command += ["-s", str(HERE / "upload.lua"), f"http://127.0.0.1:{self.port}/detect"]
+        command += ["--timeout", "60s", "-s", str(HERE / "upload.lua")]
+        command.append(f"http://127.0.0.1:{self.port}/detect")
         environment = {**os.environ, "IMAGE": str(self.image)}
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         line = next(text for text in run.stdout.splitlines() if text.startswith("FIGURES"))

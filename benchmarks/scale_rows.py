@@ -1,0 +1,180 @@
+"""The rows of ``benchmarks.scale``: what they cost in this process, and through the service."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+import click
+
+from benchmarks.serving import Load, Server, free_port, middle, serving
+from darknet.decode import Decoder
+from darknet.engines.base import Thresholds
+from darknet.engines.graph import GraphEngine
+from darknet.image import resize_into
+from darknet.network import load_model
+from yolo_service.api.pipeline import to_json
+from yolo_service.formats import FORMATS, Answer, Timings
+from yolo_service.images import decode
+from yolo_service.model_folder import ModelFiles
+from yolo_service.repository import load_files
+from yolo_service.settings import Settings
+
+T = TypeVar("T")
+
+STAGES = ("decode", "resize", "infer", "boxes", "json")
+CLIENTS = 8
+MAX_PIXELS = 50_000_000
+"""As the service has it."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to measure.
+
+    Attributes:
+        seconds: for each row in each round, in this process and through the service.
+        rounds: how often rows take turns.
+        http: whether to ask the service, too.
+    """
+
+    seconds: float
+    rounds: int
+    http: bool
+
+
+@dataclass(eq=False)
+class Row:
+    """A picture given to a model, and what that costs.
+
+    Attributes:
+        label: what the row has.
+        work: how much of it.
+        files: the model.
+        data: the picture, a JPEG.
+        times: milliseconds of processor time by stage, one value per round.
+        load: what clients of the service see.
+        memory: most that the service took above its rest, in MB for each worker.
+    """
+
+    label: str
+    work: float
+    files: ModelFiles
+    data: bytes
+    times: dict[str, list[float]] = field(default_factory=dict)
+    load: Load | None = None
+    memory: float = math.nan
+
+    def ms(self, stages: Sequence[str] = STAGES) -> float:
+        """Return the time of some stages together."""
+        return sum(median(self.times[stage]) for stage in stages)
+
+
+def measure_stages(rows: Sequence[Row], settings: Settings, effort: Effort) -> None:
+    """Fill ``times``; the rows take turns."""
+    loaded = {row.files.name: _Loaded(row.files, settings) for row in rows}
+    turns = [row for _ in range(effort.rounds) for row in rows]
+    for row in progress(turns, "in this process"):
+        stages = loaded[row.files.name].stages(row.data)
+        for name, call in stages.items():
+            value = _processor_ms(call, effort.seconds / len(stages))
+            row.times.setdefault(name, []).append(value)
+
+
+def measure_service(rows: Sequence[Row], settings: Settings, effort: Effort) -> None:
+    """Fill ``load`` and ``memory`` of rows of one model.
+
+    Memory is a high-water mark, so the rows have to come with the smallest pictures first.
+    """
+    with served(rows[0].files, settings, rows[0].data) as server:
+        rest = server.memory()
+        for row in progress(rows, f"service, {rows[0].files.name}"):
+            server.image.write_bytes(row.data)
+            seconds = max(effort.seconds, 20 * row.ms() / 1000)  # or too few answers would come
+            row.load = middle([server.load(CLIENTS, seconds) for _ in range(effort.rounds)])
+            row.memory = (_peak(server) - rest) / settings.workers
+
+
+@contextmanager
+def served(files: ModelFiles, settings: Settings, data: bytes) -> Iterator[Server]:
+    """Start the service with a model; ``Server.image`` may be overwritten by other pictures."""
+    port = free_port()
+    environment = {
+        "YOLO_MODELS_DIR": str(files.cfg.parent.parent.resolve()),
+        "YOLO_MODEL": files.name,
+        "YOLO_PRECISION": settings.precision,
+        "YOLO_WORKERS": str(settings.workers),
+        "YOLO_PORT": str(port),
+    }
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as image:
+        path = Path(image.name)
+        path.write_bytes(data)
+        with serving([sys.executable, "app.py"], environment, path, port) as server:
+            yield server
+
+
+def progress(items: Sequence[T], label: str) -> Iterator[T]:
+    """Show on a terminal how far a loop has come."""
+    with click.progressbar(items, label=label, file=sys.stderr) as bar:
+        yield from bar
+
+
+class _Loaded:
+    """A model whose stages can be called one by one.
+
+    Raises:
+        SystemExit: its engine computes several stages in one.
+    """
+
+    def __init__(self, files: ModelFiles, settings: Settings) -> None:
+        self._network = load_files(files, settings)
+        if not isinstance(self._network.engine, GraphEngine):
+            raise SystemExit("stages are measured with openvino or onnxruntime; choose one")
+        self._runner = self._network.engine.runner
+        own, paths = files.options, (files.cfg, files.weights, files.names)
+        self._decoder = Decoder(
+            load_model(*paths, dialect=own.dialect, resize=own.resize, use_map=own.use_map)
+        )
+
+    def stages(self, data: bytes) -> dict[str, Callable[[], object]]:
+        """Return what computes each stage, to be called by this thread."""
+        image = decode(data, max_pixels=MAX_PIXELS)
+        height, width = image.shape[:2]
+        resize_into(image, self._runner.pictures()[0], self._network.resize)
+        (heads,) = self._runner.infer(1)
+        found = self._decoder.decode(heads, (height, width), Thresholds())
+        about = ("", "", "", "")
+        answer = Answer(*about, width, height, found, Timings(0, 0, 0, 0))
+        return {
+            "decode": lambda: decode(data, max_pixels=MAX_PIXELS),
+            "resize": lambda: resize_into(image, self._runner.pictures()[0], self._network.resize),
+            "infer": lambda: self._runner.infer(1),
+            "boxes": lambda: self._decoder.decode(heads, (height, width), Thresholds()),
+            "json": lambda: to_json(FORMATS["darknet"](answer)),
+        }
+
+
+def _processor_ms(call: Callable[[], object], seconds: float) -> float:
+    """Return the median of as many calls as fit, but three, after one that warms caches up."""
+    call()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        before = time.process_time()
+        call()
+        times.append((time.process_time() - before) * 1000)
+    return median(times)
+
+
+def _peak(server: Server) -> float:
+    """Return the most memory that a service has ever had, in MB."""
+    lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1000
