@@ -130,6 +130,15 @@ def test_a_client_that_never_ends_its_request_does_not_hold_up_the_end(
         assert client.get("/healthz").status == 200
         client.close()
         assert server.stop() == 0
+
+
+def test_a_request_that_outlasts_the_grace_period_is_broken_off(start_server: StartServer) -> None:
+    server = start_server(url_allow_networks="127.0.0.0/8", url_timeout="60")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with Peer(server.port, f"GET /detect?url={url} HTTP/1.1\r\nHost: a\r\n\r\n".encode()):
+            with silent.accept()[0]:
+                assert server.stop() == 0
     assert any("were broken off" in line for line in server.log)
 
 
