@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+SEEN_SECONDS = 0.02
+"""For how long a client that was there counts as there."""
+
 Picture = bytes | RgbImage
 """A picture as a file of a known format, or decoded: uint8[height, width, 3], red first."""
 
@@ -96,7 +99,7 @@ class Job(Generic[T]):
         self.at_least = at_least
         self.deadline = deadline
         self.submitted = time.monotonic()
-        self._connected = connected
+        self._connected, self._seen = connected, 0.0
         self._abandoned = False
         self._answer: AsyncResult = AsyncResult()
         self._loop = gevent.get_hub().loop

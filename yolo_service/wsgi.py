@@ -11,8 +11,8 @@ import errno
 import io
 import itertools
 import logging
+import random
 import re
-import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -134,7 +134,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         self.command, self.path = "-", "-"
         self.environ: dict[str, Any] = {}
         self.status = self._orig_status = None
-        self.request_id = secrets.token_hex(8)
+        self.request_id = f"{random.getrandbits(64):016x}"
         result = super().handle_one_request()
         if not isinstance(result, tuple):
             return result
@@ -190,12 +190,13 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     def _peek(self) -> bytes | None:
         """Look at the next byte; None if there is none yet, nothing if there will be none."""
         try:
-            with socket.fromfd(self.socket.fileno(), socket.AF_INET, socket.SOCK_STREAM) as peer:
-                return peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            # gevent's own methods belong to its loop; those of the socket below to any thread.
+            looked: bytes = self.socket._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
         except (OSError, AttributeError):
             return b""
+        return looked
 
     def handle_one_response(self) -> None:
         """Let the application answer."""
