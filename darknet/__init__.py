@@ -16,6 +16,7 @@ from darknet.errors import (
     InferenceError,
     ModelError,
     NamesError,
+    QuantizationError,
     UnsupportedError,
     WeightsError,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "ModelError",
     "NamesError",
     "Network",
+    "QuantizationError",
     "UnsupportedError",
     "WeightsError",
     "load_network",

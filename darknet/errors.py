@@ -7,6 +7,7 @@
     │   ├── CfgError            the .cfg (has source, line, option)
     │   ├── WeightsError        the .weights
     │   ├── NamesError          the names list, the .data file, the class tree or the map
+    │   ├── QuantizationError   the int8 version is missing, damaged or of other files
     │   └── UnsupportedError    the files are fine, but this engine cannot run them exactly
     ├── EngineError             the runtime is wrong
     │   ├── EngineUnavailableError   the library or Python package is missing or does not fit
@@ -52,6 +53,10 @@ class WeightsError(ModelError):
 
 class NamesError(ModelError):
     """A list of names, .data file, class tree or class map that does not fit its model."""
+
+
+class QuantizationError(ModelError):
+    """An int8 version that is missing, damaged, of other files, or that could not be made."""
 
 
 class UnsupportedError(ModelError):

@@ -13,7 +13,8 @@ from darknet.cfg import Cfg, read_cfg
 from darknet.detections import Detections
 from darknet.engines.base import Dialect, Engine, Model, Precision, Resize, RgbImage, Thresholds
 from darknet.engines.cache import GraphCache
-from darknet.errors import CfgError, EngineUnavailableError
+from darknet.engines.quantized import origin_of, quantized_path, read_quantized
+from darknet.errors import CfgError, DeviceUnavailableError, EngineUnavailableError
 from darknet.names import check_names, read_names
 from darknet.weights import read_weights
 
@@ -52,7 +53,7 @@ class Network:
 
     @property
     def precision(self) -> str:
-        """The number type in use: ``fp32``, ``bf16`` or ``fp16``."""
+        """The number type in use: ``fp32``, ``bf16``, ``fp16`` or ``int8``."""
         return self.engine.precision
 
     def detect(
@@ -119,7 +120,8 @@ def load_network(
         engine: who computes; ``auto`` takes the fastest that this machine has.
         device: ``cpu``, ``cuda``, ``cuda:1``, or an engine's own name for one; None: its default.
             A device that is missing is an error, never a silent fall-back.
-        precision: ``fp32`` equals Darknet; ``fast`` takes the type the hardware has natively.
+        precision: ``fp32`` equals Darknet; ``fast`` takes the type the hardware has natively;
+            ``int8`` the version that ``darknet.quantization`` made, with OpenVINO only.
         dialect: whose arithmetic the model was trained with.
         resize: how pictures reach the network's size; None: what the .cfg, else the dialect says.
         use_map: YOLO9000 only: answer the classes of the .cfg's map instead of the tree's.
@@ -129,11 +131,12 @@ def load_network(
             write to it is trusted. None: none are kept.
 
     Raises:
-        ModelError: a file is wrong, or the engine cannot run this model exactly.
+        ModelError: a file is wrong, the engine cannot run this model exactly, or ``int8`` is asked
+            for and the int8 version is missing, damaged or of other files.
         EngineError: the engine or device is missing, or failed.
     """
     model = load_model(cfg, weights, names, dialect=dialect, resize=resize, use_map=use_map)
-    name = _fastest(device) if engine == "auto" else engine
+    name = _choose(engine, device, precision)
     if name == "libdarknet":
         from darknet.engines import libdarknet
 
@@ -149,6 +152,10 @@ def load_network(
     options: dict[str, Any] = {"device": device, "precision": precision, "streams": streams}
     if name == "openvino" and cache is not None:
         options["cache"] = GraphCache(Path(cache))
+    if precision == "int8":
+        weights = Path(weights)
+        origin = origin_of(Path(cfg), weights, dialect)
+        options["quantized"] = read_quantized(quantized_path(weights), origin)
     return Network(model, runtime.load(model, **options))
 
 
@@ -190,6 +197,17 @@ def _default_resize(cfg: Cfg, dialect: Dialect) -> Resize:
     if letter_box is None:
         letter_box = dialect == "pjreddie"
     return "letterbox" if letter_box else "stretch"
+
+
+def _choose(engine: EngineName, device: str | None, precision: Precision) -> str:
+    if precision != "int8":
+        return _fastest(device) if engine == "auto" else engine
+    if engine not in ("auto", "openvino"):
+        raise DeviceUnavailableError(
+            f"engine {engine} does not compute in int8; take engine openvino, or precision fp32 "
+            "or fast"
+        )
+    return "openvino"
 
 
 def _fastest(device: str | None) -> str:

@@ -19,7 +19,8 @@ ONLY_IN = {
     "torch": ("darknet/training/",),
     "lightning": ("darknet/training/",),
     "onnx": ("darknet/onnx_graph.py",),
-    "openvino": ("darknet/engines/openvino.py",),
+    "openvino": ("darknet/engines/openvino.py", "darknet/quantization.py"),
+    "nncf": ("darknet/quantization.py",),
     "onnxruntime": ("darknet/engines/onnxruntime.py",),
     "ctypes": ("darknet/engines/libdarknet", "yolo_service/process.py", "yolo_service/server.py"),
     "connexion": ("yolo_service/",),
@@ -81,7 +82,7 @@ def test_importing_the_library_loads_no_runtime_and_reads_no_file() -> None:
         "        seen.append((event, args))\n"
         "sys.addaudithook(hook)\n"
         "import darknet\n"
-        "heavy = {'torch', 'onnx', 'openvino', 'onnxruntime', 'connexion', 'gevent'}\n"
+        "heavy = {'torch', 'onnx', 'openvino', 'nncf', 'onnxruntime', 'connexion', 'gevent'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
         "assert not seen, seen\n"
     )

@@ -38,7 +38,7 @@ class Answer:
         model: name of the model.
         engine: ``libdarknet``, ``openvino`` or ``onnxruntime``.
         device: where it computed.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         width: of the picture in pixels, after its orientation was applied.
         height: likewise.
         detections: what was found.

@@ -19,7 +19,7 @@ RgbImage = npt.NDArray[np.uint8]
 
 Dialect = Literal["alexeyab", "pjreddie"]
 """Whose arithmetic: see docs/architecture.md, "Two dialects"."""
-Precision = Literal["fp32", "fast"]
+Precision = Literal["fp32", "fast", "int8"]
 Resize = Literal["letterbox", "stretch"]
 
 BATCH_NORM_EPSILON: dict[Dialect, tuple[float, float]] = {
@@ -80,7 +80,7 @@ class Engine(Protocol):
     Attributes:
         name: ``libdarknet``, ``openvino`` or ``onnxruntime``.
         device: where it computes, as the runtime names it, for example ``CPU`` or ``CUDA:0``.
-        precision: the number type in use: ``fp32``, ``bf16`` or ``fp16``.
+        precision: the number type in use: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
     """
 
     name: str

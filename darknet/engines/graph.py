@@ -18,7 +18,7 @@ class Runner(Protocol):
     Attributes:
         name: of the runtime: ``openvino`` or ``onnxruntime``.
         device: where it computes, as the runtime names it.
-        precision: the number type in use: ``fp32``, ``bf16`` or ``fp16``.
+        precision: the number type in use: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
     """
 
     name: str

@@ -1,0 +1,96 @@
+"""The int8 version of a model, kept as a file beside its weights.
+
+Layout: SHA-256 of all that follows (32 bytes), origin (32 bytes), length of the topology
+(uint64, little-endian), topology, weights. Topology and weights are the two halves of OpenVINO's
+own format, an XML text and the values that it points into. The origin is what the version was made
+from, so that one of other weights is never computed by mistake.
+
+OpenVINO takes the graph as it is: whoever may write to a model's folder is trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+from darknet.engines.base import Dialect
+from darknet.errors import QuantizationError
+
+_HEADER = struct.Struct("<32s32sQ")
+_DIGEST_BYTES = 32
+_ADVICE = "run: yolo-service quantize --model NAME --images FOLDER"
+
+
+class QuantizedGraph(NamedTuple):
+    """A graph with int8 weights and the ranges of its feature maps, in OpenVINO's format."""
+
+    topology: bytes
+    weights: bytes
+
+
+def quantized_path(weights: Path) -> Path:
+    """Return where the int8 version of a .weights file is kept."""
+    return weights.with_suffix(".int8")
+
+
+def origin_of(cfg: Path, weights: Path, dialect: Dialect) -> bytes:
+    """Return 32 bytes that are others whenever the network computes something else.
+
+    Raises:
+        QuantizationError: a file cannot be read.
+    """
+    digest = hashlib.sha256(dialect.encode())
+    for path in (cfg, weights):
+        try:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise QuantizationError(f"{path} cannot be read: {error.strerror}") from error
+    return digest.digest()
+
+
+def write_quantized(path: Path, graph: QuantizedGraph, origin: bytes) -> None:
+    """Write an int8 version; the file appears under its name only when it is complete.
+
+    Raises:
+        QuantizationError: the folder cannot be written to.
+    """
+    rest = origin + struct.pack("<Q", len(graph.topology)) + graph.topology + graph.weights
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_bytes(hashlib.sha256(rest).digest() + rest)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise QuantizationError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def read_quantized(path: Path, origin: bytes) -> QuantizedGraph:
+    """Read an int8 version and make sure that it is whole, and of these files.
+
+    Args:
+        path: of the file.
+        origin: what it has to be made from.
+
+    Raises:
+        QuantizationError: it is missing, damaged, or was made from other files.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        message = f"precision=int8 needs {path}, which is missing; {_ADVICE}"
+        raise QuantizationError(message) from None
+    except OSError as error:
+        raise QuantizationError(f"{path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(content[_DIGEST_BYTES:]).digest() != content[:_DIGEST_BYTES]:
+        raise QuantizationError(f"{path} is damaged or no int8 version of a model; {_ADVICE}")
+    _, made_from, length = _HEADER.unpack_from(content)
+    if made_from != origin:
+        raise QuantizationError(
+            f"{path} was made from another .cfg, .weights or dialect than is there now; {_ADVICE}"
+        )
+    end = _HEADER.size + length
+    return QuantizedGraph(content[_HEADER.size : end], content[end:])
