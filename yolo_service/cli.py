@@ -16,6 +16,7 @@ from darknet.engines.base import Precision
 from darknet.network import EngineName
 from yolo_service.cli_doctor import doctor
 from yolo_service.cli_models import models, progress_bar
+from yolo_service.cli_quantize import quantize
 from yolo_service.cli_train import evaluate, train
 from yolo_service.errors import ConfigurationError, ServiceError
 from yolo_service.pull import ensure_model
@@ -118,6 +119,7 @@ def detect(
 main.add_command(models)
 main.add_command(train)
 main.add_command(evaluate)
+main.add_command(quantize)
 main.add_command(doctor)
 
 

@@ -36,7 +36,8 @@ class Settings(BaseSettings):
             used least recently make room for others. None: no limit.
         engine: who computes.
         device: where; None: the engine's default. A missing device is an error at start.
-        precision: ``fp32`` equals Darknet, ``fast`` takes the hardware's native type.
+        precision: ``fp32`` equals Darknet, ``fast`` takes the hardware's native type, ``int8`` the
+            version that ``yolo-service quantize`` made of the model, with OpenVINO.
         cache_dir: folder where compiled networks are kept for the next start, which OpenVINO makes
             use of; whoever may write to it is trusted. None: none are kept.
         host: address to listen on.

@@ -28,6 +28,7 @@ COMBINATIONS: tuple[tuple[EngineName, Precision], ...] = (
     ("libdarknet", "fp32"),
     ("openvino", "fp32"),
     ("openvino", "fast"),
+    ("openvino", "int8"),
     ("onnxruntime", "fp32"),
     ("onnxruntime", "fast"),
 )
@@ -43,7 +44,7 @@ class Evaluation:
     Attributes:
         engine: who computed.
         device: where.
-        precision: in which type: ``fp32``, ``bf16`` or ``fp16``.
+        precision: in which type: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         metrics: average precision by COCO's rules.
         confusion: int64[classes + 1, classes + 1] at the default threshold; see
             ``confusion_matrix``.

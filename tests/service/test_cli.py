@@ -41,7 +41,9 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", "serve detect models train evaluate benchmark doctor".split())
+@pytest.mark.parametrize(
+    "command", "serve detect models train evaluate quantize benchmark doctor".split()
+)
 def test_every_command_explains_itself(command: str) -> None:
     answer = run(command, "--help")
     assert answer.returncode == 0
