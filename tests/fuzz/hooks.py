@@ -18,11 +18,11 @@ MODEL = "a-tiny"
 
 @schemathesis.hook
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:
-    """Send a picture where random bytes would end at the decoder, but not always."""
+    """Send a picture where random bytes would end at the decoder, but not always; never nothing."""
     if isinstance(body, dict):
         for name in ("image_file", "image"):
             data = body.get(name)
-            if isinstance(data, bytes) and len(data) % 2:
+            if isinstance(data, bytes) and (len(data) % 2 or not data):
                 body[name] = PICTURE
     return body
 
