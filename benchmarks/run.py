@@ -24,6 +24,7 @@ from statistics import median
 
 from benchmarks import scale
 from benchmarks.peer_model import write_peer_model
+from benchmarks.scale_rows import Effort
 from benchmarks.services import BUILD, PEERS
 from benchmarks.serving import Load, Server, free_port, middle, server_answers, serving
 from darknet.engines.base import Precision
@@ -67,7 +68,7 @@ def main() -> int:
 
         plot(options.plot, {item.name: item.loads for item in [*peers, *services]})
     if options.scale:
-        effort = scale.Effort(options.seconds / 2, options.rounds, http=True)
+        effort = Effort(options.seconds / 2, options.rounds, http=True)
         scale.report(settings, effort, plot=options.plot)
     worst = min(s.loads[c].rate / (s.ceiling or 1) for s in services for c in CONNECTIONS[1:])
     return int(worst < options.guard)

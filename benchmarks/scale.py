@@ -10,8 +10,9 @@ Each row has more of something than the row above. ``slope`` tells how the time 
 depend on it grew: it is the exponent, so 0 is no growth, 1 is proportional, and a cliff would be
 well above 1. Stages are milliseconds of processor time of all threads, with which neighbours on the
 machine interfere least; rows take turns, and figures are medians. ``req/s`` and ``p50 ms`` are what
-8 clients see of the service, and ``MB`` is the most memory that it took above its rest, divided by
-its workers: what a picture needs while it is computed, with the uploads that wait.
+8 clients see of the service, ``cost`` is its processor time for each answer in milliseconds, and
+``MB`` the most memory that it took above its rest, divided by its workers: what a picture needs
+while it is computed, with the uploads that wait.
 """
 
 from __future__ import annotations
@@ -180,13 +181,15 @@ def _measure(rows: list[Row], settings: Settings, effort: Effort) -> None:
 
 def _table(part: str, rows: list[Row]) -> Iterator[str]:
     heads = "".join(f"{stage:>8}" for stage in (*STAGES, "all ms", "slope"))
-    yield f"{part:<18}{heads} {'req/s':>7} {'p50 ms':>7} {'MB':>5}"
+    yield f"{part:<18}{heads} {'req/s':>7} {'p50 ms':>7} {'cost':>6} {'MB':>4}"
     before: Row | None = None
     for row in rows:
         times = "".join(f"{row.ms([stage]):>8.2f}" for stage in STAGES)
         line = f"{row.label:<18}{times}{row.ms():>8.1f}{_slope(part, before, row):>8}"
         if row.load:
-            line += f" {row.load.rate:>7.1f} {row.load.p50:>7.1f} {row.memory:>5.0f}"
+            line += (
+                f" {row.load.rate:>7.1f} {row.load.p50:>7.1f} {row.cost:>6.1f} {row.memory:>4.0f}"
+            )
             line += f" ({row.load.failed} failed)" if row.load.failed else ""
         yield line
         before = row

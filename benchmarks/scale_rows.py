@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import tempfile
 import time
@@ -62,6 +63,7 @@ class Row:
         data: the picture, a JPEG.
         times: milliseconds of processor time by stage, one value per round.
         load: what clients of the service see.
+        cost: milliseconds of the service's processor time for each answer.
         memory: most that the service took above its rest, in MB for each worker.
     """
 
@@ -71,6 +73,7 @@ class Row:
     data: bytes
     times: dict[str, list[float]] = field(default_factory=dict)
     load: Load | None = None
+    cost: float = math.nan
     memory: float = math.nan
 
     def ms(self, stages: Sequence[str] = STAGES) -> float:
@@ -90,7 +93,7 @@ def measure_stages(rows: Sequence[Row], settings: Settings, effort: Effort) -> N
 
 
 def measure_service(rows: Sequence[Row], settings: Settings, effort: Effort) -> None:
-    """Fill ``load`` and ``memory`` of rows of one model.
+    """Fill ``load``, ``cost`` and ``memory`` of rows of one model.
 
     Memory is a high-water mark, so the rows have to come with the smallest pictures first.
     """
@@ -98,8 +101,12 @@ def measure_service(rows: Sequence[Row], settings: Settings, effort: Effort) -> 
         rest = server.memory()
         for row in progress(rows, f"service, {rows[0].files.name}"):
             server.image.write_bytes(row.data)
-            seconds = max(effort.seconds, 20 * row.ms() / 1000)  # or too few answers would come
-            row.load = middle([server.load(CLIENTS, seconds) for _ in range(effort.rounds)])
+            seconds = math.ceil(max(effort.seconds, 40 * row.ms() / 1000))  # for enough answers
+            before = _processor_seconds(server)
+            loads = [server.load(CLIENTS, seconds) for _ in range(effort.rounds)]
+            spent = _processor_seconds(server) - before
+            row.cost = 1000 * spent / sum(load.rate * seconds for load in loads)
+            row.load = middle(loads)
             row.memory = (_peak(server) - rest) / settings.workers
 
 
@@ -172,6 +179,12 @@ def _processor_ms(call: Callable[[], object], seconds: float) -> float:
         call()
         times.append((time.process_time() - before) * 1000)
     return median(times)
+
+
+def _processor_seconds(server: Server) -> float:
+    """Return the processor time of all threads of a service since its start."""
+    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system
 
 
 def _peak(server: Server) -> float:

@@ -203,8 +203,8 @@ def test_a_large_jpeg_is_reduced_as_a_small_one_is() -> None:
     data = pictures.jpeg(5000, 3300)
     reduced = images.decode_reduced(data, (1500, 1200), max_pixels=17_000_000)
     flags = cv2.IMREAD_REDUCED_COLOR_2
-    expected = cv2.imdecode(np.frombuffer(data, np.uint8), flags)[..., ::-1]
-    np.testing.assert_array_equal(reduced.pixels, expected)
+    expected = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags))
+    np.testing.assert_array_equal(reduced.pixels, expected[..., ::-1])
     assert reduced.size == (5000, 3300)
 
 
