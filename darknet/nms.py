@@ -11,6 +11,7 @@ from darknet.detections import FloatArray, IntArray
 
 BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.intp]
+_Pairs = tuple[IndexArray, IndexArray]
 
 _BLOCK = 64
 """Boxes compared with the others at once: bounds the memory when there are thousands."""
@@ -52,22 +53,37 @@ def suppress(
 def _survivors(ranked: _Boxes, classes: IntArray, threshold: np.float32) -> BoolArray:
     """Do the same with boxes that are sorted by class, then by falling score."""
     alive = np.ones(len(classes), np.bool_)
+    few = len(classes) <= _BLOCK
     for start in range(0, len(classes), _BLOCK):
-        stop = min(start + _BLOCK, len(classes))
-        class_end = classes.searchsorted(classes[stop - 1], side="right")
-        others = start + np.flatnonzero(alive[start:class_end])
-        rows, others = ranked.neighbours(others[: np.count_nonzero(alive[start:stop])], others)
+        rows, others = _all_pairs(classes) if few else _near_pairs(ranked, classes, alive, start)
         beats = ranked.overlap(rows, others) > threshold
-        beats &= classes[rows] == classes[others]
         _remove_beaten(alive, rows[beats], others[beats])
     return alive
 
 
+def _all_pairs(classes: IntArray) -> _Pairs:
+    """Pair each row with all behind it in its class; with few boxes, that beats looking first."""
+    places = np.arange(len(classes))
+    counts = classes.searchsorted(classes, side="right") - places - 1
+    rows, firsts = places.repeat(counts), places + 1 - (counts.cumsum() - counts)
+    return rows, firsts.repeat(counts) + np.arange(len(rows))
+
+
+def _near_pairs(ranked: _Boxes, classes: IntArray, alive: BoolArray, start: int) -> _Pairs:
+    """Pair each living row of a block with those behind it in its class that it may overlap."""
+    stop = min(start + _BLOCK, len(classes))
+    class_end = classes.searchsorted(classes[stop - 1], side="right")
+    others = start + np.flatnonzero(alive[start:class_end])
+    rows, others = ranked.neighbours(others[: np.count_nonzero(alive[start:stop])], others)
+    same = classes[rows] == classes[others]
+    return rows[same], others[same]
+
+
 def _remove_beaten(alive: BoolArray, winners: IndexArray, losers: IndexArray) -> None:
     """Take pairs by rising winner; who was beaten before beats nobody."""
-    changes = np.flatnonzero(np.diff(winners, prepend=-1, append=-1))
-    for start, stop in itertools.pairwise(changes.tolist()):
-        if alive[winners[start]]:
+    changes = (np.flatnonzero(winners[1:] != winners[:-1]) + 1).tolist()
+    for start, stop in itertools.pairwise((0, *changes, len(winners))):
+        if start < stop and alive[winners[start]]:
             alive[losers[start:stop]] = False
 
 
@@ -81,7 +97,7 @@ class _Boxes:
         self._area = width * height
         self._beta = diou_beta
 
-    def neighbours(self, rows: IndexArray, others: IndexArray) -> tuple[IndexArray, IndexArray]:
+    def neighbours(self, rows: IndexArray, others: IndexArray) -> _Pairs:
         """Pair each row with those behind it among ``others`` that it may overlap.
 
         A sweep over left edges: of the boxes in their order, those that begin before a row ends

@@ -122,7 +122,7 @@ def test_distance_of_the_centres_spares_a_box_in_diou_only() -> None:
 
 
 @pytest.mark.parametrize("beta", [None, 0.6, 1.0])
-@pytest.mark.parametrize("count", [2, 40, 256, 257, 400])
+@pytest.mark.parametrize("count", [2, 40, 64, 65, 257, 400])
 @pytest.mark.parametrize("classes", [1, 5])
 def test_a_crowd_is_thinned_as_darknets_loops_do(
     count: int, classes: int, beta: float | None
