@@ -71,7 +71,10 @@ class Decoder:
         scores = np.concatenate([head.scores for head in found])
         class_ids = np.concatenate([head.class_ids for head in found])
         keep = suppress(boxes, scores, class_ids, thresholds.nms, self._diou_beta)
-        return Detections(boxes[keep], scores[keep], class_ids[keep], self._names)
+        kept = keep.nonzero()[0]
+        return Detections(
+            boxes.take(kept, axis=0), scores.take(kept), class_ids.take(kept), self._names
+        )
 
 
 def diou_beta(cfg: Cfg) -> float | None:
@@ -87,6 +90,10 @@ class _Candidates(NamedTuple):
     """float32[n, 4], centre x, centre y, width, height in parts of the network's input."""
     scores: FloatArray
     class_ids: IntArray
+
+
+_NOTHING = _Candidates(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
+"""What most heads find in most pictures."""
 
 
 class _Head(Protocol):
@@ -112,46 +119,63 @@ def _head(layer: Head, model: Model) -> _Head:
 
 
 class _Grid:
-    """Cells and anchors of a head; ``unit`` is the size of the input in the anchors' measure."""
+    """Cells and anchors of a head; ``unit`` is the size of the input in the anchors' measure.
 
-    def __init__(self, layer: Head, unit: tuple[int, int]) -> None:
+    A box is what the network says, its centre in the cell and its size in anchors, times four
+    numbers of the anchor, plus four of the cell.
+    """
+
+    def __init__(self, layer: Head, unit: tuple[int, int], scale_x_y: float = 1.0) -> None:
         _, height, width = layer.input
-        self._cells = np.array((width, height))
-        self._corners = np.array([(x, y) for y in range(height) for x in range(width)])
-        self._anchors = np.array(layer.anchors) / unit
+        x_unit, y_unit = unit
+        shift = 0.5 * (scale_x_y - 1)
+        self._scales = np.array(
+            [
+                (scale_x_y / width, scale_x_y / height, w / x_unit, h / y_unit)
+                for w, h in layer.anchors
+            ]
+        )
+        self._origins = np.array(
+            [
+                ((x - shift) / width, (y - shift) / height, 0, 0)
+                for y in range(height)
+                for x in range(width)
+            ]
+        )
 
     def select(self, raw: FloatArray, limit: float) -> tuple[IndexArray, IndexArray, FloatArray]:
         """Return cells, anchors and float32[n, 5 + classes] with objectness above ``limit``."""
-        values = raw.reshape(len(self._anchors), -1, len(self._corners))
+        values = raw.reshape(len(self._scales), -1, len(self._origins))
         objectness = values[:, 4].T
-        cells, anchors = np.nonzero(objectness > limit)
+        chosen = (objectness > limit).ravel().nonzero()[0]
+        cells, anchors = np.divmod(chosen, len(self._scales))
         return cells, anchors, values[anchors, :, cells]
 
     def boxes(
         self, cells: IndexArray, anchors: IndexArray, centres: FloatArray, sizes: FloatArray
     ) -> FloatArray:
         """Return float32[n, 4] of centres in cells and sizes in anchors, each float32[n, 2]."""
-        boxes = np.empty((len(cells), 4), np.float32)
-        boxes[:, :2] = (self._corners[cells] + centres) / self._cells
-        boxes[:, 2:] = sizes * self._anchors[anchors]
-        return boxes
+        boxes = np.concatenate((centres, sizes), axis=1) * self._scales.take(anchors, axis=0)
+        boxes += self._origins.take(cells, axis=0)
+        result: FloatArray = boxes.astype(np.float32)
+        return result
 
 
 class _YoloHead:
     def __init__(self, layer: Yolo, net: Shape) -> None:
-        self._grid = _Grid(layer, (net.width, net.height))
+        self._grid = _Grid(layer, (net.width, net.height), layer.scale_x_y)
         self._new_coords = layer.new_coords
-        self._scale = layer.scale_x_y
 
     def candidates(self, raw: FloatArray, thresholds: Thresholds) -> _Candidates:
         limit = thresholds.threshold if self._new_coords else _logit(thresholds.threshold)
         cells, anchors, values = self._grid.select(raw, limit)
+        if not len(cells):
+            return _NOTHING
         active = values if self._new_coords else _logistic(values)
         found = _above(active[:, 4:5] * active[:, 5:], thresholds.threshold)
-        centres = active[:, :2] * self._scale - 0.5 * (self._scale - 1)
         sizes = (2 * values[:, 2:4]) ** 2 if self._new_coords else np.exp(values[:, 2:4])
-        boxes = self._grid.boxes(cells, anchors, centres, sizes)
-        return _Candidates(boxes[found.rows], found.scores, found.class_ids)
+        boxes = self._grid.boxes(cells, anchors, active[:, :2], sizes)
+        return _Candidates(boxes.take(found.rows, axis=0), found.scores, found.class_ids)
 
 
 class _RegionHead:
@@ -167,7 +191,7 @@ class _RegionHead:
         found = self._score(values, thresholds)
         centres, sizes = _logistic(values[:, :2]), np.exp(values[:, 2:4])
         boxes = self._grid.boxes(cells, anchors, centres, sizes)
-        return _Candidates(boxes[found.rows], found.scores, found.class_ids)
+        return _Candidates(boxes.take(found.rows, axis=0), found.scores, found.class_ids)
 
 
 def _has_background(layer: Region, model: Model) -> bool:
@@ -272,11 +296,12 @@ def _generations(tree: Tree) -> list[IndexArray]:
 
 def _above(scores: FloatArray, threshold: float) -> _Scored:
     """Every class of every row above the threshold, but no more than ``MAX_CANDIDATES``."""
-    rows, class_ids = np.nonzero(scores > np.float32(threshold))
-    found = scores[rows, class_ids]
+    places = (scores > np.float32(threshold)).ravel().nonzero()[0]
+    found = scores.take(places)
     if len(found) > MAX_CANDIDATES:
         best = np.sort(np.argpartition(found, -MAX_CANDIDATES)[-MAX_CANDIDATES:])
-        rows, class_ids, found = rows[best], class_ids[best], found[best]
+        places, found = places[best], found[best]
+    rows, class_ids = np.divmod(places, scores.shape[1])
     return _Scored(rows, class_ids.astype(np.int32), found)
 
 
