@@ -56,8 +56,9 @@ def load(
             it, fp16 on GPUs and NPUs. The engine's ``precision`` says what it became. ``int8``
             needs ``quantized``; what it leaves in float is computed in fp32.
         streams: how many calls of ``detect`` to expect at once. None or 1: all cores work on one
-            picture, for the lowest latency. More: OpenVINO shares the cores between pictures as
-            it finds best for the network, with which no picture waits for the slowest core.
+            picture, for the lowest latency. More: while calls overlap, OpenVINO shares the cores
+            between their pictures as it finds best for the network, with which no picture waits
+            for the slowest core.
         cache: where compiled graphs are kept; None: nowhere.
         quantized: the model's int8 version, which is computed instead.
 
@@ -72,8 +73,10 @@ def load(
     name = _find_device(core, device or "CPU")
     graph = quantized or (build_onnx(model, batch=1),)
     try:
-        settings = _settings(core, name, precision, streams or 1)
-        runner = OpenVinoRunner(_compile(core, graph, name, settings, cache), name)
+        settings = _settings(core, name, precision)
+        hints = _hints(name, streams or 1)
+        compiled = [_compile(core, graph, name, settings | hint, cache) for hint in hints]
+        runner = OpenVinoRunner(compiled[0], compiled[-1], name)
     except Exception as error:
         raise EngineError(f"openvino cannot compile {model.cfg.source}: {error}") from error
     if precision == "fp32" and runner.precision != "fp32":
@@ -86,20 +89,30 @@ def load(
 
 
 class OpenVinoRunner:
-    """A compiled graph of batch 1; several pictures run as parallel requests.
+    """A graph of batch 1, compiled once or twice; several pictures run as parallel requests.
 
     Measured, that is at least as fast as a larger batch. Requests and their buffers are bound to
     each other once per thread: doing it in every call costs a tenth of a small network's time.
+
+    Args:
+        alone: compiled so that all cores work on one picture.
+        shared: compiled so that the cores are shared between pictures; the same one if there is
+            only one way to compute.
+        device: where it computes, as OpenVINO names it.
     """
 
     name = "openvino"
 
-    def __init__(self, compiled: openvino.CompiledModel, device: str) -> None:
-        self._compiled: openvino.CompiledModel | None = compiled
-        self._batch = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+    def __init__(
+        self, alone: openvino.CompiledModel, shared: openvino.CompiledModel, device: str
+    ) -> None:
+        self._compiled: tuple[openvino.CompiledModel, openvino.CompiledModel] | None
+        self._compiled = (alone, shared)
+        self._batch = int(shared.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._threads = threading.local()
+        self._company = _Company()
         self.device = device
-        kind = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        kind = alone.get_property("INFERENCE_PRECISION_HINT").to_string()
         self.precision = _PRECISIONS.get(kind, kind)
 
     def pictures(self) -> FloatArray:
@@ -109,15 +122,18 @@ class OpenVinoRunner:
     def infer(self, count: int) -> list[list[FloatArray]]:
         """Compute the first pictures of the thread's input; see ``Runner``."""
         buffers = self._buffers()
+        is_alone = self._company.enter() and count == 1
         try:
-            requests = buffers.first_requests(count)
-            for request in requests:
+            requests = (buffers.alone if is_alone else buffers.shared).first(count)
+            for request, _ in requests:
                 request.start_async()
-            for request in requests:
+            for request, _ in requests:
                 request.wait()
         except Exception as error:
             raise InferenceError(f"openvino on {self.device} failed: {error}") from error
-        return buffers.heads[:count]
+        finally:
+            self._company.leave()
+        return [heads for _, heads in requests]
 
     def close(self) -> None:
         """Give the memory back; see ``Runner``."""
@@ -129,31 +145,64 @@ class OpenVinoRunner:
         if buffers is None:
             if self._compiled is None:
                 raise InferenceError("the network was closed; load it again")
-            buffers = self._threads.buffers = _Buffers(self._compiled, self._batch)
+            buffers = self._threads.buffers = _Buffers(*self._compiled, self._batch)
         return buffers
 
 
+class _Company:
+    """Tells whether calls come one at a time, which all cores should then work on.
+
+    Between two that overlap there is often one that does not, so a while has to pass.
+    """
+
+    _A_WHILE = 8
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._present = 0
+        self._in_a_row = self._A_WHILE
+
+    def enter(self) -> bool:
+        """Begin a call; says whether it and those before it met no other."""
+        with self._lock:
+            self._present += 1
+            self._in_a_row = self._in_a_row + 1 if self._present == 1 else 0
+            return self._in_a_row > self._A_WHILE
+
+    def leave(self) -> None:
+        """End a call."""
+        with self._lock:
+            self._present -= 1
+
+
 class _Buffers:
-    """What one thread computes with: requests that read ``pictures`` and write ``heads``.
+    """What one thread computes with: requests that read ``pictures``, and what they write."""
+
+    def __init__(
+        self, alone: openvino.CompiledModel, shared: openvino.CompiledModel, batch: int
+    ) -> None:
+        self.pictures: FloatArray = np.empty((batch, *alone.input(0).shape[1:]), np.float32)
+        self.alone, self.shared = (_Requests(it, self.pictures) for it in (alone, shared))
+
+
+class _Requests:
+    """Requests of one compiled graph, each with its outputs; ``pictures`` are their inputs.
 
     A request is made when it is needed first: most callers bring one picture at a time.
     """
 
-    def __init__(self, compiled: openvino.CompiledModel, batch: int) -> None:
-        self.pictures: FloatArray = np.empty((batch, *compiled.input(0).shape[1:]), np.float32)
-        self.heads: list[list[FloatArray]] = []
-        self._compiled = compiled
-        self._requests: list[openvino.InferRequest] = []
+    def __init__(self, compiled: openvino.CompiledModel, pictures: FloatArray) -> None:
+        self._compiled, self._pictures = compiled, pictures
+        self._made: list[tuple[openvino.InferRequest, list[FloatArray]]] = []
 
-    def first_requests(self, count: int) -> list[openvino.InferRequest]:
+    def first(self, count: int) -> list[tuple[openvino.InferRequest, list[FloatArray]]]:
         """Return the requests of the first pictures."""
-        for number in range(len(self._requests), count):
+        for number in range(len(self._made), count):
             request = self._compiled.create_infer_request()
-            picture = self.pictures[number : number + 1]
+            picture = self._pictures[number : number + 1]
             request.set_input_tensor(import_openvino().Tensor(picture, shared_memory=True))
-            self._requests.append(request)
-            self.heads.append([tensor.data[0] for tensor in request.output_tensors])
-        return self._requests[:count]
+            self._made.append((request, [tensor.data[0] for tensor in request.output_tensors]))
+        return self._made[:count]
 
 
 def import_openvino() -> Any:
@@ -226,16 +275,19 @@ def _find_device(core: openvino.Core, wanted: str) -> str:
     return name
 
 
-def _settings(
-    core: openvino.Core, device: str, precision: Precision, streams: int
-) -> dict[str, Any]:
+def _settings(core: openvino.Core, device: str, precision: Precision) -> dict[str, Any]:
     """Without a hint OpenVINO computes in bf16 where the CPU can, which is not Darknet's answer."""
     kind = _fastest_type(core, device) if precision == "fast" else "f32"
-    settings = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
-    if streams > 1:
-        settings |= {"PERFORMANCE_HINT": "THROUGHPUT"}
-        settings |= {"PERFORMANCE_HINT_NUM_REQUESTS": str(streams)}
-    return settings
+    return {"INFERENCE_PRECISION_HINT": kind}
+
+
+def _hints(device: str, streams: int) -> list[dict[str, str]]:
+    """Return how to compile: for one picture at a time, for several, or for both."""
+    alone = {"PERFORMANCE_HINT": "LATENCY"}
+    shared = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": str(streams)}
+    if streams == 1:
+        return [alone]
+    return [alone, shared] if device == "CPU" else [shared]
 
 
 def _fastest_type(core: openvino.Core, device: str) -> str:
