@@ -95,6 +95,17 @@ def test_streams_change_no_answer(name: str, streams: int) -> None:
         assert_same(found, expected)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_calls_that_overlap_get_the_answers_of_calls_that_do_not(name: str, threads: int) -> None:
+    images = [noise(seed) for seed in range(60)]
+    expected = load(name).detect(images, EVERYTHING)
+    shared = load(name, streams=3)
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(lambda image: shared.detect([image], EVERYTHING)[0], images))
+    for one, other in zip(found, expected, strict=True):
+        assert_same(one, other)
+
+
 def test_threads_do_not_disturb_each_other(engine: GraphEngine) -> None:
     images = [noise(seed) for seed in range(24)]
     expected = engine.detect(images, EVERYTHING)
