@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 import click
 
-from benchmarks.serving import Load, Server, free_port, middle, serving
+from benchmarks.serving import Load, Server, free_port, middle, server_answers, serving
 from darknet.decode import Decoder
 from darknet.engines.base import Thresholds
 from darknet.engines.graph import GraphEngine
@@ -101,12 +102,9 @@ def measure_service(rows: Sequence[Row], settings: Settings, effort: Effort) -> 
         rest = server.memory()
         for row in progress(rows, f"service, {rows[0].files.name}"):
             server.image.write_bytes(row.data)
-            seconds = math.ceil(max(effort.seconds, 40 * row.ms() / 1000))  # for enough answers
-            before = _processor_seconds(server)
-            loads = [server.load(CLIENTS, seconds) for _ in range(effort.rounds)]
-            spent = _processor_seconds(server) - before
-            row.cost = 1000 * spent / sum(load.rate * seconds for load in loads)
-            row.load = middle(loads)
+            seconds = max(effort.seconds, 60 * row.ms() / 1000)  # or too few answers would come
+            row.load = middle([server.load(CLIENTS, seconds) for _ in range(effort.rounds)])
+            row.cost = _cost(server)
             row.memory = (_peak(server) - rest) / settings.workers
 
 
@@ -179,6 +177,14 @@ def _processor_ms(call: Callable[[], object], seconds: float) -> float:
         call()
         times.append((time.process_time() - before) * 1000)
     return median(times)
+
+
+def _cost(server: Server, answers: int = 64) -> float:
+    """Return the service's processor time for an answer in ms; every request is waited for."""
+    before = _processor_seconds(server)
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        list(clients.map(server_answers, [server] * answers))
+    return (_processor_seconds(server) - before) / answers * 1000
 
 
 def _processor_seconds(server: Server) -> float:
