@@ -1,10 +1,11 @@
 """What clients meet when more is asked than the machine can do.
 
-Usage: python -m benchmarks.overload MODELS_DIR IMAGE [SECONDS]
+Usage: python -m benchmarks.overload MODELS_DIR IMAGE [SECONDS [MODEL]]
 
 Measures the capacity with as many clients as keep all workers busy, then asks a quarter of it, four
 times of it for SECONDS (60), and a quarter again. The load comes from this machine, too, so it
-takes its share of the processor from the service.
+takes its share of the processor from the service. "but queue" is the time of accepted requests
+without their wait for a worker, which QUEUE_SIZE bounds.
 """
 
 from __future__ import annotations
@@ -43,8 +44,13 @@ def row(name: str, samples: Sequence[Sample], cost: Cost) -> str:
     accepted = [sample for sample in samples if sample.status == 200]
     rejected = [sample for sample in samples if sample.status == 503]
     other = len(samples) - len(accepted) - len(rejected)
-    groups = ((accepted, 50), (accepted, 95), (rejected, 50), (rejected, 95))
-    times = [_milliseconds(group, percent) for group, percent in groups]
+    times = (
+        _milliseconds([sample.seconds for sample in accepted], 50),
+        _milliseconds([sample.seconds for sample in accepted], 95),
+        _milliseconds([sample.seconds - sample.queued for sample in accepted], 95),
+        _milliseconds([sample.seconds for sample in rejected], 50),
+        _milliseconds([sample.seconds for sample in rejected], 95),
+    )
     return (
         f"{name:<14} {len(samples):>8} {len(accepted):>8} {len(rejected):>8} {other:>6} "
         + " ".join(f"{text:>9}" for text in times)
@@ -52,15 +58,16 @@ def row(name: str, samples: Sequence[Sample], cost: Cost) -> str:
     )
 
 
-def _milliseconds(samples: Sequence[Sample], percent: float) -> str:
-    return f"{percentile(samples, percent) * 1000:.1f}" if samples else "-"
+def _milliseconds(seconds: Sequence[float], percent: float) -> str:
+    return f"{percentile(seconds, percent) * 1000:.1f}" if seconds else "-"
 
 
-def main(models: str, image: str, seconds: float = 60.0) -> None:
+def main(models: str, image: str, seconds: str = "60", model: str = "") -> None:
     """Print the table; times in milliseconds, memory in MB."""
     photo = Path(image).read_bytes()
     data = detect_request(photo)
-    server = start_process({"YOLO_MODELS_DIR": models})
+    chosen = {"YOLO_MODEL": model} if model else {}
+    server = start_process({"YOLO_MODELS_DIR": models, **chosen})
     server.wait_until_ready()
     cost = Cost(server.process.pid)
     try:
@@ -68,11 +75,11 @@ def main(models: str, image: str, seconds: float = 60.0) -> None:
         print(f"capacity {rate:.0f} pictures/s")
         print(
             f"{'load':<14} {'requests':>8} {'200':>8} {'503':>8} {'other':>6} {'200 p50':>9} "
-            f"{'200 p95':>9} {'503 p50':>9} {'503 p95':>9} {'memory':>7}"
+            f"{'200 p95':>9} {'but queue':>9} {'503 p50':>9} {'503 p95':>9} {'memory':>7}"
         )
         for name, factor, duration in (
             ("a quarter", 0.25, 10.0),
-            ("four times", 4.0, seconds),
+            ("four times", 4.0, float(seconds)),
             ("a quarter", 0.25, 10.0),
         ):
             print(row(name, send(server.port, data, factor * rate, duration), cost), flush=True)
@@ -81,4 +88,4 @@ def main(models: str, image: str, seconds: float = 60.0) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:]))
+    main(*sys.argv[1:])

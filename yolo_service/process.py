@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
+import sys
+import threading
+from contextlib import suppress
 
 import cv2
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT = 256 << 20
+
+STEP_BACK = 5
+"""In steps of nice(2): a third of the share of the loop and of other programs, where all want
+more than there is."""
 
 
 def tune() -> None:
@@ -21,6 +29,18 @@ def tune() -> None:
     if libc := _glibc():
         for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
             libc.mallopt(parameter, _KEPT)
+
+
+def step_back() -> None:
+    """Let the calling thread, and those that it starts, come behind the loop where CPUs are short.
+
+    Requests that arrive while all CPUs compute would otherwise wait for seconds only to hear that
+    there is no room for them. On Linux only: elsewhere a thread has no priority of its own.
+    """
+    if sys.platform == "linux":
+        priority = os.getpriority(os.PRIO_PROCESS, os.getpid()) + STEP_BACK
+        with suppress(OSError):  # a sandbox may forbid it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), priority)
 
 
 def give_back_memory() -> None:

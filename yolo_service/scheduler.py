@@ -25,7 +25,7 @@ from gevent.event import AsyncResult
 
 from darknet.detections import Detections
 from darknet.engines.base import RgbImage, Thresholds
-from yolo_service import metrics
+from yolo_service import metrics, process
 from yolo_service.errors import ClientGone, DeadlineExceeded, Overloaded, ShuttingDown
 from yolo_service.images import Decoded, Size, whole
 
@@ -234,6 +234,7 @@ class Scheduler:
         return not any(worker.is_alive() for worker in self._workers)
 
     def _work(self) -> None:
+        process.step_back()
         me = threading.get_ident()
         while batch := self._take():
             self._since[me] = time.monotonic()

@@ -83,7 +83,7 @@ class Service:
         Raises:
             ModelUnavailable: its files are wrong, or the engine refuses them.
         """
-        model = _in_thread(self._loader, self.repository.get)
+        model = _in_thread(self._loader, functools.partial(self._load, None))
         self._started = True
         if self.settings.model_idle_timeout is not None:
             gevent.spawn(self._unload_idle_models, self.settings.model_idle_timeout)
@@ -148,7 +148,11 @@ class Service:
         if loaded := self.repository.loaded(name):
             return loaded
         with _until(deadline):
-            return _in_thread(self._loader, functools.partial(self.repository.get, name))
+            return _in_thread(self._loader, functools.partial(self._load, name))
+
+    def _load(self, name: str | None) -> LoadedModel:
+        process.step_back()  # before the engine starts its threads
+        return self.repository.get(name)
 
     def models(self) -> list[ModelInfo]:
         """Describe every model.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,16 +19,18 @@ class Sample:
         status: of HTTP; 0 if the connection broke.
         seconds: from connecting to the last byte of the answer.
         retry_after: whether the answer said when to try again.
+        queued: seconds that the picture waited for a worker, if the answer tells.
     """
 
     status: int
     seconds: float
     retry_after: bool
+    queued: float
 
 
 def detect_request(photo: bytes, path: str = "/detect") -> bytes:
-    """Write the whole request for a photo; its connection is closed after it."""
-    parts: list[Part] = [("image_file", photo)]
+    """Write the whole request for a photo, with times; its connection is closed after it."""
+    parts: list[Part] = [("image_file", photo), ("format", "objects")]
     body = multipart(parts)
     lines = (
         f"POST {path} HTTP/1.1",
@@ -51,10 +54,9 @@ def send(port: int, data: bytes, rate: float, seconds: float) -> list[Sample]:
     return asyncio.run(_send(port, data, rate, round(rate * seconds)))
 
 
-def percentile(samples: Sequence[Sample], percent: float) -> float:
-    """Return the seconds that so many percent of the samples stayed below."""
-    times = sorted(sample.seconds for sample in samples)
-    return times[min(len(times) - 1, int(len(times) * percent / 100))]
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return what so many percent of the values stayed below."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * percent / 100))]
 
 
 async def _send(port: int, data: bytes, rate: float, count: int) -> list[Sample]:
@@ -78,4 +80,6 @@ async def _one(port: int, data: bytes) -> Sample:
         answer = b""
     seconds = time.perf_counter() - start
     status = int(answer[9:12]) if answer else 0
-    return Sample(status, seconds, b"\r\nRetry-After: " in answer)
+    queued = re.search(rb'"queue_ms": ([0-9.]+)', answer)
+    waited = float(queued[1]) / 1000 if queued else 0.0
+    return Sample(status, seconds, b"\r\nRetry-After: " in answer, waited)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from tests.service.conftest import (
     start_process,
 )
 from tests.service.test_api_detect import problem
+from yolo_service.process import STEP_BACK
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -128,6 +131,18 @@ def test_the_log_can_be_json(start_server: StartServer) -> None:
     assert line["request_id"] == "my-id"
     assert (line["method"], line["path"], line["status"]) == ("GET", "/healthz", 400)
     assert "secret" not in "".join(server.log)
+
+
+def test_what_computes_comes_behind_the_loop(start_server: StartServer) -> None:
+    server = start_server(workers="2")
+    priorities = Counter(
+        os.getpriority(os.PRIO_PROCESS, int(task.name))
+        for task in Path(f"/proc/{server.process.pid}/task").iterdir()
+    )
+    own = os.getpriority(os.PRIO_PROCESS, server.process.pid)
+    behind = min(19, own + STEP_BACK)
+    assert own == os.getpriority(os.PRIO_PROCESS, 0)
+    assert priorities[behind] >= 2 + 1  # workers, and who loaded the model
 
 
 def test_kept_alive_connections_do_not_stall(client: Client) -> None:
