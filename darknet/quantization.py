@@ -7,8 +7,6 @@ average (https://github.com/openvinotoolkit/nncf). No labels and no training are
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from darknet.engines.graph import check_input
 from darknet.engines.openvino import import_openvino
 from darknet.engines.quantized import QuantizedGraph, origin_of, quantized_path, write_quantized
 from darknet.errors import DarknetError, EngineUnavailableError, QuantizationError
+from darknet.hiding import hidden
 from darknet.image import check_image, resize_into
 from darknet.network import load_model
 from darknet.onnx import build_onnx
@@ -141,23 +140,10 @@ def _import_both() -> tuple[Any, Any]:
     """
     try:
         openvino = import_openvino()  # first: NNCF would import it with its telemetry
-        with _hidden(_TELEMETRY):
+        with hidden(_TELEMETRY):
             import nncf
     except Exception as error:
         raise EngineUnavailableError(
             f"the package nncf cannot be used ({error}); pip install 'yolo-service[quantize]'"
         ) from error
     return openvino, nncf
-
-
-@contextlib.contextmanager
-def _hidden(module: str) -> Iterator[None]:
-    """Let a module count as not installed for a while."""
-    shown = sys.modules.get(module)
-    sys.modules[module] = None  # type: ignore[assignment] # Python's way to say: not here
-    try:
-        yield
-    finally:
-        del sys.modules[module]
-        if shown is not None:
-            sys.modules[module] = shown

@@ -1,4 +1,4 @@
-"""connexion, imported without its other web framework.
+"""connexion, imported without its other web framework, and handed what is used of a request.
 
 connexion loads aiohttp, which nothing here uses, wherever it is installed; and it always is,
 because connexion requires it. That costs 0.1 s of every start and 10 MB, so it is hidden for the
@@ -7,29 +7,16 @@ time of the import, which connexion is prepared for.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import flask
 
+from darknet.hiding import hidden
+
 __all__ = ["Api", "ConnexionRequest", "FlaskApp", "ParameterValidator", "RequestBodyValidator"]
 
 
-@contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    loaded = sys.modules.get(package)
-    sys.modules[package] = None  # type: ignore[assignment] # Python's way to say: not here
-    try:
-        yield
-    finally:
-        del sys.modules[package]
-        if loaded is not None:
-            sys.modules[package] = loaded
-
-
-with _hidden("aiohttp"):
+with hidden("aiohttp"):
     from connexion import FlaskApi, FlaskApp
     from connexion.decorators.validation import ParameterValidator, RequestBodyValidator
     from connexion.lifecycle import ConnexionRequest

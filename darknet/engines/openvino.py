@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from darknet.errors import (
     EngineUnavailableError,
     InferenceError,
 )
+from darknet.hiding import hidden
 from darknet.onnx import build_onnx
 
 if TYPE_CHECKING:
@@ -216,14 +216,8 @@ def import_openvino() -> Any:
     Raises:
         ImportError: the package is missing or broken.
     """
-    hidden = sys.modules.get(_CONVERTER)
-    sys.modules[_CONVERTER] = None  # type: ignore[assignment] # Python's way to say: not here
-    try:
+    with hidden(_CONVERTER):
         import openvino
-    finally:
-        del sys.modules[_CONVERTER]
-        if hidden is not None:
-            sys.modules[_CONVERTER] = hidden
     return openvino
 
 
