@@ -22,8 +22,10 @@ def plot(folder: Path, loads: dict[str, dict[int, Load]]) -> None:
     counts = list(next(iter(loads.values())))
     for name, row in loads.items():
         (line,) = rates.plot(list(row), [load.rate for load in row.values()], "o-", label=name)
-        times.plot(list(row), [load.p50 for load in row.values()], "o-", color=line.get_color())
-        times.plot(list(row), [load.p99 for load in row.values()], "^:", color=line.get_color())
+        answered = {count: load for count, load in row.items() if load.p50}
+        color = line.get_color()
+        times.plot(list(answered), [load.p50 for load in answered.values()], "o-", color=color)
+        times.plot(list(answered), [load.p99 for load in answered.values()], "^:", color=color)
     rates.set(xlabel="connections", ylabel="requests per second", xscale="log", ylim=(0, None))
     times.set(xlabel="connections", ylabel="ms: p50 (line), p99 (dots)", xscale="log", yscale="log")
     for axes in (rates, times):
