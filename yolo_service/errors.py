@@ -83,8 +83,10 @@ class ClientGone(BadRequest):
 
     title, type = "Client gone", "client-gone"
 
-    def __init__(self) -> None:
-        super().__init__("the client closed the connection before it was served")
+    def __init__(
+        self, detail: str = "the client closed the connection before it was served"
+    ) -> None:
+        super().__init__(detail)
 
 
 class Unauthorized(ServiceError):
