@@ -158,6 +158,11 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         environ[HOLD] = self.wsgi_input.hold
         return environ
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no request has come over this connection yet."""
+        return self._patience == HEADER_SECONDS
+
     def is_connected(self) -> bool:
         """Say whether the client still listens; for any thread, while a request is served."""
         return self._peek() != b""
@@ -316,11 +321,23 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
         self.stopping = True
         self._accept_the_last()
         self.close()
-        quiet = [greenlet for greenlet, handler in self.idle.items() if not handler.has_data()]
-        gevent.killall(quiet)
-        finished = bool(self.pool.join(timeout=grace))
+        # Who has just connected may be about to send; between two requests clients expect the end.
+        self._end_idle(new=False)
+        if not self.pool.join(timeout=STOPPING_SECONDS):
+            self._end_idle(new=True)
+        finished = bool(self.pool.join(timeout=grace - STOPPING_SECONDS))
         self.pool.kill()
         return finished
+
+    def _end_idle(self, *, new: bool) -> None:
+        """End connections that idle, new ones too or not; a request that is there is still read."""
+        gevent.killall(
+            [
+                greenlet
+                for greenlet, handler in self.idle.items()
+                if (new or not handler.is_new) and not handler.has_data()
+            ]
+        )
 
     def _accept_the_last(self) -> None:
         """Take the connections that the kernel has accepted: closing would reset them."""
