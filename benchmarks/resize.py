@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from darknet.image import resize_into
+from darknet.image import resize_pixels_into
 from darknet.network import load_network
 
 Array = npt.NDArray[Any]
@@ -94,10 +94,10 @@ def coordinates(size: int) -> tuple[Array, Array, Array]:
 
 def winner(image: Array) -> Candidate:
     """Return what the library does."""
-    out = np.empty((3, SIDE, SIDE), np.float32)
+    out = np.empty((SIDE, SIDE, 3), np.float32)
 
     def run() -> Array:
-        resize_into(image, out, "stretch")
+        resize_pixels_into(image, out, "stretch")
         return out
 
     return run

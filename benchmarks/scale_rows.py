@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
@@ -21,7 +22,7 @@ from benchmarks.serving import Load, Server, free_port, middle, server_answers, 
 from darknet.decode import Decoder
 from darknet.engines.base import Thresholds
 from darknet.engines.graph import GraphEngine
-from darknet.image import resize_into
+from darknet.image import resize_pixels_into
 from darknet.network import load_model
 from yolo_service.api.pipeline import to_json
 from yolo_service.formats import FORMATS, Answer, Timings
@@ -153,14 +154,15 @@ class _Loaded:
         """Return what computes each stage, to be called by this thread."""
         image = decode(data, max_pixels=MAX_PIXELS)
         height, width = image.shape[:2]
-        resize_into(image, self._runner.pictures()[0], self._network.resize)
+        resize = functools.partial(resize_pixels_into, image, resize=self._network.resize)
+        resize(self._runner.pictures()[0])
         (heads,) = self._runner.infer(1)
         found = self._decoder.decode(heads, (height, width), Thresholds())
         about = ("", "", "", "")
         answer = Answer(*about, width, height, found, Timings(0, 0, 0, 0))
         return {
             "decode": lambda: decode(data, max_pixels=MAX_PIXELS),
-            "resize": lambda: resize_into(image, self._runner.pictures()[0], self._network.resize),
+            "resize": lambda: resize(self._runner.pictures()[0]),
             "infer": lambda: self._runner.infer(1),
             "boxes": lambda: self._decoder.decode(heads, (height, width), Thresholds()),
             "json": lambda: to_json(FORMATS["darknet"](answer)),

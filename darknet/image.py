@@ -26,8 +26,8 @@ Size = tuple[int, int]
 _Lines = slice | IndexArray
 T = TypeVar("T", bound=np.generic)
 
-PADDING = 0.5
-"""What lies around a letterboxed picture, in all three channels."""
+PADDING = 127.5
+"""What lies around a letterboxed picture, in all three channels, of 0..255."""
 
 _BLOCK_PIXELS = 1 << 16
 """Pixels of a picture that are interpolated at once: 1 MB as floats.
@@ -50,12 +50,13 @@ def check_image(image: object) -> None:
     """Check that an array is a picture.
 
     Raises:
-        ImageError: it is not uint8[height, width, 3] with at least one pixel.
+        ImageError: it is not uint8[height, width, 3 or 4] with at least one pixel.
     """
     expected = "expected a numpy array uint8[height, width, 3] (RGB), at least 1 x 1 pixel"
     if not isinstance(image, np.ndarray):
         raise ImageError(f"{expected}; found {type(image).__name__}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+    is_bytes = image.dtype == np.uint8 and image.ndim == 3
+    if not is_bytes or image.shape[2] not in (3, 4) or not image.size:
         raise ImageError(f"{expected}; found {image.dtype}{list(image.shape)}")
 
 
@@ -114,20 +115,45 @@ def resize_into(image: RgbImage, out: FloatArray, resize: Resize) -> None:
     is interpolated linearly in float. There is no antialiasing.
 
     Args:
-        image: uint8[height, width, 3], RGB, checked by ``check_image``.
+        image: see ``RgbImage``, checked by ``check_image``.
         out: float32[3, height, width], overwritten: planes red, green, blue, values 0..1, grey
             (0.5) around a letterboxed picture.
         resize: see ``placement``.
     """
-    size, network = (image.shape[0], image.shape[1]), (out.shape[1], out.shape[2])
+    pixels = _scratch.array("pixels", (*out.shape[1:], 3), np.float32)
+    resize_pixels_into(image, pixels, resize)
+    to_planes(pixels, out)
+
+
+def to_planes(pixels: FloatArray, out: FloatArray) -> None:
+    """Write pixels as the planes that Darknet works with.
+
+    Args:
+        pixels: float32[height, width, 3], red first, 0..255.
+        out: float32[3, height, width], overwritten, 0..1.
+    """
+    cv2.split(pixels, list(out))
+    np.multiply(out, np.float32(1 / 255), out=out)
+
+
+def resize_pixels_into(image: RgbImage, out: FloatArray, resize: Resize) -> None:
+    """Resize like ``resize_into``, and leave the pixels as they are.
+
+    Args:
+        image: see ``resize_into``.
+        out: float32[height, width, 3], overwritten: red first, values 0..255.
+        resize: see ``placement``.
+    """
+    size, network = (image.shape[0], image.shape[1]), (out.shape[0], out.shape[1])
     place = placement(size, network, resize)
     if (place.height, place.width) != network:
         out.fill(PADDING)
-    area = out[:, place.y : place.y + place.height, place.x : place.x + place.width]
+    area = out[place.y : place.y + place.height, place.x : place.x + place.width]
     sampling = _sampling(size, (place.height, place.width))
     for block in sampling.blocks:
-        _interpolate(image, block, sampling.columns, area[:, block.target])
-    area[:, -1] *= sampling.fade
+        _interpolate(image, block, sampling.columns, area[block.target])
+    if sampling.fade != 1:
+        area[-1] *= sampling.fade
 
 
 class _Block(NamedTuple):
@@ -175,8 +201,7 @@ def _interpolate(image: RgbImage, block: _Block, columns: _Lines, out: FloatArra
         borderMode=cv2.BORDER_REPLICATE,
         hint=cv2.ALGO_HINT_ACCURATE,
     )
-    np.multiply(values, np.float32(1 / 255), out=values)
-    cv2.split(values, [*out, _scratch.array("alpha", block.x.shape, np.float32)])
+    cv2.cvtColor(values, cv2.COLOR_RGBA2RGB, dst=out)
 
 
 def _pixels(image: RgbImage, rows: _Lines, columns: _Lines) -> MatLike:
@@ -184,13 +209,15 @@ def _pixels(image: RgbImage, rows: _Lines, columns: _Lines) -> MatLike:
     picked = _rows(image, rows)
     if isinstance(columns, slice):
         picked = picked[:, columns]
-    memory = _scratch.array("rgba", (*picked.shape[:2], 4), np.uint8)
-    rgba = cv2.cvtColor(picked, cv2.COLOR_RGB2RGBA, dst=memory)
+    if picked.shape[2] == 3:
+        rgba = _scratch.array("rgba", (*picked.shape[:2], 4), np.uint8)
+        picked = cv2.cvtColor(picked, cv2.COLOR_RGB2RGBA, dst=rgba)
     if isinstance(columns, slice):
-        return rgba
+        return picked
     # NumPy gathers one word much faster than four bytes.
-    words = _scratch.array("columns", (len(rgba), len(columns), 1), np.uint32)
-    return rgba.view(np.uint32).take(columns, axis=1, out=words, mode="clip").view(np.uint8)
+    words = np.ascontiguousarray(picked).view(np.uint32)
+    memory = _scratch.array("columns", (len(words), len(columns), 1), np.uint32)
+    return words.take(columns, axis=1, out=memory, mode="clip").view(np.uint8)
 
 
 def _rows(image: RgbImage, rows: _Lines) -> RgbImage:

@@ -15,7 +15,8 @@ from darknet.errors import ImageError
 from darknet.weights import Weights
 
 RgbImage = npt.NDArray[np.uint8]
-"""uint8[height, width, 3], red first, height and width at least 1."""
+"""uint8[height, width, 3], red first, height and width at least 1. There may be a fourth channel,
+which nobody looks at: some decoders and most arithmetic are faster with it."""
 
 Dialect = Literal["alexeyab", "pjreddie"]
 """Whose arithmetic: see docs/architecture.md, "Two dialects"."""

@@ -9,7 +9,7 @@ from darknet.decode import Decoder
 from darknet.detections import Detections, FloatArray
 from darknet.engines.base import Model, RgbImage, Thresholds
 from darknet.errors import InferenceError, UnsupportedError
-from darknet.image import check_image, resize_into
+from darknet.image import check_image, resize_pixels_into
 
 
 class Runner(Protocol):
@@ -29,7 +29,7 @@ class Runner(Protocol):
         """Return the calling thread's input, to be written before ``infer``.
 
         Returns:
-            float32[batch, 3, height, width] of the network's size, red first, 0..1; batch is how
+            float32[batch, height, width, 3] of the network's size, red first, 0..255; batch is how
             many pictures the runtime likes to get at once.
         """
         ...
@@ -89,7 +89,7 @@ class GraphEngine:
     ) -> list[Detections]:
         """Find objects in as many images as the thread's buffer takes, or fewer."""
         for image, picture in zip(images, pictures, strict=False):
-            resize_into(image, picture, self._resize)
+            resize_pixels_into(image, picture, self._resize)
         outputs = self.runner.infer(len(images))
         return [
             self._decoder.decode(heads, image.shape[:2], thresholds)

@@ -174,7 +174,7 @@ class LibdarknetEngine:
 
 def _planar(image: RgbImage) -> FloatArray:
     """Return float32[3, height, width], 0..1."""
-    picture = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
+    picture = np.ascontiguousarray(image[..., :3].transpose(2, 0, 1), np.float32)
     picture /= np.float32(255)
     return picture
 

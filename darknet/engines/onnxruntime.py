@@ -19,6 +19,7 @@ from darknet.errors import (
     EngineUnavailableError,
     InferenceError,
 )
+from darknet.image import to_planes
 from darknet.onnx import INPUT, build_onnx
 
 _PROVIDERS = {
@@ -89,7 +90,8 @@ class OnnxRuntimeRunner:
     def __init__(self, session: Any, device: Device, *, half: bool) -> None:
         self._session = session
         batch = 1 if device.kind == "cpu" else GPU_BATCH
-        self._shape = (batch, *session.get_inputs()[0].shape[1:])
+        _, channels, height, width = session.get_inputs()[0].shape
+        self._planes, self._pixels = (batch, channels, height, width), (batch, height, width, channels)
         self._threads = threading.local()
         self.device = str(device)
         self.precision = "fp16" if half else "fp32"
@@ -98,13 +100,17 @@ class OnnxRuntimeRunner:
         """Return the calling thread's input; see ``Runner``."""
         buffer: FloatArray | None = getattr(self._threads, "pictures", None)
         if buffer is None:
-            buffer = self._threads.pictures = np.empty(self._shape, np.float32)
+            buffer = self._threads.pictures = np.empty(self._pixels, np.float32)
+            self._threads.planes = np.empty(self._planes, np.float32)
         return buffer
 
     def infer(self, count: int) -> list[list[FloatArray]]:
         """Compute the first pictures of the thread's input; see ``Runner``."""
+        pictures, planes = self.pictures()[:count], self._threads.planes[:count]
+        for picture, out in zip(pictures, planes, strict=True):
+            to_planes(picture, out)
         try:
-            outputs = self._session.run(None, {INPUT: self.pictures()[:count]})
+            outputs = self._session.run(None, {INPUT: planes})
         except Exception as error:
             raise InferenceError(f"onnxruntime on {self.device} failed: {error}") from error
         return [list(heads) for heads in zip(*outputs, strict=True)]

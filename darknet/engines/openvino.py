@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _CONVERTER = "openvino.tools.ovc"
 _HARDWARE = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
+_INPUT = "pixels 0..255"  # part of what is cached: the graph alone does not say it
 _LARGE = 64_000_000
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
@@ -233,17 +234,31 @@ def _compile(
     Taking it from the cache is four times as fast.
     """
     if cache is None:
-        return core.compile_model(core.read_model(*graph), device, settings)
+        return core.compile_model(_of_pixels(core.read_model(*graph)), device, settings)
     hardware = [core.get_property(device, name) for name in _HARDWARE]
-    key = cache_key(b"".join(graph), import_openvino().get_version(), device, *hardware, settings)
+    key = cache_key(b"".join(graph), _INPUT, import_openvino().get_version(), device, *hardware, settings)
     if kept := cache.read(key):
         try:
             return core.import_model(io.BytesIO(kept), device, settings)
         except RuntimeError as error:
             log.warning("openvino does not take its own compiled graph back: %s", error)
-    compiled = core.compile_model(core.read_model(*graph), device, settings)
+    compiled = core.compile_model(_of_pixels(core.read_model(*graph)), device, settings)
     cache.write(key, compiled.export_model().getvalue())
     return compiled
+
+
+def _of_pixels(graph: openvino.Model) -> openvino.Model:
+    """Let a graph take pixels as OpenCV has them: OpenVINO would put planes into that order again.
+
+    For a small network that is a twentieth of its time.
+    """
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(graph)
+    steps.input().tensor().set_layout(import_openvino().Layout("NHWC"))
+    steps.input().model().set_layout(import_openvino().Layout("NCHW"))
+    steps.input().preprocess().scale(255.0)
+    return steps.build()
 
 
 def _core() -> openvino.Core:

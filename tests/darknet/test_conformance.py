@@ -121,16 +121,23 @@ def test_views_of_arrays_are_seen_as_they_are(network: Network, pictures: list[R
     assert_same(view, copy, 0, 0)
 
 
+def test_a_fourth_channel_is_not_looked_at(network: Network, pictures: list[RgbImage]) -> None:
+    fourth = np.random.default_rng(0).integers(0, 256, (*pictures[3].shape[:2], 1), np.uint8)
+    with_it = np.concatenate((pictures[3], fourth), axis=2)
+    three, four = network.detect([pictures[3], with_it], threshold=0.01)
+    assert_same(three, four, 0, 0)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         np.zeros((8, 8), np.uint8),
-        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 2), np.uint8),
         np.zeros((8, 8, 3), np.float32),
         np.zeros((0, 8, 3), np.uint8),
         [[[0, 0, 0]]],
     ],
-    ids=["grey", "alpha", "float", "empty", "list"],
+    ids=["grey", "two channels", "float", "empty", "list"],
 )
 def test_an_array_that_is_no_picture_is_an_error(network: Network, wrong: object) -> None:
     with pytest.raises(ImageError, match=r"uint8\[height, width, 3\]"):

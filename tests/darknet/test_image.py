@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from darknet.engines.base import Resize
 from darknet.errors import DarknetError, ImageError
-from darknet.image import Placement, check_image, placement, resize_into
+from darknet.image import Placement, check_image, placement, resize_into, resize_pixels_into
 
 FloatArray = npt.NDArray[np.float32]
 RgbImage = npt.NDArray[np.uint8]
@@ -94,7 +94,8 @@ def by_darknet(
         None,
         [[[0, 0, 0]]],
         np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((4, 4, 5), np.uint8),
         np.zeros((4, 4, 3), np.float32),
         np.zeros((0, 4, 3), np.uint8),
         np.zeros((1, 4, 4, 3), np.uint8),
@@ -246,6 +247,23 @@ def test_any_view_of_a_picture_will_do(size: tuple[int, int]) -> None:
     view = image[::-1, ::2, ::-1]
     view.flags.writeable = False
     np.testing.assert_array_equal(resized(view, (32, 48)), resized(view.copy(), (32, 48)))
+
+
+@pytest.mark.parametrize("size", [(50, 70), (50, 700), (500, 70), (500, 700)])
+def test_a_fourth_channel_is_not_looked_at(size: tuple[int, int]) -> None:
+    image = noise(*size)
+    for fourth in (noise(*size, seed=1)[..., :1], np.zeros((*size, 1), np.uint8)):
+        picture = np.concatenate((image, fourth), axis=2)
+        check_image(picture)
+        for view, same in ((picture, image), (picture[::-1, 1:-1], image[::-1, 1:-1])):
+            np.testing.assert_array_equal(resized(view, (32, 48)), resized(same, (32, 48)))
+
+
+def test_pixels_are_the_planes_interleaved_and_not_yet_scaled() -> None:
+    pixels = np.full((32, 48, 3), np.nan, np.float32)
+    resize_pixels_into(noise(50, 70), pixels, "letterbox")
+    planes = resized(noise(50, 70), (32, 48), "letterbox")
+    np.testing.assert_array_equal(pixels.transpose(2, 0, 1) * np.float32(1 / 255), planes)
 
 
 def test_only_the_output_given_is_written() -> None:
