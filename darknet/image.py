@@ -206,18 +206,18 @@ def _interpolate(image: RgbImage, block: _Block, columns: _Lines, out: FloatArra
 
 def _pixels(image: RgbImage, rows: _Lines, columns: _Lines) -> MatLike:
     """Return the pixels that matter as RGBA: OpenCV is twice as fast with four channels."""
-    picked = _rows(image, rows)
+    picked: MatLike = _rows(image, rows)
     if isinstance(columns, slice):
         picked = picked[:, columns]
     if picked.shape[2] == 3:
-        rgba = _scratch.array("rgba", (*picked.shape[:2], 4), np.uint8)
-        picked = cv2.cvtColor(picked, cv2.COLOR_RGB2RGBA, dst=rgba)
+        memory = _scratch.array("rgba", (*picked.shape[:2], 4), np.uint8)
+        picked = cv2.cvtColor(picked, cv2.COLOR_RGB2RGBA, dst=memory)
     if isinstance(columns, slice):
         return picked
     # NumPy gathers one word much faster than four bytes.
-    words = np.ascontiguousarray(picked).view(np.uint32)
-    memory = _scratch.array("columns", (len(words), len(columns), 1), np.uint32)
-    return words.take(columns, axis=1, out=memory, mode="clip").view(np.uint8)
+    pixels = np.ascontiguousarray(picked).view(np.uint32)
+    words = _scratch.array("columns", (len(pixels), len(columns), 1), np.uint32)
+    return pixels.take(columns, axis=1, out=words, mode="clip").view(np.uint8)
 
 
 def _rows(image: RgbImage, rows: _Lines) -> RgbImage:

@@ -29,6 +29,7 @@ _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers that no length fo
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
 _JPEG_SCAN = 0xDA
+_JPEG_APP1, _EXIF = 0xE1, b"Exif\0"
 
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 11: 4, 13: 4}  # 8 for the others
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I"}
@@ -52,11 +53,13 @@ class Header:
         format: one of ``FORMATS``.
         width: pixels, as stored: before an EXIF orientation is applied.
         height: pixels, as stored.
+        is_plain: a JPEG, grey or in colour, that need not be turned or converted.
     """
 
     format: str
     width: int
     height: int
+    is_plain: bool = False
 
 
 def read(data: bytes) -> Header:
@@ -72,10 +75,9 @@ def read(data: bytes) -> Header:
     """
     kind = _format(data)
     try:
-        width, height = _READERS[kind](data)
+        return Header(kind, *_READERS[kind](data))
     except (struct.error, IndexError):
         raise _cut_off(kind) from None
-    return Header(kind, width, height)
 
 
 def _format(data: bytes) -> str:
@@ -99,7 +101,7 @@ def _damaged(kind: str, why: str) -> UndecodableImage:
     return UndecodableImage(f"the {kind} {why}; save it again with another program")
 
 
-def _jpeg(data: bytes) -> tuple[int, int]:
+def _jpeg(data: bytes) -> tuple[int, int, bool]:
     segments = list(_jpeg_segments(data))
     frames = [(marker, at) for marker, at in segments if marker in _JPEG_FRAMES]
     if len(frames) != 1:
@@ -110,7 +112,8 @@ def _jpeg(data: bytes) -> tuple[int, int]:
     one_scan = marker in _JPEG_SEQUENTIAL and data[scan + 2] == components
     if not one_scan and data.count(b"\xff\xda", scan) >= MAX_JPEG_SCANS:
         raise _damaged("JPEG", f"has more than {MAX_JPEG_SCANS} scans")
-    return width, height
+    has_exif = any(kind == _JPEG_APP1 and data.startswith(_EXIF, at + 2) for kind, at in segments)
+    return width, height, components in (1, 3) and not has_exif
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
@@ -188,7 +191,7 @@ _SIGNATURES = {
     "BMP": re.compile(rb"BM"),
     "TIFF": re.compile(rb"II\*\x00|MM\x00\*"),
 }
-_READERS: dict[str, Callable[[bytes], tuple[int, int]]] = {
+_READERS: dict[str, Callable[[bytes], tuple[int, int] | tuple[int, int, bool]]] = {
     "JPEG": _jpeg,
     "PNG": png.size,
     "GIF": _gif,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import os
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from darknet.engines.base import RgbImage
-from yolo_service import headers, png
+from yolo_service import headers, jpeg, png
 from yolo_service.errors import ImageTooLarge, UndecodableImage
 
 MAX_SIDE = 32_767
@@ -23,10 +21,22 @@ Size = tuple[int, int]
 _REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}
 """OpenCV's flags for the scales of libjpeg; the names that it has for them mean BGR or grey."""
 
-_LARGE = 4_000_000
-"""Pixels; of fewer than that OpenCV's copy stays in memory that the thread has already."""
 
-_JPEG_END = b"\xff\xd9"
+@dataclass(frozen=True)
+class Quality:
+    """What a decoded picture has to be; by default, what people and other programs can look at.
+
+    Attributes:
+        rgb: of three channels. A network takes a fourth, too, and with it decoding and resizing
+            are faster.
+        smooth: with the colours of a JPEG, of which it has fewer than pixels, interpolated as
+            OpenCV does, and not just repeated.
+        at_least: so large in either orientation; None: no pixel less than in the file.
+    """
+
+    rgb: bool = True
+    smooth: bool = True
+    at_least: Size | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +44,8 @@ class Decoded:
     """A picture, perhaps of fewer pixels than the file has.
 
     Attributes:
-        pixels: uint8[height, width, 3], red first.
+        pixels: uint8[height, width, 3], red first; with a fourth channel where ``Quality.rgb`` is
+            not asked for.
         size: of the file's picture, upright.
     """
 
@@ -53,14 +64,15 @@ def whole(pixels: RgbImage) -> Decoded:
     return Decoded(pixels, (pixels.shape[1], pixels.shape[0]))
 
 
-def decode_reduced(data: bytes, at_least: Size | None, *, max_pixels: int) -> Decoded:
-    """Decode a picture like ``decode``; a JPEG at 1/2, 1/4 or 1/8 of its size if that is enough.
+def decode_as(data: bytes, quality: Quality, *, max_pixels: int) -> Decoded:
+    """Decode a picture like ``decode``, but no better than needed.
 
-    Decoding the eighth of a photo of 12 megapixels takes a third of the time, and less memory.
+    A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size: for a photo of 12 megapixels that takes
+    a third of the time, and less memory.
 
     Args:
         data: see ``decode``.
-        at_least: what is enough, in either orientation; None: nothing but the whole picture.
+        quality: what is needed.
         max_pixels: see ``decode``.
 
     Raises:
@@ -70,18 +82,28 @@ def decode_reduced(data: bytes, at_least: Size | None, *, max_pixels: int) -> De
     """
     header = headers.read(data)
     _check_size(header, max_pixels)
-    factor = _reduction(header, at_least) if at_least else 1
-    is_large = header.width * header.height >= _LARGE * factor * factor
-    flags = cv2.IMREAD_COLOR_RGB | _REDUCED[factor]
-    pixels = _large_jpeg(data, flags) if is_large and header.format == "JPEG" else None
+    factor = _reduction(header, quality.at_least) if quality.at_least else 1
+    pixels = _faster(data, header, factor, quality)
     if pixels is None:
-        pixels = _pixels(png.plain(data) if header.format == "PNG" else data, flags)
+        plain = png.plain(data) if header.format == "PNG" else data
+        pixels = _pixels(plain, cv2.IMREAD_COLOR_RGB | _REDUCED[factor])
     if pixels is None:
         raise UndecodableImage(
             f"the {header.format} is cut off, damaged or of a rare kind; "
             "send the whole file, or save it again as JPEG or PNG"
         )
     return whole(pixels) if factor == 1 else Decoded(pixels, _upright(header, pixels, factor))
+
+
+def _faster(data: bytes, header: headers.Header, factor: int, quality: Quality) -> RgbImage | None:
+    """Decode what can be decoded faster than by ``_pixels``, with the same result, or None."""
+    if header.format != "JPEG":
+        return None
+    is_large = header.width * header.height >= jpeg.LARGE * factor * factor
+    if factor == 1 and header.is_plain:
+        # The fourth channel of a large picture would cost more memory than it saves time.
+        return jpeg.decode_plain(data, rgb=quality.rgb or is_large, smooth=quality.smooth)
+    return jpeg.decode_large(data, cv2.IMREAD_COLOR_RGB | _REDUCED[factor]) if is_large else None
 
 
 def _reduction(header: headers.Header, at_least: Size) -> int:
@@ -125,7 +147,7 @@ def decode(data: bytes, *, max_pixels: int) -> RgbImage:
         UndecodableImage: empty, cut off, damaged, of a kind that OpenCV does not read (for example
             a TIFF of floats), or made to exhaust the decoder.
     """
-    return decode_reduced(data, None, max_pixels=max_pixels).pixels
+    return decode_as(data, Quality(), max_pixels=max_pixels).pixels
 
 
 def _check_size(header: headers.Header, max_pixels: int) -> None:
@@ -143,34 +165,9 @@ def _check_size(header: headers.Header, max_pixels: int) -> None:
 
 def _pixels(data: bytes, flags: int) -> RgbImage | None:
     """Return what OpenCV decodes, or None where it cannot: it refuses files that are cut off."""
-    _silence_opencv()
+    jpeg.silence_opencv()
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
     return None if pixels is None else np.asarray(pixels, np.uint8)
-
-
-def _large_jpeg(data: bytes, flags: int) -> RgbImage | None:
-    """Decode a JPEG by way of a file in memory, or return None: then ``_pixels`` has to.
-
-    ``imdecode`` hands out a copy of what it has decoded, ``imread`` need not: for 48 megapixels
-    that saves 40 % of the time and half of the memory. But of a file that is cut off ``imread``
-    makes up the rest. So the marker of the end must be there, which compressed data cannot hold.
-    """
-    if not hasattr(os, "memfd_create") or not data.endswith(_JPEG_END):
-        return None
-    _silence_opencv()
-    with os.fdopen(os.memfd_create("picture"), "wb", buffering=0) as file:
-        file.write(data)
-        try:
-            pixels = cv2.imread(f"/proc/self/fd/{file.fileno()}", dst=None, flags=flags)
-        except cv2.error:
-            return None
-    return None if pixels is None else np.asarray(pixels, np.uint8)
-
-
-@functools.cache
-def _silence_opencv() -> None:
-    """Keep OpenCV from describing each damaged upload on stderr; it is answered instead."""
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

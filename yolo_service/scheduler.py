@@ -27,7 +27,7 @@ from darknet.detections import Detections
 from darknet.engines.base import RgbImage, Thresholds
 from yolo_service import metrics, process
 from yolo_service.errors import ClientGone, DeadlineExceeded, Overloaded, ShuttingDown
-from yolo_service.images import Decoded, Size, whole
+from yolo_service.images import Decoded, Quality, whole
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 SEEN_SECONDS = 0.02
 """For how long a client that was there counts as there."""
+
+SHOWN = Quality()
 
 Picture = bytes | RgbImage
 """A picture as a file of a known format, or decoded: uint8[height, width, 3], red first."""
@@ -81,7 +83,7 @@ class Job(Generic[T]):
         finish: makes the answer out of the outcome; runs on the worker.
         deadline: ``time.monotonic()`` after which nobody waits any more.
         connected: says whether the client is still there; called on the worker.
-        at_least: to which size the picture may be reduced; None: every pixel is wanted.
+        quality: how the picture has to be decoded.
     """
 
     def __init__(
@@ -93,10 +95,10 @@ class Job(Generic[T]):
         *,
         deadline: float,
         connected: Callable[[], bool] = _always,
-        at_least: Size | None = None,
+        quality: Quality = SHOWN,
     ) -> None:
         self.model, self.data, self.thresholds, self.finish = model, data, thresholds, finish
-        self.at_least = at_least
+        self.quality = quality
         self.deadline = deadline
         self.submitted = time.monotonic()
         self._connected, self._seen = connected, 0.0
@@ -150,7 +152,7 @@ class Scheduler:
     """Workers behind a bounded queue.
 
     Args:
-        decode: makes a picture out of bytes, given the job's ``at_least``; runs on the workers.
+        decode: makes a picture out of bytes, given the job's ``quality``; runs on the workers.
         workers: number of native threads.
         queue_size: jobs that may wait; workers' own are not counted.
         batch_size: most pictures in one call of a network.
@@ -159,7 +161,7 @@ class Scheduler:
 
     def __init__(
         self,
-        decode: Callable[[bytes, Size | None], Decoded],
+        decode: Callable[[bytes, Quality], Decoded],
         *,
         workers: int,
         queue_size: int,
@@ -285,7 +287,7 @@ class Scheduler:
         before = time.monotonic()
         try:
             data = job.data
-            picture = self._decode(data, job.at_least) if isinstance(data, bytes) else whole(data)
+            picture = self._decode(data, job.quality) if isinstance(data, bytes) else whole(data)
         except Exception as error:
             job.fail(error)
             return None

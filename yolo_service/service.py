@@ -23,7 +23,7 @@ from yolo_service.errors import (
     Unavailable,
 )
 from yolo_service.fetch import FetchPolicy, fetch
-from yolo_service.images import decode_reduced
+from yolo_service.images import decode_as
 from yolo_service.loaded_model import LoadedModel
 from yolo_service.repository import ModelInfo, open_repository
 from yolo_service.scheduler import Job, Scheduler
@@ -59,7 +59,7 @@ class Service:
         self._started = False
         self.repository = open_repository(settings)
         self.scheduler = Scheduler(
-            functools.partial(decode_reduced, max_pixels=settings.max_pixels),
+            functools.partial(decode_as, max_pixels=settings.max_pixels),
             workers=settings.workers,
             queue_size=settings.queue_size,
             batch_size=settings.batch_size,

@@ -17,6 +17,7 @@ from yolo_service.limits import available_cpus
 
 PREFIX = "YOLO_"
 
+Decode = Literal["exact", "fast", "reduced"]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
 
 
@@ -53,9 +54,10 @@ class Settings(BaseSettings):
         batch_size: most pictures in one call of the network.
         batch_wait_ms: how long a worker waits for a batch to fill.
         request_timeout: seconds that a request may take in all.
-        decode: ``exact``, or ``reduced``: a JPEG that is at least twice as large as the network's
-            input is decoded at a half, a quarter or an eighth of its size, which is faster and
-            moves confidences a little.
+        decode: ``exact``; or ``fast``: a JPEG's colours, of which it has fewer than pixels, are
+            not interpolated; or ``reduced``: one that is at least twice as large as the network's
+            input is also decoded at a half, a quarter or an eighth of its size. By default
+            ``exact`` where the model computes in fp32, else ``fast``.
         workers: native threads that decode and compute; by default one more than there are CPUs,
             which fills the gaps. With 1, all CPUs work on one picture: for the lowest latency.
         log_format: ``text`` for people, ``json`` for collectors.
@@ -96,7 +98,7 @@ class Settings(BaseSettings):
     batch_size: int = Field(default=1, ge=1, le=256)
     batch_wait_ms: float = Field(default=0.0, ge=0, le=1000)
     request_timeout: float = Field(default=60.0, gt=0, le=3600)
-    decode: Literal["exact", "reduced"] = "exact"
+    decode: Decode | None = None
     workers: int = Field(default_factory=lambda: available_cpus() + 1, ge=1, le=256)
     log_format: Literal["text", "json"] = "text"
     config_file: Path | None = Field(default=None, validation_alias="config_file")

@@ -91,7 +91,10 @@ class OnnxRuntimeRunner:
         self._session = session
         batch = 1 if device.kind == "cpu" else GPU_BATCH
         _, channels, height, width = session.get_inputs()[0].shape
-        self._planes, self._pixels = (batch, channels, height, width), (batch, height, width, channels)
+        self._planes, self._pixels = (
+            (batch, channels, height, width),
+            (batch, height, width, channels),
+        )
         self._threads = threading.local()
         self.device = str(device)
         self.precision = "fp16" if half else "fp32"

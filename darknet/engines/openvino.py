@@ -236,7 +236,9 @@ def _compile(
     if cache is None:
         return core.compile_model(_of_pixels(core.read_model(*graph)), device, settings)
     hardware = [core.get_property(device, name) for name in _HARDWARE]
-    key = cache_key(b"".join(graph), _INPUT, import_openvino().get_version(), device, *hardware, settings)
+    key = cache_key(
+        b"".join(graph), _INPUT, import_openvino().get_version(), device, *hardware, settings
+    )
     if kept := cache.read(key):
         try:
             return core.import_model(io.BytesIO(kept), device, settings)

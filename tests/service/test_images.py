@@ -4,6 +4,7 @@ import contextlib
 import os
 import struct
 import zlib
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from yolo_service.errors import (
     UndecodableImage,
     UnsupportedImageType,
 )
+from yolo_service.images import Quality
 
 MAX_PIXELS = 1_000_000
 BLACK_WHITE = np.where(grey() > 127, 255, 0).astype(np.uint8)
@@ -189,6 +191,42 @@ def test_a_picture_that_is_cut_off_is_never_taken(kind: str, part: float) -> Non
         decode(data[: int(len(data) * part)])
 
 
+@given(
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    mode=st.sampled_from(["RGB", "L", "CMYK"]),
+    options=st.fixed_dictionaries(
+        {
+            "quality": st.integers(5, 100),
+            "subsampling": st.integers(0, 2),
+            "progressive": st.booleans(),
+            "restart_marker_blocks": st.integers(0, 3),
+            "comment": st.binary(max_size=20),
+        }
+    ),
+    seed=st.integers(0, 99),
+)
+def test_a_jpeg_has_the_pixels_that_opencv_gives(
+    size: tuple[int, int], mode: str, options: dict[str, Any], seed: int
+) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    data = encode(noise, "JPEG", mode, **options)
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(decode(data), expected)
+    for_network = images.decode_as(data, Quality(rgb=False), max_pixels=MAX_PIXELS).pixels
+    np.testing.assert_array_equal(for_network[..., :3], expected)
+
+
+def test_colours_that_are_not_smoothed_are_nearly_the_same() -> None:
+    photo = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8), (0, 0), 4
+    )
+    data = encode(np.asarray(photo, np.uint8), "JPEG", quality=95, subsampling=2)
+    rough = images.decode_as(data, Quality(rgb=False, smooth=False), max_pixels=MAX_PIXELS).pixels
+    difference = np.abs(rough[..., :3].astype(int) - decode(data))
+    assert difference.max() > 0
+    assert difference.mean() < 2
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_large_jpeg_has_the_pixels_that_opencv_gives(orientation: int, progressive: bool) -> None:
@@ -201,7 +239,7 @@ def test_a_large_jpeg_has_the_pixels_that_opencv_gives(orientation: int, progres
 
 def test_a_large_jpeg_is_reduced_as_a_small_one_is() -> None:
     data = pictures.jpeg(5000, 3300)
-    reduced = images.decode_reduced(data, (1500, 1200), max_pixels=17_000_000)
+    reduced = images.decode_as(data, Quality(at_least=(1500, 1200)), max_pixels=17_000_000)
     flags = cv2.IMREAD_REDUCED_COLOR_2
     expected = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags))
     np.testing.assert_array_equal(reduced.pixels, expected[..., ::-1])

@@ -10,6 +10,7 @@ from PIL import Image
 from tests.service import pictures
 from tests.service.conftest import StartServer
 from yolo_service import images
+from yolo_service.images import Quality
 
 LIMIT = 10_000_000
 
@@ -27,7 +28,9 @@ LIMIT = 10_000_000
 def test_a_jpeg_is_reduced_as_far_as_it_stays_large_enough_either_way(
     at_least: images.Size | None, pixels: tuple[int, int]
 ) -> None:
-    decoded = images.decode_reduced(pictures.jpeg(640, 480), at_least, max_pixels=LIMIT)
+    decoded = images.decode_as(
+        pictures.jpeg(640, 480), Quality(at_least=at_least), max_pixels=LIMIT
+    )
     assert decoded.pixels.shape[:2] == pixels
     assert decoded.size == (640, 480)
     assert decoded.scale == (640 / pixels[1], 480 / pixels[0])
@@ -36,7 +39,7 @@ def test_a_jpeg_is_reduced_as_far_as_it_stays_large_enough_either_way(
 def test_a_reduced_picture_shows_the_same_in_the_same_colours() -> None:
     data = pictures.jpeg(640, 480)
     whole = images.decode(data, max_pixels=LIMIT)
-    reduced = images.decode_reduced(data, (60, 60), max_pixels=LIMIT).pixels
+    reduced = images.decode_as(data, Quality(at_least=(60, 60)), max_pixels=LIMIT).pixels
     expected = cv2.resize(whole, (80, 60), interpolation=cv2.INTER_AREA)
     assert np.abs(reduced.astype(int) - expected).mean() < 3
 
@@ -46,7 +49,7 @@ def test_the_size_of_a_reduced_picture_is_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = pictures.jpeg(641, 483, exif=exif)
-    decoded = images.decode_reduced(data, (60, 60), max_pixels=LIMIT)
+    decoded = images.decode_as(data, Quality(at_least=(60, 60)), max_pixels=LIMIT)
     turned = orientation in (6, 8)
     assert decoded.size == ((483, 641) if turned else (641, 483))
     assert decoded.pixels.shape[:2] == ((81, 61) if turned else (61, 81))
@@ -54,7 +57,7 @@ def test_the_size_of_a_reduced_picture_is_upright(orientation: int) -> None:
 
 @pytest.mark.parametrize("data", [pictures.png(640, 480), pictures.jpeg(640, 636)])
 def test_what_cannot_be_reduced_safely_is_decoded_whole(data: bytes) -> None:
-    decoded = images.decode_reduced(data, (8, 8), max_pixels=LIMIT)
+    decoded = images.decode_as(data, Quality(at_least=(8, 8)), max_pixels=LIMIT)
     assert decoded.scale == (1, 1)
 
 

@@ -18,16 +18,16 @@ from yolo_service.errors import (
     ShuttingDown,
     UndecodableImage,
 )
-from yolo_service.images import Decoded, Size, whole
+from yolo_service.images import Decoded, Quality, whole
 from yolo_service.scheduler import Job, Outcome, Scheduler
 
 MakeScheduler = Callable[..., Scheduler]
 
 
-def decode(data: bytes, at_least: Size | None) -> Decoded:
+def decode(data: bytes, quality: Quality) -> Decoded:
     if data == b"broken":
         raise UndecodableImage("broken")
-    return whole(GREY) if at_least is None else Decoded(GREY, (160, 40))
+    return whole(GREY) if quality.at_least is None else Decoded(GREY, (160, 40))
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_job_comes_back_with_detections_and_times(make: MakeScheduler) -> None
 
 def test_boxes_of_a_reduced_picture_are_in_pixels_of_the_whole_one(make: MakeScheduler) -> None:
     whole_one = make().run(job(FakeModel()))
-    reduced = make().run(job(FakeModel(), at_least=(8, 8)))
+    reduced = make().run(job(FakeModel(), quality=Quality(at_least=(8, 8))))
     assert reduced.picture.size == (160, 40)
     np.testing.assert_allclose(
         reduced.detections.boxes, whole_one.detections.boxes * [10, 5, 10, 5], rtol=1e-6

@@ -15,12 +15,15 @@ from gevent.pool import Pool
 from werkzeug.datastructures import FileStorage
 
 from darknet.engines.base import RgbImage, Thresholds
+from darknet.network import Network
 from yolo_service import service
 from yolo_service.errors import BadRequest, ServiceError
 from yolo_service.formats import Answer, Timings
+from yolo_service.images import Quality
 from yolo_service.loaded_model import LoadedModel
 from yolo_service.model_folder import ModelOptions
 from yolo_service.scheduler import Job, Outcome, Picture
+from yolo_service.settings import Decode
 from yolo_service.wsgi import CONNECTED
 
 S = TypeVar("S")
@@ -77,7 +80,8 @@ class Detection(Generic[T]):
         options: of the request.
         finish: makes the answer for a picture; runs on a worker.
         deadline: from ``Service.deadline``; None: begins now.
-        every_pixel: whether ``finish`` works with the picture, which may come reduced otherwise.
+        every_pixel: whether ``finish`` works with the picture, which otherwise comes as is best for
+            the network: with a fourth channel, reduced, or with rough colours.
 
     Raises:
         ModelNotFound: no such model.
@@ -99,8 +103,8 @@ class Detection(Generic[T]):
         self._deadline = self._service.deadline() if deadline is None else deadline
         self._model = self._service.model(options.model, self._deadline)
         self._thresholds = options.thresholds(self._model.options)
-        may_reduce = self._service.settings.decode == "reduced" and not every_pixel
-        self._at_least = self._model.network.input_size if may_reduce else None
+        decode = self._service.settings.decode
+        self._quality = Quality() if every_pixel else _quality(decode, self._model.network)
 
     def in_url(self, url: str) -> T:
         """Download a picture and detect in it; raises as ``Service.fetch`` and ``in_picture``."""
@@ -128,7 +132,7 @@ class Detection(Generic[T]):
             finish,
             deadline=self._deadline,
             connected=self._connected,
-            at_least=self._at_least,
+            quality=self._quality,
         )
         return self._service.scheduler.run(job)
 
@@ -161,6 +165,14 @@ class Detection(Generic[T]):
         tasks = [pool.spawn(one, item) for item in items]
         pool.join()
         return [_answer_or_fault(task.value) for task in tasks]
+
+
+def _quality(decode: Decode | None, network: Network) -> Quality:
+    """Return how well a picture is decoded that only a network looks at."""
+    if decode is None:
+        decode = "exact" if network.precision == "fp32" else "fast"
+    at_least = network.input_size if decode == "reduced" else None
+    return Quality(rgb=False, smooth=decode == "exact", at_least=at_least)
 
 
 def upload(file: FileStorage) -> bytes:
