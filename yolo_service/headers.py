@@ -22,6 +22,7 @@ from yolo_service.errors import UndecodableImage, UnsupportedImageType
 FORMATS = ("JPEG", "PNG", "GIF", "WebP", "BMP", "TIFF")
 
 MAX_JPEG_SEGMENTS = 1024  # colour profiles and depth maps come in up to 320 of 64 kB in 20 MB
+MAX_EXIF_FIELDS = 100  # cameras write 20
 MAX_JPEG_SCANS = 100  # progressive encoders write about 10; each costs a pass over all pixels
 
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])")
@@ -29,7 +30,9 @@ _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers that no length fo
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
 _JPEG_SCAN = 0xDA
-_JPEG_APP1, _EXIF = 0xE1, b"Exif\0"
+_JPEG_APP1, _EXIF = 0xE1, b"Exif\0\0"
+
+_UPRIGHT = (0x0112, 3, 1, 1)  # the field of EXIF that says how a picture lies: one number, a 1
 
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 11: 4, 13: 4}  # 8 for the others
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I"}
@@ -112,8 +115,9 @@ def _jpeg(data: bytes) -> tuple[int, int, bool]:
     one_scan = marker in _JPEG_SEQUENTIAL and data[scan + 2] == components
     if not one_scan and data.count(b"\xff\xda", scan) >= MAX_JPEG_SCANS:
         raise _damaged("JPEG", f"has more than {MAX_JPEG_SCANS} scans")
-    has_exif = any(kind == _JPEG_APP1 and data.startswith(_EXIF, at + 2) for kind, at in segments)
-    return width, height, components in (1, 3) and not has_exif
+    exifs = [at for kind, at in segments if kind == _JPEG_APP1 and data.startswith(_EXIF, at + 2)]
+    is_plain = components in (1, 3) and all(_is_upright(data, at + 2 + len(_EXIF)) for at in exifs)
+    return width, height, is_plain
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
@@ -130,6 +134,22 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         if marker not in _JPEG_ALONE:
             position += struct.unpack_from(">H", data, position)[0]
     raise _damaged("JPEG", f"has more than {MAX_JPEG_SEGMENTS} segments before its first scan")
+
+
+def _is_upright(data: bytes, start: int) -> bool:
+    """Say whether EXIF, which is a TIFF without pixels, surely leaves a picture as it is."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[start : start + 4])
+    if order is None:
+        return False
+    try:
+        directory = start + struct.unpack_from(f"{order}I", data, start + 4)[0]
+        (count,) = struct.unpack_from(f"{order}H", data, directory)
+        starts = range(directory + 2, directory + 2 + 12 * count, 12)
+        fields = [struct.unpack_from(f"{order}HHIH", data, at) for at in starts[:MAX_EXIF_FIELDS]]
+        found = [field for field in fields if field[0] == _UPRIGHT[0]]
+        return count <= MAX_EXIF_FIELDS and all(field == _UPRIGHT for field in found)
+    except struct.error:
+        return False
 
 
 def _gif(data: bytes) -> tuple[int, int]:

@@ -216,6 +216,33 @@ def test_a_jpeg_has_the_pixels_that_opencv_gives(
     np.testing.assert_array_equal(for_network[..., :3], expected)
 
 
+EXIF_FIELDS = st.lists(
+    st.tuples(
+        st.sampled_from([0x0112, 0x010F, 0x0132]),
+        st.sampled_from([1, 3, 3, 3, 4]),
+        st.sampled_from([0, 1, 1, 1, 2]),
+        st.integers(0, 9),
+    ),
+    max_size=3,
+)
+
+
+@given(
+    order=st.sampled_from("<>"), fields=EXIF_FIELDS, more=st.integers(0, 200), cut=st.integers(0, 9)
+)
+def test_a_jpeg_is_turned_as_opencv_does_whatever_its_exif_says(
+    order: str, fields: list[tuple[int, int, int, int]], more: int, cut: int
+) -> None:
+    entries = b"".join(struct.pack(f"{order}HHIHH", *field, 0) for field in fields)
+    count = len(fields) + max(0, more - 100)
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, count)
+    exif = (b"Exif\0\0" + head + entries + bytes(4))[: -cut or None]
+    plain = pictures.jpeg()
+    data = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(decode(data), expected)
+
+
 def test_colours_that_are_not_smoothed_are_nearly_the_same() -> None:
     photo = cv2.GaussianBlur(
         np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8), (0, 0), 4
