@@ -64,7 +64,7 @@ class GraphEngine:
     def __init__(self, model: Model, runner: Runner) -> None:
         self.name, self.device, self.precision = runner.name, runner.device, runner.precision
         self.runner: Runner = runner
-        self._resize = model.resize
+        self._resize, self._exact = model.resize, runner.precision == "fp32"
         self._decoder = Decoder(model)
         self._closed = False
 
@@ -89,7 +89,7 @@ class GraphEngine:
     ) -> list[Detections]:
         """Find objects in as many images as the thread's buffer takes, or fewer."""
         for image, picture in zip(images, pictures, strict=False):
-            resize_pixels_into(image, picture, self._resize)
+            resize_pixels_into(image, picture, self._resize, exact=self._exact)
         outputs = self.runner.infer(len(images))
         return [
             self._decoder.decode(heads, image.shape[:2], thresholds)
