@@ -5,7 +5,7 @@ the answer happen here, on native threads::
 
     greenlet: run(job) ──submit──> queue ──take──> worker: decode, detect, finish
        ^                                              |
-       └────────── loop.run_callback_threadsafe ──────┘
+       └─────────────────── outbox ───────────────────┘
 
 Nothing is monkey-patched: the queue is guarded by a native lock that is held for microseconds.
 """
@@ -28,6 +28,7 @@ from darknet.engines.base import RgbImage, Thresholds
 from yolo_service import metrics, process
 from yolo_service.errors import ClientGone, DeadlineExceeded, Overloaded, ShuttingDown
 from yolo_service.images import Decoded, Quality, whole
+from yolo_service.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -104,12 +105,16 @@ class Job(Generic[T]):
         self._connected, self._seen = connected, 0.0
         self._abandoned = False
         self._answer: AsyncResult = AsyncResult()
-        self._loop = gevent.get_hub().loop
+        self._outbox: Outbox | None = None
 
     @property
     def batch_key(self) -> tuple[int, Thresholds]:
         """Jobs with equal keys can share a call of the network."""
         return id(self.model), self.thresholds
+
+    def accept(self, outbox: Outbox) -> None:
+        """Begin to count on an answer, which comes through an outbox."""
+        self._outbox = outbox
 
     def wait(self) -> T:
         """Wait as a greenlet for the answer, not longer than the deadline.
@@ -129,11 +134,15 @@ class Job(Generic[T]):
 
     def succeed(self, answer: T) -> None:
         """Hand the answer over, from any thread."""
-        self._loop.run_callback_threadsafe(self._answer.set, answer)
+        self._put(self._answer.set, answer)
 
     def fail(self, error: Exception) -> None:
         """Hand an error over, from any thread."""
-        self._loop.run_callback_threadsafe(self._answer.set_exception, error)
+        self._put(self._answer.set_exception, error)
+
+    def _put(self, function: Callable[[Any], object], value: object) -> None:
+        assert self._outbox is not None  # noqa: S101 - only what was accepted is worked on
+        self._outbox.put(function, value)
 
     def is_worth_it(self) -> bool:
         """Say whether somebody still waits; tell the others why they get nothing."""
@@ -174,6 +183,7 @@ class Scheduler:
         self._closed = False
         self._changed = threading.Condition()
         self._since: dict[int, float] = {}
+        self._outbox = Outbox(self._is_busy)
         metrics.watch_queue(lambda: len(self._jobs), queue_size, workers)
         self._workers = [
             threading.Thread(target=self._work, name=f"worker-{i}", daemon=True)
@@ -198,7 +208,10 @@ class Scheduler:
             if self._closed:
                 raise ShuttingDown("the service is stopping; try another instance")
             self.check_room()
+            job.accept(self._outbox)
             self._jobs.append(job)
+            if self._is_busy():
+                self._outbox.watch()
             # Someone who waits for a batch to fill may not want this job, so all have to look.
             self._changed.notify(1 if self._batch_size == 1 else len(self._workers))
 
@@ -234,6 +247,10 @@ class Scheduler:
         for worker in self._workers:
             worker.join(timeout)
         return not any(worker.is_alive() for worker in self._workers)
+
+    def _is_busy(self) -> bool:
+        """Say whether jobs wait; one may just have come, to be taken in a moment."""
+        return len(self._jobs) > 1
 
     def _work(self) -> None:
         process.step_back()

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
             not interpolated; or ``reduced``: one that is at least twice as large as the network's
             input is also decoded at a half, a quarter or an eighth of its size. By default
             ``exact`` where the model computes in fp32, else ``fast``.
-        workers: native threads that decode and compute; by default one more than there are CPUs,
+        workers: native threads that decode and compute; by default two more than there are CPUs,
             which fills the gaps. With 1, all CPUs work on one picture: for the lowest latency.
         log_format: ``text`` for people, ``json`` for collectors.
         config_file: .cfg of the classic service; with the two others it is the default model.
@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     batch_wait_ms: float = Field(default=0.0, ge=0, le=1000)
     request_timeout: float = Field(default=60.0, gt=0, le=3600)
     decode: Decode | None = None
-    workers: int = Field(default_factory=lambda: available_cpus() + 1, ge=1, le=256)
+    workers: int = Field(default_factory=lambda: available_cpus() + 2, ge=1, le=256)
     log_format: Literal["text", "json"] = "text"
     config_file: Path | None = Field(default=None, validation_alias="config_file")
     weights_file: Path | None = Field(default=None, validation_alias="weights_file")
