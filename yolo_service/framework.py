@@ -33,7 +33,7 @@ class Api(FlaskApi):  # type: ignore[misc]  # connexion has no types
     @classmethod
     def get_request(cls, *_: Any, **params: Any) -> ConnexionRequest:
         """Return the request that is being handled, for connexion's decorators."""
-        request = flask.request
+        request: flask.Request = flask.request._get_current_object()  # type: ignore[attr-defined]
         return ConnexionRequest(
             request.path,
             request.method,

@@ -6,8 +6,10 @@ send control characters to a terminal.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -22,6 +24,10 @@ ACCESS: Final = "yolo_service.access"
 class TextLines(logging.Formatter):
     """Lines for people: time, level, message; what belongs to a line is indented below it."""
 
+    def formatTime(self, record: logging.LogRecord, _: str | None = None) -> str:  # noqa: N802 - logging's name
+        """Write the second of a record."""
+        return _clock(int(record.created))
+
     def format(self, record: logging.LogRecord) -> str:
         """Write a record as text."""
         lines = super().format(record).splitlines()
@@ -35,9 +41,9 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record as JSON, in ASCII."""
-        time = datetime.fromtimestamp(record.created, UTC)
+        moment = datetime.fromtimestamp(record.created, UTC)
         line = {
-            "time": time.isoformat(timespec="milliseconds"),
+            "time": moment.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -50,10 +56,15 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
+@functools.lru_cache(maxsize=1)
+def _clock(second: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+
+
 def configure(style: Literal["text", "json"]) -> None:
     """Send the log of the whole process to standard error."""
     handler = logging.StreamHandler()
-    text = TextLines("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+    text = TextLines("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(JsonLines() if style == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # What no line shows: where in the code it was written, and by which thread and process.

@@ -7,6 +7,7 @@ Every label has few values, whatever clients send: docs/monitoring.md lists them
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
@@ -116,9 +117,16 @@ def count_request(method: str, environ: Mapping[str, Any], status: int, seconds:
         status: of HTTP.
         seconds: that the request took.
     """
-    route = environ.get(ROUTE, "-")
-    REQUESTS.labels(method if method in _METHODS else OTHER, route, str(status)).inc()
-    REQUEST_SECONDS.labels(route).observe(seconds)
+    requests, duration = _of_route(
+        method if method in _METHODS else OTHER, environ.get(ROUTE, "-"), status
+    )
+    requests.inc()
+    duration.observe(seconds)
+
+
+@functools.cache  # as many as there are series; looking them up takes as long as counting
+def _of_route(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(method, route, str(status)), REQUEST_SECONDS.labels(route)
 
 
 def watch_queue(depth: Callable[[], int], capacity: int, workers: int) -> None:

@@ -108,21 +108,28 @@ class Body(RequestBodyValidator):  # type: ignore[misc]  # connexion has no type
         fields = [
             Field(name, schema, required=name in required) for name, schema in properties.items()
         ]
+        texts = [field for field in fields if not field.is_file]
+        files = [field for field in fields if field.is_file]
         is_strict = self.schema.get("additionalProperties") is False
-        example = next((field.name for field in fields if field.is_file), None)
+        example = files[0].name if files else None
 
         @functools.wraps(function)
         def wrapper(request: ConnexionRequest) -> Any:
-            _check_type(self.consumes, example)
-            if flask.request.mimetype == FORM:
-                _check_form(fields, is_strict)
+            sent: flask.Request = flask.request._get_current_object()  # type: ignore[attr-defined]
+            _check_type(sent.mimetype, self.consumes, example)
+            if sent.mimetype == FORM:
+                _check_files(files, sent.files, sent.form)
+                if is_strict:
+                    _refuse_unknown(sent.files, files, "the form's files")
+                    _refuse_unknown(sent.form, texts, "the form")
+                for field in texts:
+                    field.check(sent.form.getlist(field.name))
             return function(request)
 
         return wrapper
 
 
-def _check_type(known: Iterable[str], example: str | None) -> None:
-    found = flask.request.mimetype
+def _check_type(found: str, known: Iterable[str], example: str | None) -> None:
     # What has no type is a sequence of bytes (RFC 9110, section 8.3).
     candidates = {found, f"{found.partition('/')[0]}/*"} if found else {"application/octet-stream"}
     if candidates.isdisjoint(known):
@@ -133,17 +140,11 @@ def _check_type(known: Iterable[str], example: str | None) -> None:
         )
 
 
-def _check_form(fields: list[Field], is_strict: bool) -> None:
-    request = flask.request
-    texts = [field for field in fields if not field.is_file]
-    files = [field for field in fields if field.is_file]
-    for field in files:
-        _check_file(field, len(request.files.getlist(field.name)), field.name in request.form)
-    if is_strict:
-        _refuse_unknown(request.files, files, "the form's files")
-        _refuse_unknown(request.form, texts, "the form")
-    for field in texts:
-        field.check(request.form.getlist(field.name))
+def _check_files(
+    fields: list[Field], files: MultiDict[str, Any], texts: MultiDict[str, Any]
+) -> None:
+    for field in fields:
+        _check_file(field, len(files.getlist(field.name)), field.name in texts)
 
 
 def _check_file(field: Field, count: int, is_text: bool) -> None:
@@ -158,6 +159,8 @@ def _check_file(field: Field, count: int, is_text: bool) -> None:
 
 
 def _refuse_unknown(sent: MultiDict[str, Any], fields: Iterable[Field], where: str) -> None:
+    if not sent:
+        return
     known = [field.name for field in fields]
     for name in sent:
         if name not in known:
