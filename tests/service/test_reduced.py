@@ -80,3 +80,16 @@ def test_a_service_may_reduce_and_answers_in_pixels_of_the_whole_picture(
     assert exact["detections"] != reduced["detections"]  # fewer pixels were looked at
     right = max(found["corners"]["right"] for found in reduced["detections"])
     assert right > 200  # pixels of 384, not of 96 or 192
+
+
+def test_colours_are_decoded_roughly_only_if_asked_for(start_server: StartServer) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
+    photo = cv2.imencode(".jpg", cv2.resize(noise, (96, 64)))[1].tobytes()
+    parts: list[tuple[str, str | bytes]] = [("image_file", photo), ("threshold", "0.01")]
+    answers = {}
+    for decode in ("", "exact", "fast"):
+        client = start_server(decode=decode).client()
+        answers[decode] = client.post(parts).json
+        client.close()
+    assert answers[""] == answers["exact"]  # the model computes in fp32
+    assert answers["fast"] != answers["exact"]
