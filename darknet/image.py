@@ -196,10 +196,10 @@ class _Sampling(NamedTuple):
 
 def _interpolate_bytes(image: RgbImage, out: FloatArray) -> None:
     height, width, channels = *out.shape[:2], image.shape[2]
-    x, y = (_step(image.shape[axis], out.shape[axis]) for axis in (1, 0))
+    (x, left), (y, top) = (_line(image.shape[axis], out.shape[axis]) for axis in (1, 0))
     pixels = cv2.warpAffine(
         image,
-        np.array(((x, 0, 0), (0, y, 0))),
+        np.array(((x, 0, left), (0, y, top))),
         (width, height),
         dst=_scratch.array("bytes", (height, width, channels), np.uint8),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -334,6 +334,11 @@ def _row_positions(size: int, new_size: int) -> tuple[FloatArray, np.float32]:
 def _positions(size: int, new_size: int) -> FloatArray:
     """Corner to corner, in single precision as in C: its rounding decides the last digits."""
     return np.arange(new_size, dtype=np.float32) * _step(size, new_size)
+
+
+def _line(size: int, new_size: int) -> tuple[np.float32, int]:
+    """Return what output pixels are multiplied with, and what is added; one alone is the last."""
+    return _step(size, new_size), size - 1 if new_size == 1 else 0
 
 
 def _step(size: int, new_size: int) -> np.float32:

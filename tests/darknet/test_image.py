@@ -266,6 +266,17 @@ def test_pixels_are_the_planes_interleaved_and_not_yet_scaled() -> None:
     np.testing.assert_array_equal(pixels.transpose(2, 0, 1) * np.float32(1 / 255), planes)
 
 
+@given(size=SIZES, network=SIZES, resize=st.sampled_from(MODES), channels=st.sampled_from([3, 4]))
+def test_rounded_pixels_are_the_exact_ones_in_whole_numbers(
+    size: tuple[int, int], network: tuple[int, int], resize: Resize, channels: int
+) -> None:
+    image = np.dstack((noise(*size), noise(*size, seed=1)))[..., :channels]
+    exact, rounded = (np.full((*network, 3), np.nan, np.float32) for _ in range(2))
+    resize_pixels_into(image, exact, resize)
+    resize_pixels_into(image, rounded, resize, exact=False)
+    assert np.abs(rounded - exact).max() <= 0.51
+
+
 def test_only_the_output_given_is_written() -> None:
     batch = np.full((3, 3, 32, 48), 7, np.float32)
     resize_into(noise(50, 70), batch[1], "letterbox")
