@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from yolo_service.images import decode
+from yolo_service.images import Quality, decode_as
 from yolo_service.repository import default_files, load_files
 from yolo_service.settings import load_settings
 
@@ -72,7 +72,8 @@ def main(models: str, image: str, requests: int = 200) -> None:
             response.read()
 
         def in_process() -> None:
-            network.detect([decode(data, max_pixels=MAX_PIXELS)])
+            picture = decode_as(data, Quality.for_network(network), max_pixels=MAX_PIXELS)
+            network.detect([picture.pixels])
 
         for _ in range(10):
             through_http()

@@ -30,7 +30,7 @@ from benchmarks.serving import Load, Server, free_port, middle, server_answers, 
 from darknet.engines.base import Precision
 from darknet.network import EngineName, Network
 from yolo_service import benchmark, process
-from yolo_service.images import decode
+from yolo_service.images import Quality, decode, decode_as
 from yolo_service.limits import available_cpus
 from yolo_service.repository import default_files, load_files
 from yolo_service.settings import Settings, load_settings
@@ -129,9 +129,11 @@ def _service(settings: Settings, precision: Precision, options: argparse.Namespa
         load_files(files, chosen, chosen.workers) as network,
         serving([sys.executable, "app.py"], environment, options.image, port) as server,
     ):
+        quality = Quality.for_network(network, chosen.decode)
 
         def both() -> object:
-            return network.detect([decode(data, max_pixels=chosen.max_pixels)])
+            picture = decode_as(data, quality, max_pixels=chosen.max_pixels)
+            return network.detect([picture.pixels])
 
         for _ in range(options.rounds):
             ceilings.append(_ceiling(both, options.seconds))

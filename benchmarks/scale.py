@@ -39,7 +39,7 @@ from benchmarks.scale_rows import (
     served,
 )
 from yolo_service import benchmark, process
-from yolo_service.images import decode
+from yolo_service.images import Quality, decode_as
 from yolo_service.model_folder import ModelFiles, read_options
 from yolo_service.repository import default_files, load_files
 from yolo_service.settings import Settings, load_settings
@@ -126,7 +126,8 @@ def _throughput(files: ModelFiles, data: bytes, settings: Settings, effort: Effo
     with load_files(files, settings, threads) as network:
 
         def call() -> object:
-            return network.detect([decode(data, max_pixels=MAX_PIXELS)])
+            picture = decode_as(data, Quality.for_network(network), max_pixels=MAX_PIXELS)
+            return network.detect([picture.pixels])
 
         rounds = range(effort.rounds)
         return median(benchmark.throughput(call, effort.seconds, threads) for _ in rounds)

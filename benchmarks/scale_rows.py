@@ -26,7 +26,7 @@ from darknet.image import resize_pixels_into
 from darknet.network import load_model
 from yolo_service.api.pipeline import to_json
 from yolo_service.formats import FORMATS, Answer, Timings
-from yolo_service.images import decode
+from yolo_service.images import Quality, decode_as
 from yolo_service.model_folder import ModelFiles
 from yolo_service.repository import load_files
 from yolo_service.settings import Settings
@@ -152,7 +152,8 @@ class _Loaded:
 
     def stages(self, data: bytes) -> dict[str, Callable[[], object]]:
         """Return what computes each stage, to be called by this thread."""
-        image = decode(data, max_pixels=MAX_PIXELS)
+        quality = Quality.for_network(self._network)
+        image = decode_as(data, quality, max_pixels=MAX_PIXELS).pixels
         height, width = image.shape[:2]
         resize = functools.partial(resize_pixels_into, image, resize=self._network.resize)
         resize(self._runner.pictures()[0])
@@ -161,7 +162,7 @@ class _Loaded:
         about = ("", "", "", "")
         answer = Answer(*about, width, height, found, Timings(0, 0, 0, 0))
         return {
-            "decode": lambda: decode(data, max_pixels=MAX_PIXELS),
+            "decode": lambda: decode_as(data, quality, max_pixels=MAX_PIXELS),
             "resize": lambda: resize(self._runner.pictures()[0]),
             "infer": lambda: self._runner.infer(1),
             "boxes": lambda: self._decoder.decode(heads, (height, width), Thresholds()),

@@ -123,15 +123,16 @@ def table(rows: Iterable[Row | Failure]) -> Iterator[str]:
 
 
 def picture(path: Path | None) -> RgbImage:
-    """Return the picture to measure on: a file's, or 768 x 576 of soft random shapes."""
+    """Return what is measured on, as the service has it: a file's, or soft random shapes."""
     if path is not None:
-        from yolo_service.images import decode
+        from yolo_service.images import Quality, decode_as
 
-        return decode(path.read_bytes(), max_pixels=100_000_000)
+        return decode_as(path.read_bytes(), Quality(rgb=False), max_pixels=100_000_000).pixels
     import cv2
 
     noise = np.random.default_rng(0).integers(0, 256, (18, 24, 3), np.uint8)
-    return np.asarray(cv2.resize(noise, (768, 576), interpolation=cv2.INTER_CUBIC), np.uint8)
+    shapes = cv2.resize(noise, (768, 576), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.cvtColor(shapes, cv2.COLOR_RGB2RGBA), np.uint8)
 
 
 def _raw(network: Network) -> list[Callable[[], object]]:

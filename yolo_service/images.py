@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -10,6 +11,10 @@ import numpy as np
 from darknet.engines.base import RgbImage
 from yolo_service import headers, jpeg, png
 from yolo_service.errors import ImageTooLarge, UndecodableImage
+
+if TYPE_CHECKING:
+    from darknet.network import Network
+    from yolo_service.settings import Decode
 
 MAX_SIDE = 32_767
 """Pixels; OpenCV's geometric functions keep coordinates in 16 bits."""
@@ -37,6 +42,14 @@ class Quality:
     rgb: bool = True
     smooth: bool = True
     at_least: Size | None = None
+
+    @classmethod
+    def for_network(cls, network: Network, decode: Decode | None = None) -> Quality:
+        """Return what is enough for a network; see ``Settings.decode``."""
+        if decode is None:
+            decode = "exact" if network.precision == "fp32" else "fast"
+        at_least = network.input_size if decode == "reduced" else None
+        return cls(rgb=False, smooth=decode == "exact", at_least=at_least)
 
 
 @dataclass(frozen=True, eq=False)

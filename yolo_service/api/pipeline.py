@@ -15,7 +15,6 @@ from gevent.pool import Pool
 from werkzeug.datastructures import FileStorage
 
 from darknet.engines.base import RgbImage, Thresholds
-from darknet.network import Network
 from yolo_service import service
 from yolo_service.errors import BadRequest, ServiceError
 from yolo_service.formats import Answer, Timings
@@ -23,7 +22,6 @@ from yolo_service.images import Quality
 from yolo_service.loaded_model import LoadedModel
 from yolo_service.model_folder import ModelOptions
 from yolo_service.scheduler import Job, Outcome, Picture
-from yolo_service.settings import Decode
 from yolo_service.wsgi import CONNECTED
 
 S = TypeVar("S")
@@ -104,7 +102,8 @@ class Detection(Generic[T]):
         self._model = self._service.model(options.model, self._deadline)
         self._thresholds = options.thresholds(self._model.options)
         decode = self._service.settings.decode
-        self._quality = Quality() if every_pixel else _quality(decode, self._model.network)
+        enough = Quality.for_network(self._model.network, decode)
+        self._quality = Quality() if every_pixel else enough
 
     def in_url(self, url: str) -> T:
         """Download a picture and detect in it; raises as ``Service.fetch`` and ``in_picture``."""
@@ -165,14 +164,6 @@ class Detection(Generic[T]):
         tasks = [pool.spawn(one, item) for item in items]
         pool.join()
         return [_answer_or_fault(task.value) for task in tasks]
-
-
-def _quality(decode: Decode | None, network: Network) -> Quality:
-    """Return how well a picture is decoded that only a network looks at."""
-    if decode is None:
-        decode = "exact" if network.precision == "fp32" else "fast"
-    at_least = network.input_size if decode == "reduced" else None
-    return Quality(rgb=False, smooth=decode == "exact", at_least=at_least)
 
 
 def upload(file: FileStorage) -> bytes:
