@@ -4,9 +4,10 @@ Usage: python -m benchmarks.run [--models-dir DIR] [--model NAME] [--image FILE]
        [--seconds S] [--rounds N] [--no-peers] [--no-scale] [--plot DIR] [--guard RATIO]
 
 ``make bench`` runs it with the embedded model. Needs wrk (apt-get install wrk). The ceiling is what
-decoding and detecting give in a tight loop with the best number of threads and no HTTP. Ceiling and
-service take turns, so that both meet the same neighbours on the machine; figures are medians of the
-rounds. With --guard the exit code is 1 if the service gives less of the ceiling than that.
+decoding and detecting give in a tight loop with the best number of threads and no HTTP. Service
+and ceiling take turns, and service and each other service, so that both meet the same neighbours on
+the machine; figures are medians of the rounds. With --guard the exit code is 1 if the service gives
+less of the ceiling than that.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import datetime
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -42,13 +44,28 @@ PACKAGES = ("openvino", "onnxruntime", "opencv-python-headless", "numpy", "geven
 
 @dataclass(frozen=True)
 class Measured:
-    """One service: ceiling and latency of its parts in this process, and what clients see."""
+    """One service, and what clients see.
+
+    Attributes:
+        name: in the tables.
+        loads: by the number of clients.
+        memory: resident, in MB.
+        ceiling: images per second of its parts in this process.
+        inside: milliseconds that its parts take in this process.
+        rivals: requests per second of this project's services, measured in turns with it.
+    """
 
     name: str
     loads: dict[int, Load]
     memory: float
     ceiling: float | None = None
     inside: float | None = None
+    rivals: tuple[float, ...] = ()
+
+    @property
+    def best(self) -> float:
+        """Most requests per second with any number of clients."""
+        return max(load.rate for load in self.loads.values())
 
 
 def main() -> int:
@@ -117,17 +134,10 @@ def _service(settings: Settings, precision: Precision, options: argparse.Namespa
     """Let ceiling and service take turns."""
     chosen = settings.model_copy(update={"precision": precision})
     files, data = default_files(chosen), options.image.read_bytes()
-    port = free_port()
-    environment = {
-        "YOLO_MODELS_DIR": str(chosen.models_dir.resolve()),
-        "YOLO_MODEL": files.name,
-        "YOLO_PRECISION": precision,
-        "YOLO_PORT": str(port),
-    }
-    ceilings, inside, loads = [], [], {count: list[Load]() for count in CONNECTIONS}
+    ceilings, inside, rounds = [], [], []
     with (
         load_files(files, chosen, chosen.workers) as network,
-        serving([sys.executable, "app.py"], environment, options.image, port) as server,
+        _serving(settings, precision, options) as server,
     ):
         quality = Quality.for_network(network, chosen.decode)
 
@@ -138,12 +148,32 @@ def _service(settings: Settings, precision: Precision, options: argparse.Namespa
         for _ in range(options.rounds):
             ceilings.append(_ceiling(both, options.seconds))
             inside.append(_p50(both, options.seconds / 2))
-            for count, row in loads.items():
-                row.append(server.load(count, options.seconds))
+            rounds.append(_loads(server, options.seconds))
         memory = server.memory()
-    middles = {count: middle(row) for count, row in loads.items()}
     name = f"this service, {precision}"
-    return Measured(name, middles, memory, median(ceilings), median(inside))
+    return Measured(name, _middles(rounds), memory, median(ceilings), median(inside))
+
+
+def _serving(
+    settings: Settings, precision: Precision, options: argparse.Namespace
+) -> AbstractContextManager[Server]:
+    """Start this project's service."""
+    port = free_port()
+    environment = {
+        "YOLO_MODELS_DIR": str(settings.models_dir.resolve()),
+        "YOLO_MODEL": default_files(settings).name,
+        "YOLO_PRECISION": precision,
+        "YOLO_PORT": str(port),
+    }
+    return serving([sys.executable, "app.py"], environment, options.image, port)
+
+
+def _loads(server: Server, seconds: float) -> dict[int, Load]:
+    return {count: server.load(count, seconds) for count in CONNECTIONS}
+
+
+def _middles(rounds: Sequence[dict[int, Load]]) -> dict[int, Load]:
+    return {count: middle([loads[count] for loads in rounds]) for count in CONNECTIONS}
 
 
 def _ceiling(call: Callable[[], object], seconds: float) -> float:
@@ -186,24 +216,34 @@ def _service_table(services: list[Measured]) -> Iterator[str]:
 def _peers(settings: Settings, options: argparse.Namespace) -> Iterator[Measured]:
     files = default_files(settings)
     write_peer_model(files, BUILD / "model")
-    for peer in PEERS:
-        port = free_port()
-        try:
-            arguments = peer.arguments(port)
-            variables = peer.variables(files, BUILD / "model", port)
-            with serving(arguments, variables, options.image, port) as server:
-                yield _peer(peer.name, server, options)
-        except (OSError, RuntimeError) as error:
-            print(f"{peer.name}: not measured: {error}")
+    with ExitStack() as stack:
+        started = (_serving(settings, precision, options) for precision in PRECISIONS)
+        services = [stack.enter_context(server) for server in started]
+        for peer in PEERS:
+            port = free_port()
+            try:
+                arguments = peer.arguments(port)
+                variables = peer.variables(files, BUILD / "model", port)
+                with serving(arguments, variables, options.image, port) as server:
+                    yield _peer(peer.name, server, services, options)
+            except (OSError, RuntimeError) as error:
+                print(f"{peer.name}: not measured: {error}")
 
 
-def _peer(name: str, server: Server, options: argparse.Namespace) -> Measured:
-    server_answers(server)
-    loads = {
-        count: middle([server.load(count, options.seconds) for _ in range(options.rounds)])
-        for count in CONNECTIONS
-    }
-    return Measured(name, loads, server.memory())
+def _peer(
+    name: str, peer: Server, services: Sequence[Server], options: argparse.Namespace
+) -> Measured:
+    """Let another service and this project's take turns."""
+    server_answers(peer)
+    servers = (peer, *services)
+    rounds = [
+        [_loads(server, options.seconds) for server in servers] for _ in range(options.rounds)
+    ]
+    one, *rivals = (
+        Measured(name, _middles(loads), server.memory())
+        for server, loads in zip(servers, zip(*rounds, strict=True), strict=True)
+    )
+    return replace(one, rivals=tuple(rival.best for rival in rivals))
 
 
 def _peer_table(services: list[Measured], peers: list[Measured]) -> Iterator[str]:
@@ -213,12 +253,9 @@ def _peer_table(services: list[Measured], peers: list[Measured]) -> Iterator[str
     yield f"{'':<36} {'p50 ms at 1':>11}{heads} {'MB':>6}{times}"
     for item in [*peers, *services]:
         rates = "".join(f"{item.loads[count].rate:>13.0f}" for count in CONNECTIONS[1:])
-        ratios = "".join(f"{_best(s) / _best(item):>9.2f}x" for s in services)
+        rivals = item.rivals or tuple(service.best for service in services)
+        ratios = "".join(f"{rival / item.best:>9.2f}x" for rival in rivals)
         yield f"{item.name:<36} {item.loads[1].p50:>11.1f}{rates} {item.memory:>6.0f}{ratios}"
-
-
-def _best(item: Measured) -> float:
-    return max(load.rate for load in item.loads.values())
 
 
 if __name__ == "__main__":
