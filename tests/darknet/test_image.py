@@ -266,6 +266,7 @@ def test_pixels_are_the_planes_interleaved_and_not_yet_scaled() -> None:
     np.testing.assert_array_equal(pixels.transpose(2, 0, 1) * np.float32(1 / 255), planes)
 
 
+@settings(deadline=None)
 @given(size=SIZES, network=SIZES, resize=st.sampled_from(MODES), channels=st.sampled_from([3, 4]))
 def test_rounded_pixels_are_the_exact_ones_in_whole_numbers(
     size: tuple[int, int], network: tuple[int, int], resize: Resize, channels: int

@@ -191,6 +191,7 @@ def test_a_picture_that_is_cut_off_is_never_taken(kind: str, part: float) -> Non
         decode(data[: int(len(data) * part)])
 
 
+@settings(deadline=None)
 @given(
     size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
     mode=st.sampled_from(["RGB", "L", "CMYK"]),
@@ -227,6 +228,7 @@ EXIF_FIELDS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(
     order=st.sampled_from("<>"), fields=EXIF_FIELDS, more=st.integers(0, 200), cut=st.integers(0, 9)
 )
