@@ -38,6 +38,7 @@ SEEN_SECONDS = 0.02
 """For how long a client that was there counts as there."""
 
 SHOWN = Quality()
+"""How a picture is decoded that people or other programs look at."""
 
 Picture = bytes | RgbImage
 """A picture as a file of a known format, or decoded: uint8[height, width, 3], red first."""

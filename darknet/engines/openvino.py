@@ -257,8 +257,9 @@ def _of_pixels(graph: openvino.Model) -> openvino.Model:
     from openvino.preprocess import PrePostProcessor
 
     steps = PrePostProcessor(graph)
-    steps.input().tensor().set_layout(import_openvino().Layout("NHWC"))
-    steps.input().model().set_layout(import_openvino().Layout("NCHW"))
+    layout = import_openvino().Layout
+    steps.input().tensor().set_layout(layout("NHWC"))
+    steps.input().model().set_layout(layout("NCHW"))
     steps.input().preprocess().scale(255.0)
     return steps.build()
 

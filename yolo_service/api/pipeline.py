@@ -21,7 +21,7 @@ from yolo_service.formats import Answer, Timings
 from yolo_service.images import Quality
 from yolo_service.loaded_model import LoadedModel
 from yolo_service.model_folder import ModelOptions
-from yolo_service.scheduler import Job, Outcome, Picture
+from yolo_service.scheduler import SHOWN, Job, Outcome, Picture
 from yolo_service.wsgi import CONNECTED
 
 S = TypeVar("S")
@@ -102,8 +102,7 @@ class Detection(Generic[T]):
         self._model = self._service.model(options.model, self._deadline)
         self._thresholds = options.thresholds(self._model.options)
         decode = self._service.settings.decode
-        enough = Quality.for_network(self._model.network, decode)
-        self._quality = Quality() if every_pixel else enough
+        self._quality = SHOWN if every_pixel else Quality.for_network(self._model.network, decode)
 
     def in_url(self, url: str) -> T:
         """Download a picture and detect in it; raises as ``Service.fetch`` and ``in_picture``."""
