@@ -20,15 +20,15 @@ from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.utils import cached_property
 
 from yolo_service import logs, process
+from yolo_service.admission import Admission
 from yolo_service.api import errors, metrics
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 from yolo_service.forms import FormParser
 from yolo_service.framework import Api, FlaskApp
 from yolo_service.loaded_model import LoadedModel
 from yolo_service.pull import ensure_model
-from yolo_service.service import EXTENSION, Service, current
+from yolo_service.service import EXTENSION, Service
 from yolo_service.settings import Settings, load_settings
-from yolo_service.validation import Body, Parameters
 from yolo_service.wsgi import MAX_CONNECTIONS, Server, listen
 
 log = logging.getLogger(__name__)
@@ -73,16 +73,14 @@ def create_app(service: Service) -> FlaskApp:
     app.app.config["MAX_FORM_PARTS"] = 50
     app.app.before_request(metrics.remember_route)
     app.app.before_request(_refuse_costly_head)
-    app.app.before_request(_refuse_when_full)
     app.app.register_error_handler(Exception, errors.respond)
     # An empty base path breaks the UI; "/" is the same address.
     app.add_api(
         _contract(service.settings),
         base_path="/",
-        strict_validation=True,
-        pythonic_params=True,
-        validator_map={"parameter": Parameters, "body": Body},
     )
+    check_room = service.scheduler.check_room
+    app.app.wsgi_app = Admission(app.app.wsgi_app, app.app.url_map, check_room)
     return app
 
 
@@ -192,13 +190,6 @@ def _refuse_costly_head() -> None:
     request = flask.request
     if request.method == "HEAD" and request.query_string and request.url_rule is not None:
         raise MethodNotAllowed(valid_methods=(request.url_rule.methods or set()) - {"HEAD"})
-
-
-def _refuse_when_full() -> None:
-    """Refuse before the body is read: a refusal has to cost less than what it saves."""
-    request = flask.request
-    if request.url_rule is not None and (request.method == "POST" or request.query_string):
-        current().scheduler.check_room()
 
 
 def _raise_limit_of_files() -> None:

@@ -1,25 +1,23 @@
 """Requests checked against swagger.yaml, with errors in words.
 
-These replace connexion's validators of parameters and forms (its ``validator_map``), which answer
-with dumps of the schema, let NaN pass, ignore second files and fail on other content types.
+This replaces connexion's validators of parameters and forms, which answer with dumps of the schema,
+let NaN pass, ignore second files and fail on other content types.
 """
 
 from __future__ import annotations
 
-import functools
+import builtins
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flask
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # connexion's own
-from werkzeug.datastructures import MultiDict
+from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
 from yolo_service.errors import BadRequest
-from yolo_service.framework import ConnexionRequest, ParameterValidator, RequestBodyValidator
-
-Handler = Callable[[ConnexionRequest], Any]
 
 FORM = "multipart/form-data"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -43,8 +41,8 @@ class Field:
         """How many files may come under this name."""
         return int(self._schema.get("maxItems", 1))
 
-    def check(self, values: list[str]) -> None:
-        """Check what was sent under this name.
+    def read(self, values: list[str]) -> str | float | None:
+        """Return what was sent under this name; None if nothing was.
 
         Raises:
             BadRequest: nothing although it is required, several values, or a wrong one.
@@ -52,17 +50,19 @@ class Field:
         if not values:
             if self.required:
                 raise BadRequest(f"missing; expected {self._expected()}", name=self.name)
-            return
+            return None
         if len(values) > 1:
             raise BadRequest(f"expected one value, found {len(values)}", name=self.name)
-        if not self._fits(values[0]):
+        value = self._value(values[0])
+        if value is None or not self._validator.is_valid(value):
             wrong = f"expected {self._expected()}, found {values[0][:100]!r}"
             raise BadRequest(wrong, name=self.name)
+        return value
 
-    def _fits(self, text: str) -> bool:
+    def _value(self, text: str) -> str | float | None:
         if self._schema["type"] != "number":
-            return bool(self._validator.is_valid(text))
-        return _NUMBER.fullmatch(text) is not None and self._validator.is_valid(float(text))
+            return text
+        return float(text) if _NUMBER.fullmatch(text) else None
 
     def _expected(self) -> str:
         schema = self._schema
@@ -73,60 +73,84 @@ class Field:
         return f"a text of {schema.get('minLength', 0)} to {schema.get('maxLength')} characters"
 
 
-class Parameters(ParameterValidator):  # type: ignore[misc]  # connexion has no types
-    """Checks the query of a request; unknown and repeated names are refused."""
+class Arguments:
+    """What the contract lets the requests of an operation say, as arguments for its handler.
 
-    def __call__(self, function: Handler) -> Handler:
-        """Wrap a handler."""
-        fields = [
-            Field(param["name"], param["schema"], required=param.get("required", False))
-            for param in self.parameters["query"]
-        ]
+    Of the types of a body a form has to be the first, because connexion gives the schema of that
+    one. Other bodies are read where they are used, on another thread.
 
-        @functools.wraps(function)
-        def wrapper(request: ConnexionRequest) -> Any:
-            query = flask.request.args
-            _refuse_unknown(query, fields, "the query")
-            for field in fields:
-                field.check(query.getlist(field.name))
-            return function(request)
-
-        return wrapper
-
-
-class Body(RequestBodyValidator):  # type: ignore[misc]  # connexion has no types
-    """Checks the type of a body and, if it is a multipart form, its fields and files.
-
-    Of the types of an operation a form has to be the first, because connexion gives the schema of
-    that one. Other bodies are read where they are used, on another thread.
+    Args:
+        operation: connexion's.
+        handler: what it calls. Every parameter of the query is an argument; of a form the text
+            fields are the argument ``body``, and a file is one if the handler has its name.
     """
 
-    def __call__(self, function: Handler) -> Handler:
-        """Wrap a handler."""
-        required = self.schema.get("required", ())
-        properties = self.schema["properties"] if FORM in self.consumes else {}
-        fields = [
-            Field(name, schema, required=name in required) for name, schema in properties.items()
+    def __init__(self, operation: Any, handler: Callable[..., Any]) -> None:
+        self._query = [
+            Field(param["name"], param["schema"], required=param.get("required", False))
+            for param in operation.parameters
+            if param["in"] == "query"
         ]
-        texts = [field for field in fields if not field.is_file]
-        files = [field for field in fields if field.is_file]
-        is_strict = self.schema.get("additionalProperties") is False
-        example = files[0].name if files else None
+        self._body = Body(operation, handler) if operation.body_schema else None
 
-        @functools.wraps(function)
-        def wrapper(request: ConnexionRequest) -> Any:
-            sent: flask.Request = flask.request._get_current_object()  # type: ignore[attr-defined]
-            _check_type(sent.mimetype, self.consumes, example)
-            if sent.mimetype == FORM:
-                _check_files(files, sent.files, sent.form)
-                if is_strict:
-                    _refuse_unknown(sent.files, files, "the form's files")
-                    _refuse_unknown(sent.form, texts, "the form")
-                for field in texts:
-                    field.check(sent.form.getlist(field.name))
-            return function(request)
+    def read(self, request: flask.Request) -> dict[str, Any]:
+        """Check a request; what the client has left out, is left out.
 
-        return wrapper
+        Raises:
+            BadRequest: a name or value that the contract does not know, or a missing one.
+            UnsupportedMediaType: the body is of another type.
+        """
+        query = request.args
+        _refuse_unknown(query, self._query, "the query")
+        found = {_argument(name): value for name, value in _read(self._query, query).items()}
+        return found if self._body is None else found | self._body.read(request)
+
+
+class Body:
+    """What may be in a body: see ``Arguments``."""
+
+    def __init__(self, operation: Any, handler: Callable[..., Any]) -> None:
+        schema = operation.body_schema
+        self._types = operation.consumes
+        properties = schema["properties"] if FORM in self._types else {}
+        fields = [
+            Field(name, field, required=name in schema.get("required", ()))
+            for name, field in properties.items()
+        ]
+        self._texts = [field for field in fields if not field.is_file]
+        self._files = [field for field in fields if field.is_file]
+        self._is_strict = schema.get("additionalProperties") is False
+        self._example = self._files[0].name if self._files else None
+        self._wanted = inspect.signature(handler).parameters
+
+    def read(self, request: flask.Request) -> dict[str, Any]:
+        """Check a body; raises as ``Arguments.read`` does."""
+        _check_type(request.mimetype, self._types, self._example)
+        texts: dict[str, Any] = {}
+        found: dict[str, Any] = {}
+        if request.mimetype == FORM:
+            form, files = request.form, request.files
+            self._check_names(form, files)
+            texts = _read(self._texts, form)
+            found = {name: file for name, file in files.items() if name in self._wanted}
+        return found | {"body": texts} if "body" in self._wanted else found
+
+    def _check_names(self, form: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> None:
+        _check_files(self._files, files, form)
+        if self._is_strict:
+            _refuse_unknown(files, self._files, "the form's files")
+            _refuse_unknown(form, self._texts, "the form")
+
+
+def _read(fields: Iterable[Field], sent: MultiDict[str, str]) -> dict[str, Any]:
+    """Return the values of those fields that were sent."""
+    values = ((field.name, field.read(sent.getlist(field.name))) for field in fields)
+    return {name: value for name, value in values if value is not None}
+
+
+def _argument(name: str) -> str:
+    """Name an argument so that it hides none of Python's own names."""
+    return f"{name}_" if hasattr(builtins, name) else name
 
 
 def _check_type(found: str, known: Iterable[str], example: str | None) -> None:

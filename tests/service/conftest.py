@@ -84,10 +84,10 @@ class Client:
     def get(self, path: str, **headers: str) -> Answer:
         return self.request("GET", path, headers=headers)
 
-    def post(self, parts: list[Part], path: str = "/detect") -> Answer:
+    def post(self, parts: list[Part], path: str = "/detect", **headers: str) -> Answer:
         """Send a form."""
         kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        return self.request("POST", path, multipart(parts), kind)
+        return self.request("POST", path, multipart(parts), kind | headers)
 
     def close(self) -> None:
         self._connection.close()
@@ -146,6 +146,7 @@ class ServerProcess:
 
 
 StartServer = Callable[..., ServerProcess]
+Faulty = Callable[..., ServerProcess]
 
 
 def start_process(environment: Mapping[str, str], *command: str) -> ServerProcess:
@@ -200,6 +201,29 @@ def start_server(models: Path) -> Iterator[StartServer]:
     yield start
     codes = [server.stop() for server in started]
     assert codes == [0] * len(codes), "".join(line for server in started for line in server.log)
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> Path:
+    """The folder whose files ``hang`` and ``fail`` rule over the engine."""
+    return tmp_path
+
+
+@pytest.fixture
+def faulty(models: Path, faults: Path) -> Iterator[Faulty]:
+    """Start a service whose engine obeys ``faults``; it has to end in order all the same."""
+    started: list[ServerProcess] = []
+
+    def start(**settings: str) -> ServerProcess:
+        given = {f"YOLO_{name.upper()}": value for name, value in settings.items()}
+        environment = {"YOLO_MODELS_DIR": str(models), "FAULTS": str(faults), **given}
+        process = start_process(environment, "-m", "tests.service.faulty")
+        started.append(process)
+        process.wait_until_ready()
+        return process
+
+    yield start
+    assert [process.stop() for process in started] == [0] * len(started)
 
 
 @pytest.fixture(scope="session")

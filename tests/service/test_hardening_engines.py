@@ -3,39 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
-from tests.service.conftest import Client, Part, ServerProcess, start_process
+from tests.service.conftest import Client, Faulty, Part
 from tests.service.test_api_detect import problem
-
-Faulty = Callable[..., ServerProcess]
-
-
-@pytest.fixture
-def faults(tmp_path: Path) -> Path:
-    """The folder whose files ``hang`` and ``fail`` rule over the engine."""
-    return tmp_path
-
-
-@pytest.fixture
-def faulty(models: Path, faults: Path) -> Iterator[Faulty]:
-    """Start a service whose engine obeys ``faults``; it has to end in order all the same."""
-    started: list[ServerProcess] = []
-
-    def start(**settings: str) -> ServerProcess:
-        given = {f"YOLO_{name.upper()}": value for name, value in settings.items()}
-        environment = {"YOLO_MODELS_DIR": str(models), "FAULTS": str(faults), **given}
-        process = start_process(environment, "-m", "tests.service.faulty")
-        started.append(process)
-        process.wait_until_ready()
-        return process
-
-    yield start
-    assert [process.stop() for process in started] == [0] * len(started)
 
 
 def until_ready_is(client: Client, status: int) -> None:

@@ -19,5 +19,10 @@ _FORMATS: dict[str, Callable[[Exception], Response]] = {
 
 def respond(error: Exception) -> Response:
     """Answer a request with the error that an exception means; Flask's error handler."""
-    first = "/" + flask.request.path.split("/", 2)[1]
+    return in_format_of(flask.request.path, error)
+
+
+def in_format_of(path: str, error: Exception) -> Response:
+    """Return the error that an exception means to those who called an address."""
+    first = "/" + path.split("/", 2)[1]
     return _FORMATS.get(first, problems.respond)(error)

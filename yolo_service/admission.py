@@ -1,0 +1,58 @@
+"""Admission control: while the queue is full, pictures are refused before anything else happens.
+
+A refusal has to cost less than what it saves, so it comes before the application: before Flask
+makes its contexts, before the security, and before the body is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map
+
+from yolo_service.api import errors
+from yolo_service.errors import Overloaded
+from yolo_service.metrics import ROUTE
+
+Environ = dict[str, Any]
+Application = Callable[[Environ, Any], Iterable[bytes]]
+
+
+class Admission:
+    """A WSGI application in front of another one.
+
+    Args:
+        application: what answers while there is room.
+        routes: of the application; it answers itself what fits none of them.
+        check_room: raises Overloaded while the queue is full.
+    """
+
+    def __init__(
+        self, application: Application, routes: Map, check_room: Callable[[], None]
+    ) -> None:
+        self._application, self._check_room = application, check_room
+        self._routes = routes.bind("")
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """Answer a request."""
+        try:
+            self._check_room()
+        except Overloaded as error:
+            if route := self._route_of_picture(environ):
+                environ[ROUTE] = route
+                refusal = errors.in_format_of(environ["PATH_INFO"], error)
+                return refusal(environ, start_response)
+        return self._application(environ, start_response)
+
+    def _route_of_picture(self, environ: Environ) -> str | None:
+        """Return the route of a request that may bring a picture: in a body, or as an address."""
+        method = environ["REQUEST_METHOD"]
+        if not (method == "POST" or (method == "GET" and environ["QUERY_STRING"])):
+            return None
+        try:
+            rule, _ = self._routes.match(environ["PATH_INFO"], method, return_rule=True)
+        except HTTPException:
+            return None
+        return str(rule.rule)
