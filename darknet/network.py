@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, get_args
@@ -58,7 +58,7 @@ class Network:
 
     def detect(
         self,
-        images: Sequence[RgbImage],
+        images: Iterable[RgbImage],
         threshold: float = 0.25,
         nms: float = 0.45,
         hier_threshold: float = 0.5,
@@ -66,7 +66,8 @@ class Network:
         """Find objects.
 
         Args:
-            images: uint8[height, width, 3] arrays, red first, of any sizes.
+            images: uint8[height, width, 3] arrays, red first, of any sizes. What a generator
+                makes is let go before the next one is made.
             threshold: smallest confidence, 0..1; a detection must be above it.
             nms: largest overlap (IoU, 0..1) of two boxes of one class; 0 keeps every box.
             hier_threshold: YOLO9000's trees: how sure to be before taking a narrower class, 0..1.

@@ -127,7 +127,7 @@ def picture(path: Path | None) -> RgbImage:
     if path is not None:
         from yolo_service.images import Quality, decode_as
 
-        return decode_as(path.read_bytes(), Quality(rgb=False), max_pixels=100_000_000).pixels
+        return decode_as(path.read_bytes(), Quality(shown=False), max_pixels=100_000_000).pixels
     import cv2
 
     noise = np.random.default_rng(0).integers(0, 256, (18, 24, 3), np.uint8)

@@ -32,14 +32,14 @@ class Quality:
     """What a decoded picture has to be; by default, what people and other programs can look at.
 
     Attributes:
-        rgb: of three channels. A network takes a fourth, too, and with it decoding and resizing
-            are faster.
+        shown: looked at after detection, and so kept until then, and of three channels. A network
+            takes a fourth, too, and with it decoding and resizing are faster.
         smooth: with the colours of a JPEG, of which it has fewer than pixels, interpolated as
             OpenCV does, and not just repeated.
         at_least: so large in either orientation; None: no pixel less than in the file.
     """
 
-    rgb: bool = True
+    shown: bool = True
     smooth: bool = True
     at_least: Size | None = None
 
@@ -49,7 +49,7 @@ class Quality:
         if decode is None:
             decode = "exact" if network.precision == "fp32" else "fast"
         at_least = network.input_size if decode == "reduced" else None
-        return cls(rgb=False, smooth=decode == "exact", at_least=at_least)
+        return cls(shown=False, smooth=decode == "exact", at_least=at_least)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Decoded:
     """A picture, perhaps of fewer pixels than the file has.
 
     Attributes:
-        pixels: uint8[height, width, 3], red first; with a fourth channel where ``Quality.rgb`` is
+        pixels: uint8[height, width, 3], red first; with a fourth channel where ``Quality.shown`` is
             not asked for.
         size: of the file's picture, upright.
     """
@@ -115,7 +115,7 @@ def _faster(data: bytes, header: headers.Header, factor: int, quality: Quality) 
     is_large = header.width * header.height >= jpeg.LARGE * factor * factor
     if factor == 1 and header.is_plain:
         # The fourth channel of a large picture would cost more memory than it saves time.
-        return jpeg.decode_plain(data, rgb=quality.rgb or is_large, smooth=quality.smooth)
+        return jpeg.decode_plain(data, rgb=quality.shown or is_large, smooth=quality.smooth)
     return jpeg.decode_large(data, cv2.IMREAD_COLOR_RGB | _REDUCED[factor]) if is_large else None
 
 

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from darknet.detections import Detections
@@ -45,7 +45,7 @@ class LoadedModel:
         self._closed = False
         self._changed = threading.Condition()
 
-    def detect(self, images: Sequence[RgbImage], thresholds: Thresholds) -> list[Detections]:
+    def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
         """Find objects; see ``darknet.Network.detect``.
 
         Raises:
@@ -60,13 +60,17 @@ class LoadedModel:
                 if isinstance(error, DarknetError):
                     raise ModelUnavailable(f"model {self.name}: {error}") from error
                 raise
-        self.failing = False
+        if found:
+            self.failing = False
         return found
 
-    def _detect(self, images: Sequence[RgbImage], limits: Thresholds) -> list[Detections]:
-        with metrics.INFERENCE_SECONDS.labels(self.name).time():
-            found = self.network.detect(images, limits.threshold, limits.nms, limits.hier_threshold)
-        metrics.count_detections(self.name, found)
+    def _detect(self, images: Iterable[RgbImage], limits: Thresholds) -> list[Detections]:
+        before, pictures = time.monotonic(), _Timed(images)
+        found = self.network.detect(pictures, limits.threshold, limits.nms, limits.hier_threshold)
+        if found:
+            seconds = time.monotonic() - before - pictures.seconds
+            metrics.INFERENCE_SECONDS.labels(self.name).observe(seconds)
+            metrics.count_detections(self.name, found)
         return found
 
     def close(self) -> None:
@@ -91,3 +95,24 @@ class LoadedModel:
             with self._changed:
                 self._users -= 1
                 self._changed.notify_all()
+
+
+class _Timed:
+    """Hands pictures on.
+
+    Attributes:
+        seconds: for how long the network has waited for them.
+    """
+
+    def __init__(self, images: Iterable[RgbImage]) -> None:
+        self._images, self.seconds = iter(images), 0.0
+
+    def __iter__(self) -> Iterator[RgbImage]:
+        return self
+
+    def __next__(self) -> RgbImage:
+        before = time.monotonic()
+        try:
+            return next(self._images)
+        finally:
+            self.seconds += time.monotonic() - before

@@ -24,9 +24,10 @@ from yolo_service.errors import (
 )
 from yolo_service.fetch import FetchPolicy, fetch
 from yolo_service.images import decode_as
+from yolo_service.jobs import Job
 from yolo_service.loaded_model import LoadedModel
 from yolo_service.repository import ModelInfo, open_repository
-from yolo_service.scheduler import Job, Scheduler
+from yolo_service.scheduler import Scheduler
 from yolo_service.settings import Settings
 from yolo_service.streams import Budget
 from yolo_service.wsgi import HOLD, WHILE_CONNECTED

@@ -51,14 +51,15 @@ class Settings(BaseSettings):
         url_allow_networks: networks that image URLs may lead to although they are not public.
         url_timeout: seconds that fetching an image URL may take in all.
         queue_size: requests that may wait for a worker; more are answered 503.
-        batch_size: most pictures in one call of the network.
-        batch_wait_ms: how long a worker waits for a batch to fill.
+        batch_size: most pictures in one call of the network; None: up to 6 of those that wait, if
+            the network is quick.
+        batch_wait_ms: how long a worker waits for a batch of this size to fill.
         request_timeout: seconds that a request may take in all.
         decode: ``exact``; or ``fast``: a JPEG's colours, of which it has fewer than pixels, are
             not interpolated; or ``reduced``: one that is at least twice as large as the network's
             input is also decoded at a half, a quarter or an eighth of its size. By default
             ``exact`` where the model computes in fp32, else ``fast``.
-        workers: native threads that decode and compute; by default two more than there are CPUs,
+        workers: native threads that decode and compute; by default one more than there are CPUs,
             which fills the gaps. With 1, all CPUs work on one picture: for the lowest latency.
         log_format: ``text`` for people, ``json`` for collectors.
         config_file: .cfg of the classic service; with the two others it is the default model.
@@ -95,11 +96,11 @@ class Settings(BaseSettings):
     url_allow_networks: Networks = ()
     url_timeout: float = Field(default=10.0, gt=0, le=600)
     queue_size: int = Field(default=64, ge=1)
-    batch_size: int = Field(default=1, ge=1, le=256)
+    batch_size: int | None = Field(default=None, ge=1, le=256)
     batch_wait_ms: float = Field(default=0.0, ge=0, le=1000)
     request_timeout: float = Field(default=60.0, gt=0, le=3600)
     decode: Decode | None = None
-    workers: int = Field(default_factory=lambda: available_cpus() + 2, ge=1, le=256)
+    workers: int = Field(default_factory=lambda: available_cpus() + 1, ge=1, le=256)
     log_format: Literal["text", "json"] = "text"
     config_file: Path | None = Field(default=None, validation_alias="config_file")
     weights_file: Path | None = Field(default=None, validation_alias="weights_file")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -88,10 +88,15 @@ class Engine(Protocol):
     device: str
     precision: str
 
-    def detect(self, images: Sequence[RgbImage], thresholds: Thresholds) -> list[Detections]:
+    def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
         """Find objects in pictures of any size, one ``Detections`` each, in order.
 
+        Args:
+            images: each is let go before the next one is asked for.
+            thresholds: see ``Thresholds``.
+
         Raises:
+            ImageError: one of them is no picture.
             InferenceError: the runtime failed.
         """
         ...

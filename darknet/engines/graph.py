@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Protocol
+
+import numpy as np
 
 from darknet.decode import Decoder
 from darknet.detections import Detections, FloatArray
@@ -68,33 +70,39 @@ class GraphEngine:
         self._decoder = Decoder(model)
         self._closed = False
 
-    def detect(self, images: Sequence[RgbImage], thresholds: Thresholds) -> list[Detections]:
+    def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
         """Find objects; see ``Engine``."""
         if self._closed:
             raise InferenceError("the network was closed; load it again")
-        for image in images:
-            check_image(image)
-        pictures = self.runner.pictures()
-        starts = range(0, len(images), len(pictures))
-        parts = [images[start : start + len(pictures)] for start in starts]
-        return [found for part in parts for found in self._detect(part, pictures, thresholds)]
+        pictures, waiting = self.runner.pictures(), iter(images)
+        found: list[Detections] = []
+        while sizes := self._resize_some(waiting, pictures):
+            outputs = zip(self.runner.infer(len(sizes)), sizes, strict=True)
+            found += [self._decoder.decode(heads, size, thresholds) for heads, size in outputs]
+        return found
 
     def close(self) -> None:
         """Give the memory back; see ``Engine``."""
         self._closed = True
         self.runner.close()
 
-    def _detect(
-        self, images: Sequence[RgbImage], pictures: FloatArray, thresholds: Thresholds
-    ) -> list[Detections]:
-        """Find objects in as many images as the thread's buffer takes, or fewer."""
-        for image, picture in zip(images, pictures, strict=False):
+    def _resize_some(
+        self, waiting: Iterator[RgbImage], pictures: FloatArray
+    ) -> list[tuple[int, int]]:
+        """Resize as many images as there is place for; returns their own heights and widths."""
+        sizes: list[tuple[int, int]] = []
+        for picture in pictures:
+            image = next(waiting, _NO_MORE)
+            if image is _NO_MORE:
+                break
+            check_image(image)
             resize_pixels_into(image, picture, self._resize, exact=self._exact)
-        outputs = self.runner.infer(len(images))
-        return [
-            self._decoder.decode(heads, image.shape[:2], thresholds)
-            for heads, image in zip(outputs, images, strict=True)
-        ]
+            sizes.append(image.shape[:2])
+            del image  # or it would be in memory while the next one is decoded
+        return sizes
+
+
+_NO_MORE: RgbImage = np.empty((0, 0, 3), np.uint8)
 
 
 def check_input(model: Model) -> None:

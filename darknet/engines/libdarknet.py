@@ -6,7 +6,8 @@ It computes one picture at a time, on one thread, under one lock for the whole p
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,11 +90,9 @@ class LibdarknetEngine:
             self._network = library.load(model, library.dialect, heads=decodes)
         self._closed = False
 
-    def detect(self, images: Sequence[RgbImage], thresholds: Thresholds) -> list[Detections]:
+    def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
         """See ``Engine``; pictures are computed one after the other."""
-        for image in images:
-            check_image(image)
-        return [self._detect(image, thresholds) for image in images]
+        return list(map(functools.partial(self._detect, thresholds), images))
 
     def close(self) -> None:
         """Free the C network."""
@@ -102,7 +101,8 @@ class LibdarknetEngine:
                 self._library.free(self._network)
             self._closed = True
 
-    def _detect(self, image: RgbImage, thresholds: Thresholds) -> Detections:
+    def _detect(self, thresholds: Thresholds, image: RgbImage) -> Detections:
+        check_image(image)
         height, width, _ = image.shape
         by_c = self._resized_by_c(height, width)
         picture = _planar(image) if by_c else self._resized(image)

@@ -36,6 +36,7 @@ _CONVERTER = "openvino.tools.ovc"
 _HARDWARE = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 _INPUT = "pixels 0..255"  # part of what is cached: the graph alone does not say it
 _LARGE = 64_000_000
+_TOGETHER = 3  # pictures of a call: with one more than streams on two cores, none of these rests
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
@@ -110,7 +111,7 @@ class OpenVinoRunner:
     ) -> None:
         self._compiled: tuple[openvino.CompiledModel, openvino.CompiledModel] | None
         self._compiled = (alone, shared)
-        self._batch = int(shared.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._batch = max(_TOGETHER, shared.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._threads = threading.local()
         self._company = _Company()
         self.device = device

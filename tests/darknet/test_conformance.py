@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -93,6 +94,24 @@ def test_answers_come_in_the_order_of_the_pictures_whatever_their_sizes(
         (alone,) = network.detect([picture], threshold=0.01)
         assert len(found)
         assert_same(found, alone, 0, 0)
+
+
+def test_an_image_of_a_generator_is_let_go_before_the_next_one_is_made(
+    network: Network, pictures: list[RgbImage]
+) -> None:
+    made: list[weakref.ref[RgbImage]] = []
+
+    def images() -> Iterator[RgbImage]:
+        for picture in pictures:
+            assert not any(image() is not None for image in made)
+            image = picture.copy()
+            made.append(weakref.ref(image))
+            yield image
+            del image
+
+    found = network.detect(images(), threshold=0.01)
+    for each, expected in zip(found, network.detect(pictures, threshold=0.01), strict=True):
+        assert_same(each, expected, 0, 0)
 
 
 def test_an_answer_has_the_types_it_promises(network: Network, pictures: list[RgbImage]) -> None:

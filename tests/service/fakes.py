@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,21 +32,25 @@ class FakeModel:
         entered: released once per call that has begun.
         batches: number of pictures of each call.
         error: raised by every call if given.
+        seconds: that every picture takes.
     """
 
     go: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     batches: list[int] = field(default_factory=list)
     error: Exception | None = None
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.go.set()
 
-    def detect(self, images: Sequence[RgbImage], thresholds: Thresholds) -> list[Detections]:
+    def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
         """Find one dog per picture, as confident as the threshold."""
-        self.batches.append(len(images))
+        count = len(list(images))
+        self.batches.append(count)
         self.entered.release()
         assert self.go.wait(10)
+        time.sleep(count * self.seconds)
         if self.error:
             raise self.error
-        return [detections(thresholds.threshold) for _ in images]
+        return [detections(thresholds.threshold) for _ in range(count)]

@@ -22,7 +22,7 @@ def until_ready_is(client: Client, status: int) -> None:
 def test_an_engine_that_hangs_is_told_and_does_not_hang_the_service(
     faulty: Faulty, faults: Path, photo: bytes
 ) -> None:
-    server = faulty(request_timeout="1", queue_size="2", workers="2")
+    server = faulty(request_timeout="1", queue_size="2", workers="2", batch_size="1")
     client = server.client()
     parts: list[Part] = [("image_file", photo)]
     assert client.post(parts).status == 200

@@ -213,7 +213,7 @@ def test_a_jpeg_has_the_pixels_that_opencv_gives(
     data = encode(noise, "JPEG", mode, **options)
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(decode(data), expected)
-    for_network = images.decode_as(data, Quality(rgb=False), max_pixels=MAX_PIXELS).pixels
+    for_network = images.decode_as(data, Quality(shown=False), max_pixels=MAX_PIXELS).pixels
     np.testing.assert_array_equal(for_network[..., :3], expected)
 
 
@@ -250,7 +250,7 @@ def test_colours_that_are_not_smoothed_are_nearly_the_same() -> None:
         np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8), (0, 0), 4
     )
     data = encode(np.asarray(photo, np.uint8), "JPEG", quality=95, subsampling=2)
-    rough = images.decode_as(data, Quality(rgb=False, smooth=False), max_pixels=MAX_PIXELS).pixels
+    rough = images.decode_as(data, Quality(shown=False, smooth=False), max_pixels=MAX_PIXELS).pixels
     difference = np.abs(rough[..., :3].astype(int) - decode(data))
     assert 0 < difference.mean() < 2
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -159,7 +159,7 @@ class SlowEngine:
     def __init__(self) -> None:
         self.entered, self.go, self.closed = threading.Event(), threading.Event(), False
 
-    def detect(self, images: Sequence[RgbImage], _: Thresholds) -> list[Detections]:
+    def detect(self, images: Iterable[RgbImage], _: Thresholds) -> list[Detections]:
         self.entered.set()
         assert self.go.wait(10)
         assert not self.closed

@@ -19,7 +19,8 @@ from yolo_service.errors import (
     UndecodableImage,
 )
 from yolo_service.images import Decoded, Quality, whole
-from yolo_service.scheduler import Job, Outcome, Scheduler
+from yolo_service.jobs import SHOWN, Job, Outcome
+from yolo_service.scheduler import GROUP, GROUP_SECONDS, Scheduler
 
 MakeScheduler = Callable[..., Scheduler]
 
@@ -45,6 +46,7 @@ def make() -> Iterator[MakeScheduler]:
 
 def job(model: FakeModel, data: bytes = b"x", seconds: float = 10, **options: Any) -> Job[Outcome]:
     thresholds = options.pop("thresholds", Thresholds())
+    options.setdefault("quality", Quality(shown=False))
     deadline = time.monotonic() + seconds
     return Job(model, data, thresholds, lambda outcome: outcome, deadline=deadline, **options)
 
@@ -61,14 +63,19 @@ def busy(scheduler: Scheduler, model: FakeModel) -> Job[Outcome]:
 def test_a_job_comes_back_with_detections_and_times(make: MakeScheduler) -> None:
     outcome = make().run(job(FakeModel(), thresholds=Thresholds(0.5)))
     assert outcome.detections.scores.tolist() == [0.5]
-    assert outcome.picture.pixels is GREY
+    assert outcome.size == (16, 8)
     assert min(outcome.queue_ms, outcome.decode_ms, outcome.inference_ms) >= 0
+
+
+def test_a_picture_is_kept_only_if_its_answer_shows_it(make: MakeScheduler) -> None:
+    assert make().run(job(FakeModel(), quality=SHOWN)).pixels is GREY
+    assert make().run(job(FakeModel())).pixels.size == 0
 
 
 def test_boxes_of_a_reduced_picture_are_in_pixels_of_the_whole_one(make: MakeScheduler) -> None:
     whole_one = make().run(job(FakeModel()))
-    reduced = make().run(job(FakeModel(), quality=Quality(at_least=(8, 8))))
-    assert reduced.picture.size == (160, 40)
+    reduced = make().run(job(FakeModel(), quality=Quality(shown=False, at_least=(8, 8))))
+    assert reduced.size == (160, 40)
     np.testing.assert_allclose(
         reduced.detections.boxes, whole_one.detections.boxes * [10, 5, 10, 5], rtol=1e-6
     )
@@ -141,6 +148,53 @@ def test_jobs_of_a_model_share_a_call_of_the_network(make: MakeScheduler) -> Non
     for each in jobs:
         each.wait()
     assert model.batches == [3]
+
+
+def group(scheduler: Scheduler, model: FakeModel, count: int, **options: Any) -> list[int]:
+    """Return the batches in which a worker takes so many jobs that wait for it."""
+    first = busy(scheduler, model)
+    # From the one that comes first the worker learns how long a picture takes.
+    jobs = [job(FakeModel(seconds=model.seconds)), *(job(model, **options) for _ in range(count))]
+    for each in jobs:
+        scheduler.submit(each)
+    model.batches.clear()
+    model.go.set()
+    for each in (first, *jobs):
+        each.wait()
+    return model.batches
+
+
+def test_quick_jobs_that_wait_are_taken_together(make: MakeScheduler) -> None:
+    assert group(make(queue_size=16), FakeModel(), GROUP + 1) == [GROUP, 1]
+
+
+def test_slow_jobs_do_not_wait_for_each_other(make: MakeScheduler) -> None:
+    assert group(make(), FakeModel(seconds=GROUP_SECONDS * 0.6), 3) == [1, 1, 1]
+
+
+def test_of_pictures_that_are_shown_one_is_in_memory(make: MakeScheduler) -> None:
+    assert group(make(), FakeModel(), 3, quality=SHOWN) == [1, 1, 1]
+
+
+def test_a_batch_size_that_was_set_is_kept_to(make: MakeScheduler) -> None:
+    assert group(make(batch_size=1), FakeModel(), 3) == [1, 1, 1]
+
+
+def test_workers_that_rest_share_what_comes(make: MakeScheduler) -> None:
+    scheduler, model = make(workers=2), FakeModel()
+    for _ in range(4):  # so that both know how long one takes
+        scheduler.run(job(model))
+        assert model.entered.acquire(timeout=10)
+    model.go.clear()
+    jobs = [job(model) for _ in range(4)]
+    for each in jobs:
+        scheduler.submit(each)
+    assert model.entered.acquire(timeout=10)
+    assert model.entered.acquire(timeout=10)
+    model.go.set()
+    for each in jobs:
+        each.wait()
+    assert max(model.batches) <= 3
 
 
 def test_jobs_with_other_thresholds_or_models_are_not_mixed(make: MakeScheduler) -> None:

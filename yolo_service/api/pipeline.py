@@ -19,9 +19,9 @@ from yolo_service import service
 from yolo_service.errors import BadRequest, ServiceError
 from yolo_service.formats import Answer, Timings
 from yolo_service.images import Quality
+from yolo_service.jobs import SHOWN, Job, Outcome, Picture
 from yolo_service.loaded_model import LoadedModel
 from yolo_service.model_folder import ModelOptions
-from yolo_service.scheduler import SHOWN, Job, Outcome, Picture
 from yolo_service.wsgi import CONNECTED
 
 S = TypeVar("S")
@@ -217,7 +217,7 @@ def _finished(
     model: LoadedModel, name: str, fetch_ms: float, finish: Finish[T], outcome: Outcome
 ) -> T:
     network = model.network
-    width, height = outcome.picture.size
+    width, height = outcome.size
     timings = Timings(fetch_ms, outcome.decode_ms, outcome.queue_ms, outcome.inference_ms)
     answer = Answer(
         model.name,
@@ -230,7 +230,7 @@ def _finished(
         timings,
         name,
     )
-    return finish(answer, outcome.picture.pixels)
+    return finish(answer, outcome.pixels)
 
 
 def _answer_or_fault(value: T | Exception) -> T | ServiceError:

@@ -36,7 +36,7 @@ from yolo_service.api.pipeline import MAX_IMAGES
 from yolo_service.errors import BadRequest, ImageTooLarge
 from yolo_service.formats import Answer, columns
 from yolo_service.images import MAX_SIDE
-from yolo_service.scheduler import Picture
+from yolo_service.jobs import Picture
 
 Values = npt.NDArray[Any]
 
