@@ -45,8 +45,9 @@ class Api(FlaskApi):  # type: ignore[misc]  # connexion has no types
         secured = operation.security_decorator(answer)
 
         def view(**path_params: str) -> ResponseReturnValue:
-            headers = flask.request.headers  # all that the contract's security schemes look at
-            request = ConnexionRequest(path, method, path_params=path_params, headers=headers)
+            request = ConnexionRequest(path, method, path_params=path_params)
+            # All that the contract's security schemes look at; given above, it would be counted.
+            request.headers = flask.request.headers
             returned: ResponseReturnValue = secured(request)
             return returned
 

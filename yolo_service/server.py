@@ -16,7 +16,7 @@ import flask
 import gevent
 import yaml
 from gevent.event import Event
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.utils import cached_property
 
 from yolo_service import logs, process
@@ -53,9 +53,12 @@ class Request(flask.Request):
         """The body; empty where HTTP gives it no meaning, because connexion would wait for it."""
         if self.method in {"GET", "HEAD"}:
             return io.BytesIO()
-        limited = super().stream
+        if (length := self.content_length) is None:
+            return super().stream
+        if length > (self.max_content_length or length):
+            raise RequestEntityTooLarge
         # Werkzeug's wrapper copies every byte twice; the server itself ends what has a length.
-        return limited if self.content_length is None else self.input_stream
+        return self.input_stream
 
     def _load_form_data(self) -> None:
         super()._load_form_data()

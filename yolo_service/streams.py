@@ -36,6 +36,8 @@ send that much on each of the connections that are to be held."""
 LINGER_SECONDS = 2.0
 """How long an answered request's unread body is thrown away before the connection is closed."""
 
+_TOO_LATE = "the body of the request took too long to arrive"
+_TOO_SLOW = f"the body of the request came with less than {MIN_RATE // 1000} kB per second"
 
 TURN_SECONDS = 0.001
 """How long a greenlet may go on reading without letting others run; doing so costs 0.05 ms."""
@@ -174,8 +176,7 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
         self._wire.allowance = size * 5 // 4 + FRAMING
         self._wire.patience = self._patience
         try:
-            with _timeout(self._until, "the body of the request took too long to arrive"):
-                return read(size)
+            return read(size)
         except OSError as error:
             if self.chunked_input:
                 raise  # it may be no HTTP, too, which gevent answers
@@ -185,10 +186,14 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
             self._wire.patience = nullcontext
 
     def _patience(self) -> gevent.Timeout:
-        """Wait for the next bytes until the average falls below the smallest rate."""
+        """Wait for the next bytes until time is over, or the average below the smallest rate."""
         worth = (self._wire.received - self._received_before) / MIN_RATE
-        slow = f"the body of the request came with less than {MIN_RATE // 1000} kB per second"
-        return _timeout(self._began + GRACE_SECONDS + worth, slow)
+        until, why = self._began + GRACE_SECONDS + worth, _TOO_SLOW
+        if until > self._until:
+            until, why = self._until, _TOO_LATE
+        if (seconds := until - time.monotonic()) <= 0:
+            raise RequestTimeout(why)  # where there is always something to read, no timer strikes
+        return gevent.Timeout(seconds, RequestTimeout(why))
 
     def _discard(self) -> None:
         """End the request: forget what was read, and throw away what the application left."""
@@ -207,7 +212,3 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
         except (HTTPException, OSError):
             return False
         return not self._chunked_input_error
-
-
-def _timeout(until: float, why: str) -> gevent.Timeout:
-    return gevent.Timeout(max(0.001, until - time.monotonic()), RequestTimeout(why))

@@ -125,10 +125,11 @@ class Body:
 
     def read(self, request: flask.Request) -> dict[str, Any]:
         """Check a body; raises as ``Arguments.read`` does."""
-        _check_type(request.mimetype, self._types, self._example)
+        kind = request.mimetype
+        _check_type(kind, self._types, self._example)
         texts: dict[str, Any] = {}
         found: dict[str, Any] = {}
-        if request.mimetype == FORM:
+        if kind == FORM:
             form, files = request.form, request.files
             self._check_names(form, files)
             texts = _read(self._texts, form)
