@@ -36,7 +36,7 @@ _CONVERTER = "openvino.tools.ovc"
 _HARDWARE = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 _INPUT = "pixels 0..255"  # part of what is cached: the graph alone does not say it
 _LARGE = 64_000_000
-_TOGETHER = 3  # pictures of a call: with one more than streams on two cores, none of these rests
+_TOGETHER = 3  # pictures at once, if not more streams: with one in reserve, two cores do not rest
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
