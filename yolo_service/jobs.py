@@ -24,8 +24,9 @@ T = TypeVar("T")
 
 Decode = Callable[[bytes, Quality], Decoded]
 
-SEEN_SECONDS = 0.02
-"""For how long a client that was there counts as there."""
+SEEN_SECONDS = 0.05
+"""For how long a client that was there counts as there: asking takes a system call, and hands the
+interpreter over."""
 
 SHOWN = Quality()
 """How a picture is decoded that people or other programs look at."""
@@ -95,7 +96,7 @@ class Job(Generic[T]):
         self.quality = quality
         self.deadline = deadline
         self.submitted = time.monotonic()
-        self._connected, self._seen = connected, 0.0
+        self._connected, self._seen_until = connected, 0.0
         self._abandoned = False
         self._answer: AsyncResult = AsyncResult()
         self._loop = gevent.get_hub().loop
@@ -135,22 +136,25 @@ class Job(Generic[T]):
 
     def is_worth_it(self) -> bool:
         """Say whether somebody still waits; tell the others why they get nothing."""
+        now = time.monotonic()
         if self._abandoned:
             return False
-        if time.monotonic() >= self.deadline:
+        if now >= self.deadline:
             self.fail(_late())
-        elif not self._connected():
-            self.fail(ClientGone())
-        else:
-            return True
-        return False
+            return False
+        if now > self._seen_until:
+            if not self._connected():
+                self.fail(ClientGone())
+                return False
+            self._seen_until = now + SEEN_SECONDS
+        return True
 
 
 class Batch:
     """Jobs that share a call of the network.
 
     Each picture is decoded when the network asks for it, so that it is resized while it is still
-    in the processor's cache, and of large ones no two are in memory.
+    in the processor's cache, and a worker never holds two large ones.
 
     Args:
         jobs: of equal ``batch_key``.
@@ -160,6 +164,7 @@ class Batch:
     def __init__(self, jobs: Iterable[Job[Any]], decode: Decode) -> None:
         self._jobs, self._decode = [job for job in jobs if job.is_worth_it()], decode
         self._decoded: list[_Decoded] = []
+        self._decoding_ms = 0.0
 
     def run(self) -> None:
         """Answer all of them.
@@ -172,7 +177,7 @@ class Batch:
         model, thresholds = self._jobs[0].model, self._jobs[0].thresholds
         before = time.monotonic()
         found = model.detect(self._pictures(), thresholds)
-        inference_ms = _ms_since(before) - sum(each.decode_ms for each in self._decoded)
+        inference_ms = _ms_since(before) - self._decoding_ms
         for each, detections in zip(self._decoded, found, strict=True):
             each.deliver(detections, inference_ms)
 
@@ -191,7 +196,10 @@ class Batch:
         except Exception as error:
             job.fail(error)
             return None
-        queue_ms, decode_ms = (before - job.submitted) * 1000, _ms_since(before)
+        finally:
+            decode_ms = _ms_since(before)
+            self._decoding_ms += decode_ms
+        queue_ms = (before - job.submitted) * 1000
         metrics.observe_picture(data, queue_ms / 1000, decode_ms / 1000)
         return _Decoded(job, picture, queue_ms, decode_ms)
 
@@ -203,7 +211,7 @@ class _Decoded:
     """A job whose picture is or was in memory."""
 
     def __init__(self, job: Job[Any], picture: Decoded, queue_ms: float, decode_ms: float) -> None:
-        self._job, self._queue_ms, self.decode_ms = job, queue_ms, decode_ms
+        self._job, self._queue_ms, self._decode_ms = job, queue_ms, decode_ms
         self._pixels, self._size, self._scale = picture.pixels, picture.size, picture.scale
 
     def hand_over(self) -> RgbImage:
@@ -216,7 +224,7 @@ class _Decoded:
     def deliver(self, found: Detections, inference_ms: float) -> None:
         """Make the answer and hand it over."""
         found = found.scaled(*self._scale)
-        times = (self._queue_ms, self.decode_ms, inference_ms)
+        times = (self._queue_ms, self._decode_ms, inference_ms)
         try:
             with metrics.ENCODE_SECONDS.time():
                 answer = self._job.finish(Outcome(self._pixels, self._size, found, *times))
