@@ -100,6 +100,16 @@ def test_a_key_is_asked_for_before_the_body_is_looked_at(stranger: Client) -> No
     assert stranger.request("POST", "/detect", b"no form", head).status == 401
 
 
+def test_a_key_is_asked_for_before_the_body_has_come(locked: ServerProcess) -> None:
+    head = (
+        "POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", locked.port), timeout=4) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 401 ")
+
+
 def test_a_service_for_this_machine_only_needs_no_key(server: ServerProcess) -> None:
     assert not any("no API key" in line for line in server.log)
 
