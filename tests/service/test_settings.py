@@ -22,7 +22,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     assert settings.models_dir == Path("models")
     assert (settings.engine, settings.precision) == ("auto", "fp32")
     assert settings.max_upload_bytes == 20_000_000
-    assert settings.workers == available_cpus() + 2 >= 2
+    assert settings.workers == available_cpus() + 1 >= 2
     assert settings.api_key is None
 
 
