@@ -163,6 +163,16 @@ def test_an_array_that_is_no_picture_is_an_error(network: Network, wrong: object
         network.detect([wrong])  # type: ignore[list-item]  # that is the point
 
 
+def test_a_network_goes_on_after_an_array_that_is_no_picture(
+    network: Network, pictures: list[RgbImage]
+) -> None:
+    (expected,) = network.detect(pictures[3:4], threshold=0.01)
+    with pytest.raises(ImageError):
+        network.detect([pictures[0], pictures[3], np.zeros((8, 8), np.uint8)])
+    (found,) = network.detect(pictures[3:4], threshold=0.01)
+    assert_same(found, expected, 0, 0)
+
+
 @pytest.mark.parametrize("limits", [(-0.1, 0.45, 0.5), (0.25, 1.1, 0.5), (0.25, 0.45, np.nan)])
 def test_limits_outside_their_range_are_an_error(
     network: Network, pictures: list[RgbImage], limits: tuple[float, float, float]
