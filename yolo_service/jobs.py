@@ -19,10 +19,11 @@ from darknet.engines.base import RgbImage, Thresholds
 from yolo_service import metrics
 from yolo_service.errors import ClientGone, DeadlineExceeded
 from yolo_service.images import Decoded, Quality, Size, whole
+from yolo_service.timed import Timed
 
 T = TypeVar("T")
 
-Decode = Callable[[bytes, Quality], Decoded]
+DecodePicture = Callable[[bytes, Quality], Decoded]
 
 SEEN_SECONDS = 0.05
 """For how long a client that was there counts as there: asking takes a system call, and hands the
@@ -161,10 +162,9 @@ class Batch:
         decode: makes a picture out of bytes, given the job's ``quality``.
     """
 
-    def __init__(self, jobs: Iterable[Job[Any]], decode: Decode) -> None:
+    def __init__(self, jobs: Iterable[Job[Any]], decode: DecodePicture) -> None:
         self._jobs, self._decode = [job for job in jobs if job.is_worth_it()], decode
         self._decoded: list[_Decoded] = []
-        self._decoding_ms = 0.0
 
     def run(self) -> None:
         """Answer all of them.
@@ -175,9 +175,9 @@ class Batch:
         if not self._jobs:
             return
         model, thresholds = self._jobs[0].model, self._jobs[0].thresholds
-        before = time.monotonic()
-        found = model.detect(self._pictures(), thresholds)
-        inference_ms = _ms_since(before) - self._decoding_ms
+        before, pictures = time.monotonic(), Timed(self._pictures())
+        found = model.detect(pictures, thresholds)
+        inference_ms = _ms_since(before) - pictures.seconds * 1000
         for each, detections in zip(self._decoded, found, strict=True):
             each.deliver(detections, inference_ms)
 
@@ -196,10 +196,7 @@ class Batch:
         except Exception as error:
             job.fail(error)
             return None
-        finally:
-            decode_ms = _ms_since(before)
-            self._decoding_ms += decode_ms
-        queue_ms = (before - job.submitted) * 1000
+        queue_ms, decode_ms = (before - job.submitted) * 1000, _ms_since(before)
         metrics.observe_picture(data, queue_ms / 1000, decode_ms / 1000)
         return _Decoded(job, picture, queue_ms, decode_ms)
 

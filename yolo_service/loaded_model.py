@@ -16,6 +16,7 @@ from darknet.network import Network
 from yolo_service import metrics
 from yolo_service.errors import ModelUnavailable
 from yolo_service.model_folder import ModelFiles
+from yolo_service.timed import Timed
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class LoadedModel:
         return found
 
     def _detect(self, images: Iterable[RgbImage], limits: Thresholds) -> list[Detections]:
-        before, pictures = time.monotonic(), _Timed(images)
+        before, pictures = time.monotonic(), Timed(images)
         found = self.network.detect(pictures, limits.threshold, limits.nms, limits.hier_threshold)
         if found:
             seconds = time.monotonic() - before - pictures.seconds
@@ -95,24 +96,3 @@ class LoadedModel:
             with self._changed:
                 self._users -= 1
                 self._changed.notify_all()
-
-
-class _Timed:
-    """Hands pictures on.
-
-    Attributes:
-        seconds: for how long the network has waited for them.
-    """
-
-    def __init__(self, images: Iterable[RgbImage]) -> None:
-        self._images, self.seconds = iter(images), 0.0
-
-    def __iter__(self) -> Iterator[RgbImage]:
-        return self
-
-    def __next__(self) -> RgbImage:
-        before = time.monotonic()
-        try:
-            return next(self._images)
-        finally:
-            self.seconds += time.monotonic() - before

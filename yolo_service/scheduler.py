@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from yolo_service import metrics, process
 from yolo_service.errors import Overloaded, ShuttingDown
-from yolo_service.jobs import Batch, Decode, Job
+from yolo_service.jobs import Batch, DecodePicture, Job
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Scheduler:
 
     def __init__(
         self,
-        decode: Decode,
+        decode: DecodePicture,
         *,
         workers: int,
         queue_size: int,
