@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -146,7 +147,6 @@ class ServerProcess:
 
 
 StartServer = Callable[..., ServerProcess]
-Faulty = Callable[..., ServerProcess]
 
 
 def start_process(environment: Mapping[str, str], *command: str) -> ServerProcess:
@@ -191,9 +191,12 @@ def start_server(models: Path) -> Iterator[StartServer]:
     """
     started: list[ServerProcess] = []
 
-    def start(others: Mapping[str, str] | None = None, **settings: str) -> ServerProcess:
+    def start(
+        others: Mapping[str, str] | None = None, command: Sequence[str] = (), **settings: str
+    ) -> ServerProcess:
         environment = {f"YOLO_{name.upper()}": value for name, value in settings.items()}
-        server = start_process({"YOLO_MODELS_DIR": str(models), **environment, **(others or {})})
+        given = {"YOLO_MODELS_DIR": str(models), **environment, **(others or {})}
+        server = start_process(given, *command)
         started.append(server)
         server.wait_until_ready()
         return server
@@ -210,20 +213,10 @@ def faults(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def faulty(models: Path, faults: Path) -> Iterator[Faulty]:
-    """Start a service whose engine obeys ``faults``; it has to end in order all the same."""
-    started: list[ServerProcess] = []
-
-    def start(**settings: str) -> ServerProcess:
-        given = {f"YOLO_{name.upper()}": value for name, value in settings.items()}
-        environment = {"YOLO_MODELS_DIR": str(models), "FAULTS": str(faults), **given}
-        process = start_process(environment, "-m", "tests.service.faulty")
-        started.append(process)
-        process.wait_until_ready()
-        return process
-
-    yield start
-    assert [process.stop() for process in started] == [0] * len(started)
+def faulty(start_server: StartServer, faults: Path) -> StartServer:
+    """Start servers whose engine obeys ``faults``; they have to end in order all the same."""
+    command = ("-m", "tests.service.faulty")
+    return functools.partial(start_server, {"FAULTS": str(faults)}, command)
 
 
 @pytest.fixture(scope="session")

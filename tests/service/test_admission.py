@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import Client, Faulty, Part, ServerProcess
+from tests.service.conftest import Client, Part, ServerProcess, StartServer
 from tests.service.test_api_detect import problem
 
 KEY = "correct-horse-battery-staple"
 
 
 @pytest.fixture
-def full(faulty: Faulty, faults: Path, photo: bytes) -> Iterator[ServerProcess]:
+def full(faulty: StartServer, faults: Path, photo: bytes) -> Iterator[ServerProcess]:
     """A service whose only worker hangs, and whose only place in the queue is taken."""
     server = faulty(workers="1", queue_size="1", request_timeout="20", api_key=KEY)
     parts: list[Part] = [("image_file", photo)]

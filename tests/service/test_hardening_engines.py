@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.service.conftest import Client, Faulty, Part
+from tests.service.conftest import Client, Part, StartServer
 from tests.service.test_api_detect import problem
 
 
@@ -20,7 +20,7 @@ def until_ready_is(client: Client, status: int) -> None:
 
 
 def test_an_engine_that_hangs_is_told_and_does_not_hang_the_service(
-    faulty: Faulty, faults: Path, photo: bytes
+    faulty: StartServer, faults: Path, photo: bytes
 ) -> None:
     server = faulty(request_timeout="1", queue_size="2", workers="2", batch_size="1")
     client = server.client()
@@ -43,7 +43,7 @@ def test_an_engine_that_hangs_is_told_and_does_not_hang_the_service(
 
 
 def test_an_engine_that_fails_is_told_until_it_works_again(
-    faulty: Faulty, faults: Path, photo: bytes
+    faulty: StartServer, faults: Path, photo: bytes
 ) -> None:
     server = faulty()
     client = server.client()
@@ -61,7 +61,7 @@ def test_an_engine_that_fails_is_told_until_it_works_again(
 
 
 def test_a_service_whose_engine_hangs_for_ever_ends_in_time(
-    faulty: Faulty, faults: Path, photo: bytes
+    faulty: StartServer, faults: Path, photo: bytes
 ) -> None:
     server = faulty(request_timeout="1")
     (faults / "hang").touch()
