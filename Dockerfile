@@ -95,7 +95,7 @@ EXPOSE 8080
 # Group 0 owns the models, so that a pull into a volume works for any user id.
 USER 10001:0
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python3", "-m", "yolo_service.healthcheck"]
+    CMD ["python3", "-m", "yolo_service.http.healthcheck"]
 # tini passes signals on from the first moment, which a Python that still imports cannot as PID 1.
 ENTRYPOINT ["tini", "--", "yolo-service"]
 CMD ["serve"]

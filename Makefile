@@ -63,7 +63,7 @@ soak: $(VENV)/.dev
 PARSERS := $(if $(wildcard $(VENV)/lib/python3*/site-packages/atheris),cfg form image tensor weights)
 
 fuzz: $(VENV)/.dev $(PARSERS:%=fuzz-%)
-	YOLO_TEST_FUZZ_SECONDS=600 $(BIN)/python -m pytest tests/service/test_fuzz.py
+	YOLO_TEST_FUZZ_SECONDS=600 $(BIN)/python -m pytest tests/http/test_fuzz.py
 
 fuzz-%: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz.parsers $* -max_total_time=60

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from yolo_service.images import Quality, decode_as
-from yolo_service.repository import default_files, load_files
+from yolo_service.images.decode import Quality, decode_as
+from yolo_service.models.repository import default_files, load_files
 from yolo_service.settings import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent

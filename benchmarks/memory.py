@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from darknet.engines.base import Thresholds
+from darknet.model import Thresholds
 from yolo_service import process
-from yolo_service.repository import Repository, load_files
+from yolo_service.models.repository import Repository, load_files
 from yolo_service.settings import load_settings
 
 MODELS = 10

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.service.attacks import Cost
-from tests.service.conftest import Client, start_process
-from tests.service.load import Sample, detect_request, percentile, send
-from yolo_service.limits import available_cpus
+from darknet.limits import available_cpus
+from tests.support.attacks import Cost
+from tests.support.fixtures import Client, start_process
+from tests.support.load import Sample, detect_request, percentile, send
 
 
 def capacity(port: int, photo: bytes, seconds: float = 5.0) -> float:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from darknet.layers import Yolo
+from darknet.cfg.layers import Yolo
 from darknet.network import load_model
 from darknet.onnx import build_onnx
-from yolo_service.model_folder import ModelFiles
+from yolo_service.models.folder import ModelFiles
 
 
 def write_peer_model(files: ModelFiles, folder: Path) -> None:

@@ -20,15 +20,15 @@ from statistics import median
 from typing import get_args
 
 from darknet.cfg import parse_cfg
-from darknet.engines.base import Precision, RgbImage
 from darknet.engines.graph import GraphEngine
+from darknet.model import Precision, RgbImage
 from darknet.network import Network
 from darknet.quantization import quantize
 from darknet.weights import write_weights
-from tests.networks import random_weights
+from tests.support.networks import random_weights
 from yolo_service.benchmark import picture, throughput
-from yolo_service.model_folder import ModelFiles, read_folder
-from yolo_service.repository import load_files
+from yolo_service.models.folder import ModelFiles, read_folder
+from yolo_service.models.repository import load_files
 from yolo_service.settings import load_settings
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

@@ -26,8 +26,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from darknet.image import resize_pixels_into
 from darknet.network import load_network
+from darknet.resize import resize_pixels_into
 
 Array = npt.NDArray[Any]
 Candidate = Callable[[], Array]

@@ -30,12 +30,12 @@ from benchmarks.peer_model import write_peer_model
 from benchmarks.scale_rows import Effort
 from benchmarks.services import BUILD, PEERS
 from benchmarks.serving import Load, Server, free_port, middle, server_answers, serving
-from darknet.engines.base import Precision, RgbImage
-from darknet.network import EngineName, Network
+from darknet.limits import available_cpus
+from darknet.model import EngineName, Precision, RgbImage
+from darknet.network import Network
 from yolo_service import benchmark, process
-from yolo_service.images import Quality, decode, decode_as
-from yolo_service.limits import available_cpus
-from yolo_service.repository import default_files, load_files
+from yolo_service.images.decode import Quality, decode, decode_as
+from yolo_service.models.repository import default_files, load_files
 from yolo_service.settings import Settings, load_settings
 
 CONNECTIONS = (1, 8, 32)

@@ -39,9 +39,9 @@ from benchmarks.scale_rows import (
     served,
 )
 from yolo_service import benchmark, process
-from yolo_service.images import Quality, decode_as
-from yolo_service.model_folder import ModelFiles, read_options
-from yolo_service.repository import default_files, load_files
+from yolo_service.images.decode import Quality, decode_as
+from yolo_service.models.folder import ModelFiles, read_options
+from yolo_service.models.repository import default_files, load_files
 from yolo_service.settings import Settings, load_settings
 
 WORKERS = (1, 2, 4)

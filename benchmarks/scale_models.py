@@ -8,14 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from darknet import layers as L  # noqa: N812 - layer classes read best with a prefix
 from darknet.cfg import Cfg, parse_cfg, read_cfg
+from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
+from darknet.cfg.tree import Tree
 from darknet.detections import FloatArray
-from darknet.engines.base import RgbImage
+from darknet.model import RgbImage
 from darknet.training.synthetic import render_smear
-from darknet.tree import Tree
 from darknet.weights import Header, LayerArrays, Weights, write_weights
-from yolo_service.model_folder import ModelFiles, ModelOptions
+from yolo_service.models.folder import ModelFiles, ModelOptions
 
 SIDE = 416
 """Width and height of the counting network's input and pictures in pixels."""

@@ -20,15 +20,16 @@ import click
 
 from benchmarks.serving import Load, Server, free_port, middle, server_answers, serving
 from darknet.decode import Decoder
-from darknet.engines.base import Thresholds
 from darknet.engines.graph import GraphEngine
-from darknet.image import resize_pixels_into
+from darknet.model import Thresholds
 from darknet.network import load_model
+from darknet.resize import resize_pixels_into
 from yolo_service.api.pipeline import to_json
-from yolo_service.formats import FORMATS, Answer, Timings
-from yolo_service.images import Quality, decode_as
-from yolo_service.model_folder import ModelFiles
-from yolo_service.repository import load_files
+from yolo_service.formats import FORMATS
+from yolo_service.images.decode import Quality, decode_as
+from yolo_service.models.folder import ModelFiles
+from yolo_service.models.repository import load_files
+from yolo_service.predictor.answer import Answer, Timings
 from yolo_service.settings import Settings
 
 T = TypeVar("T")

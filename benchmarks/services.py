@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.serving import HERE, ROOT
-from yolo_service.model_folder import ModelFiles
+from yolo_service.models.folder import ModelFiles
 
 BUILD = ROOT / "build" / "bench"
 

@@ -24,10 +24,10 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import quote
 
-from tests.networks import write_model
-from tests.service import pictures
-from tests.service.attacks import Cost, Peer, hostile_pictures, post
-from tests.service.conftest import Answer, Client, Part, ServerProcess, start_process
+from tests.support import pictures
+from tests.support.attacks import Cost, Peer, hostile_pictures, post
+from tests.support.fixtures import Answer, Client, Part, ServerProcess, start_process
+from tests.support.networks import write_model
 
 GROWTH = 1.05
 CLIENTS = 4

@@ -6,7 +6,7 @@ import sys
 
 from darknet.cfg import read_cfg
 from darknet.errors import DarknetError
-from darknet.table import layer_table
+from darknet.layer_table import layer_table
 from darknet.weights import read_weights
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from darknet.cfg.tree import read_lines
 from darknet.errors import NamesError
-from darknet.tree import read_lines
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:

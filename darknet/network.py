@@ -7,18 +7,17 @@ import importlib.util
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from darknet.cfg import Cfg, read_cfg
 from darknet.detections import Detections
-from darknet.engines.base import Dialect, Engine, Model, Precision, Resize, RgbImage, Thresholds
 from darknet.engines.cache import GraphCache
+from darknet.engines.engine import Engine
 from darknet.engines.quantized import origin_of, quantized_path, read_quantized
 from darknet.errors import CfgError, DeviceUnavailableError, EngineUnavailableError
+from darknet.model import Dialect, EngineName, Model, Precision, Resize, RgbImage, Thresholds
 from darknet.names import check_names, read_names
 from darknet.weights import read_weights
-
-EngineName = Literal["auto", "libdarknet", "openvino", "onnxruntime"]
 
 
 class Network:

@@ -15,15 +15,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from darknet.detections import FloatArray
-from darknet.engines.base import Dialect, Model, Resize, RgbImage
 from darknet.engines.graph import check_input
 from darknet.engines.openvino import import_openvino
 from darknet.engines.quantized import QuantizedGraph, origin_of, quantized_path, write_quantized
 from darknet.errors import DarknetError, EngineUnavailableError, QuantizationError
-from darknet.hiding import hidden
-from darknet.image import check_image, resize_into
+from darknet.hidden_imports import hidden
+from darknet.model import Dialect, Model, Resize, RgbImage
 from darknet.network import load_model
 from darknet.onnx import build_onnx
+from darknet.resize import check_image, resize_into
 
 _TELEMETRY = "openvino_telemetry"
 

@@ -26,8 +26,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from darknet import layers as L  # noqa: N812 - layer classes read best with a prefix
 from darknet.cfg import Cfg
+from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
 from darknet.errors import WeightsError
 
 FloatArray = npt.NDArray[np.float32]

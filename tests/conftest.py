@@ -13,6 +13,8 @@ import pytest
 
 from darknet.engines.libdarknet_abi import load_shared
 
+pytest_plugins = ["tests.support.fixtures"]
+
 ROOT = Path(__file__).resolve().parent.parent
 DARKNET = Path("/usr/share/darknet")
 LIBRARY = Path("/usr/lib/darknet/libdarknet.so")

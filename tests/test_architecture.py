@@ -18,29 +18,42 @@ SOURCES = sorted(
 ONLY_IN = {
     "torch": ("darknet/training/",),
     "lightning": ("darknet/training/",),
-    "onnx": ("darknet/onnx_graph.py",),
+    "onnx": ("darknet/onnx/graph.py",),
     "openvino": ("darknet/engines/openvino.py", "darknet/quantization.py"),
     "nncf": ("darknet/quantization.py",),
     "onnxruntime": ("darknet/engines/onnxruntime.py",),
-    "ctypes": ("darknet/engines/libdarknet", "yolo_service/process.py", "yolo_service/server.py"),
-    "connexion": ("yolo_service/",),
-    "flask": ("yolo_service/",),
-    "gevent": ("yolo_service/",),
+    "ctypes": ("darknet/engines/libdarknet", "yolo_service/process.py"),
+    "connexion": ("yolo_service/http/",),
+    "flask": ("yolo_service/http/", "yolo_service/api/"),
+    "werkzeug": ("yolo_service/http/", "yolo_service/api/"),
+    "gevent": ("yolo_service/http/", "yolo_service/api/"),
     "pydantic": ("yolo_service/",),
     "prometheus_client": ("yolo_service/",),
-    "click": ("yolo_service/cli",),
+    "click": ("yolo_service/cli/",),
     "yolo_service": ("yolo_service/",),
-    "darknet.training": ("darknet/training/", "yolo_service/cli"),
+    "yolo_service.cli": ("yolo_service/cli/",),
+    "yolo_service.http": ("yolo_service/http/", "yolo_service/cli/", "yolo_service/doctor/"),
+    "yolo_service.api": ("yolo_service/api/", "yolo_service/http/"),
+    "darknet.training": ("darknet/training/", "yolo_service/cli/"),
 }
 """Packages, and the only places that may import them."""
 
 NEVER = {
-    "darknet/cfg.py": ("darknet.weights", "darknet.onnx", "darknet.engines", "darknet.network"),
+    "darknet/cfg/": (
+        "darknet.weights",
+        "darknet.onnx",
+        "darknet.decode",
+        "darknet.engines",
+        "darknet.network",
+    ),
     "darknet/weights.py": ("darknet.onnx", "darknet.engines", "darknet.network"),
-    "darknet/onnx.py": ("darknet.image", "darknet.decode", "darknet.network"),
-    "darknet/image.py": ("darknet.weights", "darknet.onnx", "darknet.network"),
-    "darknet/decode.py": ("darknet.onnx", "darknet.network"),
+    "darknet/onnx/": ("darknet.resize", "darknet.decode", "darknet.network"),
+    "darknet/resize.py": ("darknet.weights", "darknet.onnx", "darknet.network"),
+    "darknet/decode/": ("darknet.onnx", "darknet.network", "darknet.engines"),
     "darknet/engines/": ("darknet.network",),
+    "yolo_service/images/": ("yolo_service.predictor", "yolo_service.models"),
+    "yolo_service/formats/": ("yolo_service.models", "yolo_service.images"),
+    "yolo_service/models/": ("yolo_service.predictor", "yolo_service.formats"),
 }
 """Files, and what they must not import because the arrow points the other way."""
 

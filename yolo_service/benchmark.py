@@ -17,9 +17,8 @@ from typing import get_args
 import numpy as np
 
 from darknet import DarknetError, Network
-from darknet.engines.base import Precision, RgbImage
 from darknet.engines.graph import GraphEngine
-from darknet.network import EngineName
+from darknet.model import EngineName, Precision, RgbImage
 
 Load = Callable[[EngineName, Precision, int], Network]
 """Loads the model to measure, given engine, precision and number of parallel streams."""
@@ -125,7 +124,7 @@ def table(rows: Iterable[Row | Failure]) -> Iterator[str]:
 def picture(path: Path | None) -> RgbImage:
     """Return what is measured on, as the service has it: a file's, or soft random shapes."""
     if path is not None:
-        from yolo_service.images import Quality, decode_as
+        from yolo_service.images.decode import Quality, decode_as
 
         return decode_as(path.read_bytes(), Quality(shown=False), max_pixels=100_000_000).pixels
     import cv2

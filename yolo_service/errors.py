@@ -23,8 +23,8 @@
     └── PullError                   a model could not be brought from where it is published
 
 The message is shown to the client, so it says what was wrong, what was expected and what to do,
-and holds no secret, path of a temporary file or traceback. ``yolo_service.problems`` turns each of
-them into an ``application/problem+json`` answer (RFC 9457).
+and holds no secret, path of a temporary file or traceback. ``yolo_service.api.problems`` turns each
+of them into an ``application/problem+json`` answer (RFC 9457).
 """
 
 # ruff: noqa: N818 - the names are those of HTTP's statuses and of what failed, without a suffix

@@ -17,7 +17,7 @@ import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram
 
 from darknet.detections import Detections
-from darknet.engines.base import RgbImage
+from darknet.model import RgbImage
 from darknet.network import Network
 
 # A gauge with the time of birth beside every counter would double what is scraped.

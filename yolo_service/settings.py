@@ -10,10 +10,9 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic import model_validator as check_model
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from darknet.engines.base import Precision
-from darknet.network import EngineName
+from darknet.limits import available_cpus
+from darknet.model import EngineName, Precision
 from yolo_service.errors import ConfigurationError
-from yolo_service.limits import available_cpus
 
 PREFIX = "YOLO_"
 

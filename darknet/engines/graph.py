@@ -9,9 +9,9 @@ import numpy as np
 
 from darknet.decode import Decoder
 from darknet.detections import Detections, FloatArray
-from darknet.engines.base import Model, RgbImage, Thresholds
 from darknet.errors import InferenceError, UnsupportedError
-from darknet.image import check_image, resize_pixels_into
+from darknet.model import Model, RgbImage, Thresholds
+from darknet.resize import check_image, resize_pixels_into
 
 
 class Runner(Protocol):

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from darknet.cfg.layers import Region, Shape
 from darknet.decode import Decoder, diou_beta
 from darknet.detections import Detections
-from darknet.engines.base import Model, Precision, RgbImage, Thresholds
 from darknet.engines.libdarknet_abi import LOCK, Library, cuda_devices, open_library
 from darknet.engines.libdarknet_files import check_model, has_tree
 from darknet.errors import DeviceUnavailableError, InferenceError
-from darknet.image import check_image, resize_into, undo_resize
-from darknet.layers import Region, Shape
+from darknet.model import Model, Precision, RgbImage, Thresholds
+from darknet.resize import check_image, resize_into, undo_resize
 from darknet.weights import Weights
 
 FloatArray = npt.NDArray[np.float32]

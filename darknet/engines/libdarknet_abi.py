@@ -27,10 +27,10 @@ import numpy.typing as npt
 
 from darknet.cfg import Cfg
 from darknet.decode import MAX_CANDIDATES
-from darknet.engines.base import Dialect, Model, Thresholds
 from darknet.engines.libdarknet_files import MAP_SIZE, Family, memory_needed, write_files
 from darknet.engines.libdarknet_probe import INPUT_SIZE, Layout, find_layout, probe
 from darknet.errors import DeviceUnavailableError, EngineUnavailableError, UnsupportedError
+from darknet.model import Dialect, Model, Thresholds
 
 FloatArray = npt.NDArray[np.float32]
 

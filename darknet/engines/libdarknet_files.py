@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from darknet import layers as L  # noqa: N812 - layer classes read best with a prefix
 from darknet.cfg import Cfg
-from darknet.engines.base import BATCH_NORM_EPSILON, Dialect, Model
+from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
+from darknet.cfg.tree import Tree
 from darknet.errors import EngineUnavailableError, UnsupportedError
-from darknet.tree import Tree
+from darknet.model import BATCH_NORM_EPSILON, Dialect, Model
 from darknet.weights import LayerArrays, Weights, write_weights
 
 Family = Literal["pjreddie", "alexeyab", "hank-ai"]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darknet.cfg import parse_cfg
-from darknet.engines.base import BATCH_NORM_EPSILON, Dialect, Model
+from darknet.model import BATCH_NORM_EPSILON, Dialect, Model
 from darknet.weights import Header, Weights
 
 FloatArray = npt.NDArray[np.float32]

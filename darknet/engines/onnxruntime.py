@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from darknet.detections import FloatArray
-from darknet.engines.base import Model, Precision
 from darknet.engines.graph import GraphEngine, check_input
 from darknet.errors import (
     DeviceUnavailableError,
@@ -19,8 +18,9 @@ from darknet.errors import (
     EngineUnavailableError,
     InferenceError,
 )
-from darknet.image import to_planes
+from darknet.model import Model, Precision
 from darknet.onnx import INPUT, build_onnx
+from darknet.resize import to_planes
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",

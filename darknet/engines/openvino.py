@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darknet.detections import FloatArray
-from darknet.engines.base import Model, Precision
 from darknet.engines.cache import GraphCache, cache_key
 from darknet.engines.graph import GraphEngine, check_input
 from darknet.engines.quantized import QuantizedGraph
@@ -24,7 +23,8 @@ from darknet.errors import (
     EngineUnavailableError,
     InferenceError,
 )
-from darknet.hiding import hidden
+from darknet.hidden_imports import hidden
+from darknet.model import Model, Precision
 from darknet.onnx import build_onnx
 
 if TYPE_CHECKING:

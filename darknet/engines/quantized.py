@@ -16,8 +16,8 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from darknet.engines.base import Dialect
 from darknet.errors import QuantizationError
+from darknet.model import Dialect
 
 _HEADER = struct.Struct("<32s32sQ")
 _DIGEST_BYTES = 32

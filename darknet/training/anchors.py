@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from darknet.cfg.layers import Shape
 from darknet.errors import DataError
-from darknet.layers import Shape
 from darknet.training.arrays import FloatArray, floats
 from darknet.training.dataset import Dataset
 

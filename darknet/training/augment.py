@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from darknet.cfg import Cfg
-from darknet.engines.base import RgbImage
+from darknet.model import RgbImage
 from darknet.training.arrays import FloatArray, IntArray, floats
 
 MIN_VISIBLE = 0.25

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from darknet.engines.base import RgbImage
 from darknet.errors import DataError
+from darknet.model import RgbImage
 from darknet.training.arrays import BoolArray, FloatArray, IntArray
 
 TOLERANCE = 1.0

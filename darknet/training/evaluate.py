@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from darknet.detections import Detections
-from darknet.engines.base import Precision
 from darknet.errors import DarknetError, DataError
-from darknet.network import EngineName, Network
+from darknet.model import EngineName, Precision
+from darknet.network import Network
 from darknet.training.dataset import Dataset, Picture
 from darknet.training.metrics import IntArray, Metrics, coco_metrics, confusion_matrix
 from darknet.training.plots import plot_confusion, plot_precision_recall

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from darknet.cfg import Cfg
-from darknet.engines.base import Resize, RgbImage
-from darknet.image import resize_into
+from darknet.model import Resize, RgbImage
+from darknet.resize import resize_into
 from darknet.training.arrays import floats
 from darknet.training.augment import FILL, Augmentation, Sample
 from darknet.training.dataset import Dataset, Picture

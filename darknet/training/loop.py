@@ -19,8 +19,8 @@ from torch import Tensor
 from darknet.cfg import Cfg
 from darknet.decode import Decoder
 from darknet.detections import Detections
-from darknet.engines.base import Model, Resize, Thresholds
 from darknet.errors import DataError
+from darknet.model import Model, Resize, Thresholds
 from darknet.training.dataset import Dataset
 from darknet.training.loader import Batch
 from darknet.training.loss import detection_loss

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that everybody uses
 
-from darknet import layers as L  # noqa: N812 - layer classes read best with a prefix
 from darknet.cfg import Cfg
+from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from darknet.detections import Detections
-from darknet.engines.base import RgbImage
+from darknet.model import RgbImage
 from darknet.training.arrays import floats
 from darknet.training.dataset import Picture
 

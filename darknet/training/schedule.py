@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+from darknet.cfg.net import Net
 from darknet.errors import DataError
-from darknet.net import Net
 
 
 def learning_rate(net: Net, batch: int) -> float:

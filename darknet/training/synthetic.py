@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from darknet.engines.base import RgbImage
+from darknet.model import RgbImage
 from darknet.training.arrays import BoolArray, FloatArray, IntArray, floats
 
 Random = np.random.Generator

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from darknet.cfg import Cfg, read_cfg
-from darknet.engines.base import Resize
 from darknet.errors import DataError, DeviceUnavailableError
+from darknet.model import Resize
 from darknet.names import check_names
 from darknet.training.dataset import Dataset
 from darknet.training.loader import TrainingPictures, ValidationPictures, collate, one_thread

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from darknet.cfg.tree import read_map, read_tree
 from darknet.errors import NamesError
 from darknet.names import check_names, read_names
-from darknet.tree import read_map, read_tree
 
 
 def write(path: Path, text: str) -> Path:

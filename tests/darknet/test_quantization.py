@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 pytest.importorskip("nncf")
 
 from darknet import Detections, Network, QuantizationError, load_network
-from darknet.engines.base import Precision, RgbImage
 from darknet.engines.quantized import (
     QuantizedGraph,
     origin_of,
@@ -25,11 +24,11 @@ from darknet.engines.quantized import (
     write_quantized,
 )
 from darknet.errors import CfgError, DeviceUnavailableError, ImageError
-from darknet.network import EngineName
+from darknet.model import EngineName, Precision, RgbImage
 from darknet.quantization import quantize
-from tests.networks import TINY, random_weights, write_model
+from tests.support.networks import TINY, random_weights, write_model
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 GRAPH = QuantizedGraph(b"<net/>", bytes(range(99)))
 ORIGIN = bytes(32)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from darknet.cfg import parse_cfg, read_cfg
 from darknet.errors import UnsupportedError, WeightsError
 from darknet.weights import Header, Weights, expected_bytes, read_weights, write_weights
-from tests.networks import TINY, random_weights
+from tests.support.networks import TINY, random_weights
 
 CFG = parse_cfg(TINY, source="tiny.cfg")
 ALL_KINDS = parse_cfg(

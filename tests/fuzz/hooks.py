@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import schemathesis
 
-from tests.service import pictures
+from tests.support import pictures
 
 PICTURE = pictures.png()
 MODEL = "a-tiny"

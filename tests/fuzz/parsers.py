@@ -19,13 +19,14 @@ import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore] 
 with atheris.instrument_imports(include=["darknet", "yolo_service"]):
     from darknet import cfg, weights
     from darknet.errors import CfgError, WeightsError
-    from yolo_service import forms, images
     from yolo_service.api import tensors
     from yolo_service.errors import ServiceError
+    from yolo_service.http import forms
+    from yolo_service.images import decode as images
 
-from tests.networks import TINY, random_weights
-from tests.service import pictures
-from tests.service.conftest import BOUNDARY, multipart
+from tests.support import pictures
+from tests.support.fixtures import BOUNDARY, multipart
+from tests.support.networks import TINY, random_weights
 
 MAX_PIXELS = 1_000_000
 NETWORK = cfg.parse_cfg(TINY)

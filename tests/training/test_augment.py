@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from darknet.cfg import parse_cfg
 from darknet.training.augment import Augmentation, Sample
-from tests.networks import TINY
+from tests.support.networks import TINY
 
 SIZE = (64, 48)
 NONE = Augmentation(

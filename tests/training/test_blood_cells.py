@@ -10,8 +10,7 @@ import pytest
 
 from darknet import Detections, load_network
 from darknet.cfg import read_cfg
-from darknet.engines.base import RgbImage
-from darknet.network import EngineName
+from darknet.model import EngineName, RgbImage
 from darknet.training.readers import read_dataset
 from darknet.training.synthetic import NAMES, render_smear
 

@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib")
 
 from darknet.training.synthetic import NAMES, render_dataset
 from tests.training.test_train import CFG
-from yolo_service.cli_train import evaluate, train
+from yolo_service.cli.train import evaluate, train
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ pytest.importorskip("faster_coco_eval")
 pytest.importorskip("matplotlib")
 
 from darknet import Network, load_network
-from darknet.engines.base import Precision
 from darknet.errors import DataError, EngineUnavailableError
-from darknet.network import EngineName
+from darknet.model import EngineName, Precision
 from darknet.training.dataset import Dataset
 from darknet.training.evaluate import (
     COMBINATIONS,
@@ -27,7 +26,7 @@ from darknet.training.evaluate import (
     write_report,
 )
 from darknet.training.readers import read_dataset
-from tests.networks import TINY, write_model
+from tests.support.networks import TINY, write_model
 
 PICTURES = 16
 """Of the 128 labelled photos; libdarknet needs 0.1 s for each."""

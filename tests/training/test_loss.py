@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from darknet.cfg import parse_cfg
 from darknet.errors import UnsupportedError
 from darknet.training.loss import IOU, Losses, ciou, detection_loss, iou, trainable_heads
-from tests.networks import TINY
+from tests.support.networks import TINY
 
 CELLS = (12, 16)
 """Rows and columns of TINY's head; its input is 64 x 48, its anchors 8 x 8 and 16 x 24."""

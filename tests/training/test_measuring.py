@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from darknet.cfg import parse_cfg
+from darknet.cfg.layers import Shape
+from darknet.cfg.net import Net
 from darknet.detections import Detections
 from darknet.errors import DataError
-from darknet.layers import Shape
-from darknet.net import Net
 from darknet.training.anchors import compute_anchors
 from darknet.training.dataset import Dataset, Picture
 from darknet.training.schedule import learning_rate
-from tests.networks import TINY
+from tests.support.networks import TINY
 
 NAMES = ("cat", "dog", "bird")
 

@@ -14,13 +14,13 @@ pytest.importorskip("torch")
 import torch
 
 from darknet.cfg import Cfg, parse_cfg
-from darknet.engines.base import Model
 from darknet.errors import UnsupportedError, WeightsError
+from darknet.model import Model
 from darknet.onnx import build_onnx
 from darknet.training.activations import ACTIVATIONS
 from darknet.training.module import DarknetModule
 from darknet.weights import FloatArray, Weights, read_weights, write_weights
-from tests.networks import TINY, random_weights
+from tests.support.networks import TINY, random_weights
 
 PARTS = """
 [net]

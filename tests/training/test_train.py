@@ -23,7 +23,7 @@ import torch
 from darknet import load_network
 from darknet.cfg import read_cfg
 from darknet.errors import DataError, DeviceUnavailableError
-from darknet.network import EngineName
+from darknet.model import EngineName
 from darknet.training.synthetic import NAMES, render_smear
 from darknet.training.train import CHECKPOINT, TrainOptions, TrainResult, train
 from darknet.weights import Header, read_weights

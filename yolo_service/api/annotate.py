@@ -10,10 +10,10 @@ from flask import Response
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import NotAcceptable
 
-from darknet.engines.base import RgbImage
+from darknet.model import RgbImage
 from yolo_service.api.pipeline import Detection, Options, upload
-from yolo_service.formats import Answer
-from yolo_service.render import Kind, draw, encode
+from yolo_service.images.draw import Kind, draw, encode
+from yolo_service.predictor.answer import Answer
 
 KINDS: dict[str, Kind] = {"image/jpeg": "jpeg", "image/png": "png"}
 

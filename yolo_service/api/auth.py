@@ -7,7 +7,7 @@ import hmac
 import flask
 from pydantic import SecretStr
 
-from yolo_service import service
+from yolo_service.api import service
 from yolo_service.errors import Unauthorized
 
 Client = dict[str, str]

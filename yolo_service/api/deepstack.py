@@ -13,12 +13,12 @@ import flask
 from flask import Response, jsonify
 from werkzeug.datastructures import FileStorage
 
-from darknet.engines.base import RgbImage
-from yolo_service import problems, service
-from yolo_service.api import auth
+from darknet.model import RgbImage
+from yolo_service.api import auth, problems, service
 from yolo_service.api.pipeline import Detection, Options, to_json, upload
 from yolo_service.errors import BadRequest, UndecodableImage, UnsupportedImageType
-from yolo_service.formats import Answer, predictions
+from yolo_service.formats import predictions
+from yolo_service.predictor.answer import Answer
 
 MIN_CONFIDENCE = 0.4
 """DeepStack's own, whatever the model; its clients rely on it."""

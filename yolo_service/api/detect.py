@@ -9,11 +9,12 @@ import flask
 from flask import Response
 from werkzeug.datastructures import FileStorage
 
-from darknet.engines.base import RgbImage
-from yolo_service import problems
+from darknet.model import RgbImage
+from yolo_service.api import problems
 from yolo_service.api.pipeline import Detection, Finish, Options, to_json, upload
 from yolo_service.errors import BadRequest, ServiceError
-from yolo_service.formats import FORMATS, Answer
+from yolo_service.formats import FORMATS
+from yolo_service.predictor.answer import Answer
 
 CSV = "rois"
 """The format that is no JSON."""

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import flask
 from flask import Response
 
-from yolo_service import problems
-from yolo_service.api import deepstack, inference_protocol, obico
+from yolo_service.api import deepstack, inference_protocol, obico, problems
 
 _FORMATS: dict[str, Callable[[Exception], Response]] = {
     "/p": obico.error,

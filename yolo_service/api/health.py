@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response, jsonify
 
-from yolo_service import service
+from yolo_service.api import service
 
 
 def alive() -> Response:

@@ -9,13 +9,13 @@ from typing import Any
 import flask
 from flask import Response, jsonify
 
-from darknet.engines.base import RgbImage
-from yolo_service import problems, service
+from darknet.model import RgbImage
+from yolo_service.api import problems, service
 from yolo_service.api.pipeline import Detection, Options, to_json
 from yolo_service.api.tensors import INPUTS, OUTPUTS, Call, read_call, write_answer
 from yolo_service.errors import BadRequest, ModelUnavailable, ServiceError
-from yolo_service.formats import Answer
-from yolo_service.repository import ModelInfo
+from yolo_service.models.repository import ModelInfo
+from yolo_service.predictor.answer import Answer
 
 JSON_LENGTH = "Inference-Header-Content-Length"
 """The header that says where in a body the JSON ends and the binary tensors begin."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from flask import Response, jsonify
 
-from yolo_service import service
-from yolo_service.repository import ModelInfo
+from yolo_service.api import service
+from yolo_service.models.repository import ModelInfo
 
 
 def catalog() -> Response:

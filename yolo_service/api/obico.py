@@ -5,11 +5,12 @@ from __future__ import annotations
 import flask
 from flask import Response
 
-from darknet.engines.base import RgbImage
-from yolo_service import problems, service
+from darknet.model import RgbImage
+from yolo_service.api import problems, service
 from yolo_service.api.pipeline import Detection, Options, to_json
 from yolo_service.errors import FetchFailed
-from yolo_service.formats import Answer, darknet
+from yolo_service.formats import darknet
+from yolo_service.predictor.answer import Answer
 
 USUAL_THRESHOLD = 0.08
 """Obico judges many frames together, so it wants to hear of weak detections, too."""

@@ -14,15 +14,15 @@ import flask
 from gevent.pool import Pool
 from werkzeug.datastructures import FileStorage
 
-from darknet.engines.base import RgbImage, Thresholds
-from yolo_service import service
+from darknet.model import RgbImage, Thresholds
+from yolo_service.api import service
 from yolo_service.errors import BadRequest, ServiceError
-from yolo_service.formats import Answer, Timings
-from yolo_service.images import Quality
-from yolo_service.jobs import SHOWN, Job, Outcome, Picture
-from yolo_service.loaded_model import LoadedModel
-from yolo_service.model_folder import ModelOptions
-from yolo_service.wsgi import CONNECTED
+from yolo_service.http.server import CONNECTED
+from yolo_service.images.decode import Quality
+from yolo_service.models.folder import ModelOptions
+from yolo_service.models.loaded import LoadedModel
+from yolo_service.predictor.answer import Answer, Timings
+from yolo_service.predictor.jobs import SHOWN, Job, Outcome, Picture
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -9,12 +9,13 @@ import flask
 from flask import Response, jsonify
 from pydantic import BaseModel
 
-from darknet.engines.base import RgbImage
-from yolo_service import service
+from darknet.model import RgbImage
+from yolo_service.api import service
 from yolo_service.api.documents import read_base64, read_document
 from yolo_service.api.pipeline import Detection, Options, to_json, upload
-from yolo_service.formats import Answer, counts
-from yolo_service.render import draw, encode
+from yolo_service.formats import counts
+from yolo_service.images.draw import draw, encode
+from yolo_service.predictor.answer import Answer
 
 
 class Invocation(BaseModel):

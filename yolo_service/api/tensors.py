@@ -30,13 +30,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
-from darknet.engines.base import RgbImage
+from darknet.model import RgbImage
 from yolo_service.api.documents import read_base64, read_document
 from yolo_service.api.pipeline import MAX_IMAGES
 from yolo_service.errors import BadRequest, ImageTooLarge
-from yolo_service.formats import Answer, columns
-from yolo_service.images import MAX_SIDE
-from yolo_service.jobs import Picture
+from yolo_service.formats.columns import columns
+from yolo_service.images.decode import MAX_SIDE
+from yolo_service.predictor.answer import Answer
+from yolo_service.predictor.jobs import Picture
 
 Values = npt.NDArray[Any]
 

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from darknet.engines.libdarknet_abi import cuda_devices
+from darknet.limits import available_cpus, cpu_share, memory_limit
 from yolo_service.doctor.finding import Finding
-from yolo_service.limits import available_cpus, cpu_share, memory_limit
 from yolo_service.settings import Settings
 
 FEATURES = {

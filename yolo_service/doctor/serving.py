@@ -9,13 +9,13 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from darknet import DarknetError
-from yolo_service.catalog import changed_files, entries
 from yolo_service.doctor.apart import run_apart
 from yolo_service.doctor.finding import Finding, Status
 from yolo_service.errors import ServiceError
-from yolo_service.healthcheck import is_ready
-from yolo_service.pull import check_folder, is_there
-from yolo_service.repository import describe_folder
+from yolo_service.http.healthcheck import is_ready
+from yolo_service.models.catalog import changed_files, entries
+from yolo_service.models.pull import check_folder, is_there
+from yolo_service.models.repository import describe_folder
 from yolo_service.settings import Settings
 
 

@@ -1,0 +1,5 @@
+"""A Darknet .cfg as frozen layers with shapes."""
+
+from darknet.cfg.reader import Cfg, parse_cfg, read_cfg
+
+__all__ = ["Cfg", "parse_cfg", "read_cfg"]

@@ -1,0 +1,141 @@
+"""The sections that end a detector: ``[yolo]``, ``[region]`` and YOLOv1's ``[detection]``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
+from darknet.cfg.builders import Context
+from darknet.cfg.sections import Section
+from darknet.cfg.tree import read_named_map, read_named_tree
+
+_NMS = frozenset(("default", "greedynms", "diounms"))
+_IOU_LOSS = frozenset(("mse", "iou", "giou", "diou", "ciou"))
+_TRAINING_ONLY = frozenset(
+    "bias_match classfix cls_smooth coord_scale counters_per_class dets_for_show "
+    "dets_for_track embedding_layer focal_loss iou_thresh_kind log mask_scale noadjust "
+    "objectness_smooth show_details sim_thresh sim_thresh_kind sqrt thresh track_ciou_norm "
+    "track_history_size truth_thresh_kind".split()
+)
+
+
+def _yolo(at: Context) -> L.Layer:
+    s = at.section
+    s.known(_TRAINING_ONLY)
+    classes = s.integer("classes", 20, low=1)
+    anchors = _anchors(s, s.integer("num", 1, low=1))
+    mask = s.integers("mask", tuple(range(len(anchors))))
+    if not mask or not all(0 <= number < len(anchors) for number in mask):
+        raise s.error(f"expected numbers from 0 to {len(anchors) - 1}, found {mask}", "mask")
+    _check_channels(at, len(mask) * (classes + 5), f"{len(mask)} masks of {classes} classes + 5")
+    return L.Yolo(
+        **at.base,
+        output=at.input,
+        classes=classes,
+        anchors=tuple(anchors[number] for number in mask),
+        mask=mask,
+        all_anchors=anchors,
+        scale_x_y=s.number("scale_x_y", 1.0, low=0),
+        new_coords=s.flag("new_coords"),
+        nms_kind=s.choice("nms_kind", "default", _NMS),
+        beta_nms=s.number("beta_nms", 0.6),
+        training=_training(s),
+    )
+
+
+def _region(at: Context) -> L.Layer:
+    s = at.section
+    s.known(_TRAINING_ONLY)
+    classes, num = s.integer("classes", 20, low=1), s.integer("num", 1, low=1)
+    if (coords := s.integer("coords", 4)) != 4:
+        raise s.error(f"only boxes of 4 numbers can be decoded, found {coords}", "coords")
+    _check_channels(at, num * (classes + 5), f"{num} anchors of {classes} classes + 5")
+    tree = read_named_tree(s, at.folder)
+    if tree is not None and len(tree) != classes:
+        raise s.error(f"has {len(tree)} classes, the section says {classes}", "tree")
+    return L.Region(
+        **at.base,
+        output=at.input,
+        classes=classes,
+        anchors=_anchors(s, num),
+        softmax=s.flag("softmax"),
+        background=s.flag("background"),
+        tree=tree,
+        class_map=read_named_map(s, at.folder, classes),
+        training=_training(s),
+    )
+
+
+def _anchors(section: Section, num: int) -> tuple[tuple[float, float], ...]:
+    """Darknet's anchors where the .cfg gives none are half a unit wide and high."""
+    values = section.numbers("anchors", (0.5, 0.5) * num)
+    if len(values) != 2 * num or min(values) <= 0:
+        raise section.error(
+            f"expected {2 * num} numbers above 0 (width, height of {num} anchors), "
+            f"found {len(values)}",
+            "anchors",
+        )
+    return tuple(zip(values[::2], values[1::2], strict=True))
+
+
+def _check_channels(at: Context, expected: int, why: str) -> None:
+    if at.input.channels != expected:
+        raise at.section.error(
+            f"needs {expected} input channels ({why}), has {at.input.channels}; mend filters= of "
+            "the layer before it",
+            "classes",
+        )
+
+
+def _training(s: Section) -> L.HeadTraining:
+    default = L.HeadTraining()
+    return L.HeadTraining(
+        ignore_thresh=s.number("ignore_thresh", default.ignore_thresh),
+        truth_thresh=s.number("truth_thresh", default.truth_thresh),
+        iou_thresh=s.number("iou_thresh", default.iou_thresh),
+        iou_loss=s.choice("iou_loss", default.iou_loss, _IOU_LOSS),
+        iou_normalizer=s.number("iou_normalizer", default.iou_normalizer),
+        obj_normalizer=s.number("obj_normalizer", default.obj_normalizer),
+        cls_normalizer=s.number("cls_normalizer", default.cls_normalizer),
+        max_delta=s.number("max_delta", 3.4e38),
+        label_smooth_eps=s.number("label_smooth_eps", default.label_smooth_eps),
+        jitter=s.number("jitter", default.jitter),
+        resize=s.number("resize", default.resize),
+        random=s.number("random", default.random),
+        max_boxes=s.integer("max", default.max_boxes),
+        coord_scale=s.number("coord_scale", default.coord_scale),
+        object_scale=s.number("object_scale", default.object_scale),
+        noobject_scale=s.number("noobject_scale", default.noobject_scale),
+        class_scale=s.number("class_scale", default.class_scale),
+        rescore=s.flag("rescore"),
+        absolute=s.flag("absolute"),
+    )
+
+
+def _detection(at: Context) -> L.Layer:
+    s = at.section
+    s.known(frozenset(["coord_scale", "forced", "object_scale", "noobject_scale", "class_scale"]))
+    s.known(frozenset(["jitter", "random", "reorg", "max"]))
+    classes, coords = s.integer("classes", 1, low=1), s.integer("coords", 1, low=1)
+    num, side = s.integer("num", 1, low=1), s.integer("side", 7, low=1)
+    expected = side * side * ((1 + coords) * num + classes)
+    if at.input.size != expected:
+        raise s.error(f"needs {expected} inputs (side, num, coords, classes), has {at.input.size}")
+    return L.Detection(
+        **at.base,
+        output=at.input,
+        classes=classes,
+        coords=coords,
+        num=num,
+        side=side,
+        rescore=s.flag("rescore"),
+        softmax=s.flag("softmax"),
+        sqrt=s.flag("sqrt"),
+    )
+
+
+HEADS: Mapping[str, Callable[[Context], L.Layer]] = {
+    "yolo": _yolo,
+    "region": _region,
+    "detection": _detection,
+}

@@ -1,0 +1,392 @@
+"""The layers of a network as frozen data: what a .cfg says, with shapes resolved.
+
+Shapes are (channels, height, width) of one picture; the batch is never part of them.
+Names and defaults are Darknet's own (parser.c of both forks).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+from darknet.cfg.tree import Tree
+from darknet.errors import UnsupportedError
+
+
+class Shape(NamedTuple):
+    """Channels, height and width of a feature map; (n, 1, 1) for a vector."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.channels * self.height * self.width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """What every layer has.
+
+    Attributes:
+        index: position from 0; ``[net]`` is not counted.
+        line: line of the section's header in the .cfg, from 1.
+        input: shape of the previous layer's output (of the picture for layer 0).
+        output: shape of what this layer hands on.
+    """
+
+    kind: ClassVar[str] = "layer"
+    index: int
+    line: int
+    input: Shape
+    output: Shape
+
+    @property
+    def parameters(self) -> int:
+        """Number of float32 values this layer takes from a .weights file."""
+        return 0
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions for one picture, counted as Darknet does."""
+        return 0
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Indices of the layers read besides (for route: instead of) the previous one."""
+        return ()
+
+    def unsupported(self, why: str) -> UnsupportedError:
+        """Return an error that names this layer, its index and its line."""
+        return UnsupportedError(
+            f"layer {self.index} [{self.kind}] (line {self.line} of the .cfg) {why}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolutional(Layer):
+    """``padding`` is on every side, before dilation; Darknet's pad is padding * dilation."""
+
+    kind: ClassVar[str] = "convolutional"
+    filters: int
+    size: int
+    stride_y: int
+    stride_x: int
+    padding: int
+    dilation: int
+    groups: int
+    batch_normalize: bool
+    activation: str
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """Filters, channels of one group, height, width: the order in the .weights file."""
+        return (self.filters, self.input.channels // self.groups, self.size, self.size)
+
+    @property
+    def flat_weights(self) -> int:
+        """Number of values of the kernels."""
+        return math.prod(self.weight_shape)
+
+    @property
+    def parameters(self) -> int:
+        return self.flat_weights + self.filters * (4 if self.batch_normalize else 1)
+
+    @property
+    def flops(self) -> int:
+        _, c, kh, kw = self.weight_shape
+        return 2 * c * kh * kw * self.output.size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connected(Layer):
+    """A fully connected layer over the flattened input."""
+
+    kind: ClassVar[str] = "connected"
+    batch_normalize: bool
+    activation: str
+
+    @property
+    def flat_weights(self) -> int:
+        """Number of values of the matrix."""
+        return self.output.size * self.input.size
+
+    @property
+    def parameters(self) -> int:
+        return self.flat_weights + self.output.size * (4 if self.batch_normalize else 1)
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.input.size * self.output.size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local(Layer):
+    """A convolution whose weights differ at every place (YOLOv1)."""
+
+    kind: ClassVar[str] = "local"
+    filters: int
+    size: int
+    stride: int
+    padding: int
+    activation: str
+
+    @property
+    def flat_weights(self) -> int:
+        """Number of values of all places' kernels."""
+        return self.output.size * self.input.channels * self.size**2
+
+    @property
+    def parameters(self) -> int:
+        return self.flat_weights + self.output.size
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.input.channels * self.size**2 * self.output.size
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxPool(Layer):
+    """``padding`` is the total of both sides; half of it, rounded down, lies before."""
+
+    kind: ClassVar[str] = "maxpool"
+    size: int
+    stride_y: int
+    stride_x: int
+    padding: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AvgPool(Layer):
+    """The mean of each channel."""
+
+    kind: ClassVar[str] = "avgpool"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upsample(Layer):
+    """Each value repeated ``stride`` times in both directions, times ``scale``."""
+
+    kind: ClassVar[str] = "upsample"
+    stride: int
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route(Layer):
+    """Channels of other layers, one after the other; of each, the ``group_id``-th part."""
+
+    kind: ClassVar[str] = "route"
+    layers: tuple[int, ...]
+    groups: int
+    group_id: int
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        return self.layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortcut(Layer):
+    """The sum of the previous layer and others, then an activation."""
+
+    kind: ClassVar[str] = "shortcut"
+    layers: tuple[int, ...]
+    activation: str
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        return self.layers
+
+    @property
+    def flops(self) -> int:
+        return len(self.layers) * self.output.size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reorg(Layer):
+    """Space to depth in the order of the first release, which reads its input transposed."""
+
+    kind: ClassVar[str] = "reorg"
+    stride: int
+    reverse: bool
+    flatten: bool
+    extra: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reorg3d(Layer):
+    """Space to depth, corrected: output channel = (dy * stride + dx) * channels + channel."""
+
+    kind: ClassVar[str] = "reorg3d"
+    stride: int
+    reverse: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropout(Layer):
+    """Does nothing at inference."""
+
+    kind: ClassVar[str] = "dropout"
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleChannels(Layer):
+    """Another layer, multiplied channel by channel with this one's 1 x 1 input."""
+
+    kind: ClassVar[str] = "scale_channels"
+    layer: int
+    activation: str
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        return (self.layer,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sam(Layer):
+    """Another layer, multiplied element by element with this one's input."""
+
+    kind: ClassVar[str] = "sam"
+    layer: int
+    activation: str
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        return (self.layer,)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Softmax(Layer):
+    """Softmax over ``groups`` equal parts, over the groups of a tree, or over channels."""
+
+    kind: ClassVar[str] = "softmax"
+    groups: int
+    temperature: float
+    spatial: bool
+    tree: Tree | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost(Layer):
+    """Training only: hands its input on."""
+
+    kind: ClassVar[str] = "cost"
+    cost_type: str
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop(Layer):
+    """The centre of the input; training takes a random part."""
+
+    kind: ClassVar[str] = "crop"
+    noadjust: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recurrent(Layer):
+    """``[rnn]`` and ``[gru]``: read for their shapes; no engine here runs them."""
+
+    kind: ClassVar[str] = "recurrent"
+    section: str
+    hidden: int
+    activation: str
+    batch_normalize: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection(Layer):
+    """YOLOv1's output: read for its shape; no engine here decodes it."""
+
+    kind: ClassVar[str] = "detection"
+    classes: int
+    coords: int
+    num: int
+    side: int
+    rescore: bool
+    softmax: bool
+    sqrt: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadTraining:
+    """What the loss of a ``[yolo]`` or ``[region]`` layer is told; inference ignores it."""
+
+    ignore_thresh: float = 0.5
+    truth_thresh: float = 1.0
+    iou_thresh: float = 1.0
+    iou_loss: str = "mse"
+    iou_normalizer: float = 0.75
+    obj_normalizer: float = 1.0
+    cls_normalizer: float = 1.0
+    max_delta: float = float("inf")
+    label_smooth_eps: float = 0.0
+    jitter: float = 0.2
+    resize: float = 1.0
+    random: float = 0.0
+    max_boxes: int = 200
+    coord_scale: float = 1.0
+    object_scale: float = 1.0
+    noobject_scale: float = 1.0
+    class_scale: float = 1.0
+    rescore: bool = False
+    absolute: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yolo(Layer):
+    """Output of YOLOv3 and later.
+
+    Attributes:
+        classes: number of classes.
+        anchors: (width, height) in pixels of the network's input, of this layer's masks only,
+            in the order of the channels.
+        mask: which of the .cfg's anchors these are.
+        scale_x_y: how far a centre may leave its cell (1.0: not at all).
+        new_coords: sizes are (2x)^2 of an activated value instead of exp(x).
+        nms_kind: ``default``, ``greedynms`` or ``diounms``; the first two are the same.
+        beta_nms: exponent of the distance term of DIoU NMS.
+    """
+
+    kind: ClassVar[str] = "yolo"
+    classes: int
+    anchors: tuple[tuple[float, float], ...]
+    mask: tuple[int, ...]
+    all_anchors: tuple[tuple[float, float], ...]
+    scale_x_y: float
+    new_coords: bool
+    nms_kind: str
+    beta_nms: float
+    training: HeadTraining = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Region(Layer):
+    """Output of YOLOv2 and YOLO9000.
+
+    Attributes:
+        classes: number of classes (nodes of the tree for YOLO9000).
+        anchors: (width, height) in cells of the output grid.
+        softmax: class scores go through a softmax.
+        background: there is no objectness; every candidate counts as an object.
+        tree: YOLO9000's classes, else None.
+        class_map: tree nodes of the classes of another list, in that list's order, or ().
+    """
+
+    kind: ClassVar[str] = "region"
+    classes: int
+    anchors: tuple[tuple[float, float], ...]
+    softmax: bool
+    background: bool
+    tree: Tree | None
+    class_map: tuple[int, ...]
+    training: HeadTraining = field(repr=False)
+
+
+Head = Yolo | Region
+"""A layer whose input is decoded to boxes."""

@@ -1,0 +1,140 @@
+"""A Darknet .cfg as frozen layers with shapes.
+
+``read_cfg`` and ``parse_cfg`` return a ``Cfg``; every mistake raises a ``CfgError`` that names
+file, line and option. Nothing is allocated: sizes are checked as numbers first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
+from darknet.cfg.builders import COMMON, LAYERS, Context
+from darknet.cfg.heads import HEADS
+from darknet.cfg.net import Net, build_net
+from darknet.cfg.sections import Section, parse_sections
+from darknet.errors import CfgError
+
+BUILDERS = {**LAYERS, **HEADS}
+"""Every section a .cfg may have, and what turns it into a layer."""
+MAX_ELEMENTS = 1 << 30
+"""Most elements that all feature maps of one picture, or all weights, may have: 4 GiB each."""
+MAX_LAYERS = 4096
+"""Most layers; the largest published networks have about 300."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cfg:
+    """A network: its input, its layers, and what looked odd.
+
+    Attributes:
+        source: the file's name, for messages.
+        text: the .cfg's text as read.
+        net: the ``[net]`` section.
+        layers: the layers in order; ``layers[i].index == i``.
+        warnings: options that no section knows, as ``file:line: option: ...``.
+    """
+
+    source: str
+    text: str
+    net: Net
+    layers: tuple[L.Layer, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def heads(self) -> tuple[L.Head, ...]:
+        """The ``[yolo]`` and ``[region]`` layers, in order."""
+        return tuple(layer for layer in self.layers if isinstance(layer, L.Head))
+
+    @property
+    def classes(self) -> int:
+        """Number of classes of the heads.
+
+        Raises:
+            CfgError: there is no head, or the heads disagree.
+        """
+        counts = {head.classes for head in self.heads}
+        if len(counts) != 1:
+            found = f"{sorted(counts)}" if counts else "no [yolo] or [region] section"
+            raise CfgError(
+                f"a detector needs heads with one number of classes, found {found}",
+                source=self.source,
+            )
+        return counts.pop()
+
+
+def read_cfg(path: str | Path) -> Cfg:
+    """Read a .cfg file.
+
+    Args:
+        path: the file; class trees and maps that it names are looked for beside it.
+
+    Raises:
+        CfgError: the file cannot be read, or is not a valid network.
+        NamesError: the class tree or map that it names is missing or wrong.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8", errors="replace")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CfgError(f"cannot be read: {reason}", source=str(path)) from error
+    return parse_cfg(text, source=str(path), folder=path.parent)
+
+
+def parse_cfg(text: str, *, source: str = "<string>", folder: Path | None = None) -> Cfg:
+    """Turn the text of a .cfg into layers with shapes.
+
+    Args:
+        text: the .cfg.
+        source: what to call it in messages.
+        folder: where class trees and maps that it names are looked for first.
+
+    Raises:
+        CfgError: see the module.
+        NamesError: the class tree or map that it names is missing or wrong.
+    """
+    sections = parse_sections(text, source)
+    if not sections or sections[0].name not in ("net", "network"):
+        raise CfgError("the first section must be [net]", source=source, line=1)
+    if not 2 <= len(sections) <= MAX_LAYERS:
+        raise CfgError(
+            f"expected 1 to {MAX_LAYERS - 1} layers, found {len(sections) - 1}", source=source
+        )
+    net = build_net(sections[0])
+    layers = _layers(sections[1:], net, folder)
+    warnings = tuple(
+        f"{source}:{option.line}: {name}: unknown option of [{section.name}], ignored"
+        for section in sections
+        for name, option in section.unused()
+    )
+    return Cfg(source, text, net, layers, warnings)
+
+
+def _layers(sections: list[Section], net: Net, folder: Path | None) -> tuple[L.Layer, ...]:
+    built: tuple[L.Layer, ...] = ()
+    elements = weights = 0
+    for section in sections:
+        section.known(COMMON)
+        section.refuse("dontload", "dontloadscales", "numload")
+        builder = BUILDERS.get(section.name)
+        if builder is None:
+            raise section.error(f"unknown section; known are {', '.join(sorted(BUILDERS))}")
+        shape = built[-1].output if built else net.input
+        layer = builder(Context(section, built, shape, folder))
+        elements += layer.output.size
+        weights += layer.parameters
+        _check_size(section, layer, elements, weights)
+        built = (*built, layer)
+    return built
+
+
+def _check_size(section: Section, layer: L.Layer, elements: int, weights: int) -> None:
+    if min(layer.output) < 1:
+        raise section.error(f"its output would be empty: {tuple(layer.output)} of {layer.input}")
+    for what, count in (("feature maps", elements), ("weights", weights)):
+        if count > MAX_ELEMENTS:
+            raise section.error(
+                f"the {what} up to here have {count} elements; at most {MAX_ELEMENTS} are allowed"
+            )

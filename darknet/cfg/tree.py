@@ -1,0 +1,143 @@
+"""YOLO9000's class tree: every class has a parent, siblings share one softmax."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from darknet.cfg.sections import Section
+from darknet.errors import NamesError
+
+IntArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A forest of classes in Darknet's order: parents before children, siblings together.
+
+    Attributes:
+        names: one label per node (a WordNet id in 9k.tree).
+        parent: int32[n], index of the parent, -1 for roots.
+        child: int32[n], the group of the node's children, -1 for leaves.
+        group_offset: int32[g], first node of each group of siblings.
+        group_size: int32[g], number of nodes in each group.
+    """
+
+    names: tuple[str, ...]
+    parent: IntArray
+    child: IntArray
+    group_offset: IntArray
+    group_size: IntArray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def read_tree(path: Path) -> Tree:
+    """Read a tree file: one ``name parent`` per line, parent -1 for roots.
+
+    Raises:
+        NamesError: the file is missing, or a line is not a name and an earlier node's number.
+    """
+    names: list[str] = []
+    parents: list[int] = []
+    for number, line in enumerate(read_lines(path, "class tree"), start=1):
+        name, parent = _parse_node(path, number, line, len(names))
+        names.append(name)
+        parents.append(parent)
+    if not names:
+        raise NamesError(f"{path}: expected lines of 'name parent', found an empty file")
+    return _build(path, names, parents)
+
+
+def read_map(path: Path, classes: int) -> tuple[int, ...]:
+    """Read a class map: one node number per line, the place of each mapped class in the tree.
+
+    Raises:
+        NamesError: the file is missing, or a line is not a number from 0 to ``classes`` - 1.
+    """
+    nodes: list[int] = []
+    for number, line in enumerate(read_lines(path, "class map"), start=1):
+        text = line.strip()
+        if not text.isdecimal() or int(text) >= classes:
+            raise NamesError(
+                f"{path}:{number}: expected a node from 0 to {classes - 1}, found {text[:40]!r}"
+            )
+        nodes.append(int(text))
+    return tuple(nodes)
+
+
+def read_named_tree(section: Section, folder: Path | None) -> Tree | None:
+    """Read the tree that a section's ``tree`` option names, if it names one."""
+    path = _named_path(section, "tree", folder)
+    return read_tree(path) if path else None
+
+
+def read_named_map(section: Section, folder: Path | None, classes: int) -> tuple[int, ...]:
+    """Read the class map that a section's ``map`` option names, if it names one."""
+    path = _named_path(section, "map", folder)
+    return read_map(path, classes) if path else ()
+
+
+def _named_path(section: Section, option: str, folder: Path | None) -> Path | None:
+    """Find a file that a .cfg names: beside the .cfg first, then where it says."""
+    name = section.text(option, "")
+    if not name:
+        return None
+    beside = [folder / name, folder / Path(name).name] if folder else []
+    for path in (*beside, Path(name)):
+        if path.is_file():
+            return path
+    raise section.error(f"{name} not found; put {Path(name).name} beside the .cfg", option)
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """Return a text file's lines without the empty ones at its end.
+
+    Raises:
+        NamesError: the file cannot be read or is not UTF-8 text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NamesError(f"{path}: cannot read the {what}: {error}") from error
+    lines = text.splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def _parse_node(path: Path, number: int, line: str, seen: int) -> tuple[str, int]:
+    fields = line.split()
+    try:
+        name, parent = fields[0], int(fields[1])
+    except (IndexError, ValueError) as error:
+        raise NamesError(f"{path}:{number}: expected 'name parent', found {line[:40]!r}") from error
+    if len(fields) != 2 or not -1 <= parent < seen:
+        raise NamesError(
+            f"{path}:{number}: parent must be -1 or an earlier line (below {seen}), found {parent}"
+        )
+    return name, parent
+
+
+def _build(path: Path, names: list[str], parents: list[int]) -> Tree:
+    """Siblings are consecutive lines of one parent; a new parent starts a new group."""
+    offsets = [i for i, parent in enumerate(parents) if i == 0 or parent != parents[i - 1]]
+    sizes = np.diff([*offsets, len(parents)])
+    child = np.full(len(parents), -1, np.int32)
+    for group, offset in enumerate(offsets):
+        parent = parents[offset]
+        if parent < 0 and group > 0:
+            raise NamesError(f"{path}:{offset + 1}: roots must be the first group of the tree")
+        if parent >= 0:
+            child[parent] = group
+    return Tree(
+        names=tuple(names),
+        parent=np.asarray(parents, np.int32),
+        child=child,
+        group_offset=np.asarray(offsets, np.int32),
+        group_size=np.asarray(sizes, np.int32),
+    )

@@ -1,0 +1,136 @@
+"""A small writer of ONNX graphs; the one place that imports onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from darknet.cfg.layers import Shape
+
+OPSET = 17
+"""New enough for every operator used; both runtimes read it."""
+
+FloatArray = npt.NDArray[np.floating]
+Attribute = str | int | float | Sequence[int]
+
+
+class Graph:
+    """An ONNX graph of feature maps [N, channels, height, width] that grows node by node.
+
+    Tensors are known by name; methods return the name of what they made.
+
+    Args:
+        batch: number of pictures N, or None to leave it open.
+        half: compute in float16; inputs and outputs stay float32.
+    """
+
+    def __init__(self, *, batch: int | None, half: bool) -> None:
+        self._batch = "N" if batch is None else batch
+        self._half = half
+        self._dtype = np.dtype(np.float16 if half else np.float32)
+        self._model = onnx.ModelProto(ir_version=8, producer_name="darknet")
+        self._model.opset_import.add(domain="", version=OPSET)
+        self._graph = self._model.graph
+        self._graph.name = "darknet"
+        self._scalars: dict[float, str] = {}
+
+    def input(self, name: str, shape: Shape) -> str:
+        """Declare an input, float32[N, *shape]."""
+        self._graph.input.append(self._value(name, shape))
+        return (
+            self.node("Cast", f"{name}/half", name, to=TensorProto.FLOAT16) if self._half else name
+        )
+
+    def output(self, name: str, tensor: str, shape: Shape) -> None:
+        """Make a tensor an output, float32[N, *shape], called ``name``."""
+        if self._half:
+            self.node("Cast", name, tensor, to=TensorProto.FLOAT)
+        else:
+            self.node("Identity", name, tensor)
+        self._graph.output.append(self._value(name, shape))
+
+    def node(self, kind: str, name: str, *inputs: str, **attributes: Attribute) -> str:
+        """Add an operator; it and its one output are called ``name``."""
+        return self.split(kind, [name], *inputs, **attributes)[0]
+
+    def split(
+        self, kind: str, outputs: list[str], *inputs: str, **attributes: Attribute
+    ) -> list[str]:
+        """Add an operator of several outputs, called after the first."""
+        node = self._graph.node.add(op_type=kind, name=outputs[0], input=inputs, output=outputs)
+        node.attribute.extend(helper.make_attribute(*item) for item in attributes.items())
+        return outputs
+
+    def floats(self, name: str, values: FloatArray) -> str:
+        """Add a constant in the graph's number type."""
+        return self._constant(name, values.astype(self._dtype, copy=False))
+
+    def holds(self, values: FloatArray) -> bool:
+        """Tell whether all values are numbers that the graph's number type can hold."""
+        largest = np.finfo(np.float16 if self._half else np.float32).max
+        return bool(-largest <= values.min() and values.max() <= largest)
+
+    def scalar(self, value: float) -> str:
+        """Add a constant of one number, once however often it is asked for."""
+        if value not in self._scalars:
+            self._scalars[value] = self.floats(f"{value!r}", np.array(value))
+        return self._scalars[value]
+
+    def integers(self, name: str, values: Sequence[int]) -> str:
+        """Add a constant int64 vector (shapes, starts, sizes)."""
+        return self._constant(name, np.array(values, np.int64))
+
+    def reshape(self, name: str, tensor: str, *shape: int) -> str:
+        """Reshape everything but the batch."""
+        return self.node("Reshape", name, tensor, self.integers(f"{name}/shape", (0, *shape)))
+
+    def slice(
+        self,
+        name: str,
+        tensor: str,
+        starts: Sequence[int],
+        ends: Sequence[int],
+        steps: Sequence[int] = (1, 1, 1),
+    ) -> str:
+        """Take a part of the channels, rows and columns (as many of these as ``starts`` has)."""
+        axes = range(1, 1 + len(starts))
+        vectors = {"starts": starts, "ends": ends, "axes": axes, "steps": steps[: len(starts)]}
+        names = (self.integers(f"{name}/{key}", list(v)) for key, v in vectors.items())
+        return self.node("Slice", name, tensor, *names)
+
+    def upsample(self, name: str, tensor: str, factor: int) -> str:
+        """Repeat every value ``factor`` times in both directions."""
+        scales = self._constant(f"{name}/scales", np.array((1, 1, factor, factor), np.float32))
+        return self.node(
+            "Resize",
+            name,
+            tensor,
+            "",
+            scales,
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
+
+    def serialize(self) -> bytes:
+        """Return the model as bytes."""
+        data: bytes = self._model.SerializeToString()
+        return data
+
+    def _constant(self, name: str, values: npt.NDArray[Any]) -> str:
+        """Add an array as it is; protobuf makes one copy of its bytes."""
+        self._graph.initializer.add(
+            name=name,
+            data_type=helper.np_dtype_to_tensor_dtype(values.dtype),
+            dims=values.shape,
+            raw_data=values.tobytes(),
+        )
+        return name
+
+    def _value(self, name: str, shape: Shape) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [self._batch, *shape])

@@ -1,0 +1,139 @@
+"""swagger.yaml tells the truth."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # has no types
+from openapi_spec_validator import OpenAPIV30SpecValidator, validate
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
+
+from tests.api.test_detect import problem
+from tests.conftest import ROOT
+from tests.support.fixtures import Client, Part
+
+CONTRACT: dict[str, Any] = yaml.safe_load((ROOT / "swagger.yaml").read_text(encoding="utf-8"))
+
+
+def resolve(node: Any) -> Any:
+    """Follow references, and write "nullable" as JSON Schema does."""
+    if isinstance(node, list):
+        return [resolve(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target: Any = CONTRACT
+        for name in node["$ref"].removeprefix("#/").split("/"):
+            target = target[name]
+        return resolve(target)
+    resolved = {key: resolve(value) for key, value in node.items()}
+    if resolved.pop("nullable", False):
+        return {"anyOf": [{"type": "null"}, resolved]}
+    return resolved
+
+
+def schema(path: str, method: str, status: str) -> dict[str, Any]:
+    response = resolve(CONTRACT["paths"][path][method]["responses"][status])
+    found: dict[str, Any] = response["content"]["application/json"]["schema"]
+    return found
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in CONTRACT["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def examples() -> Iterator[Any]:
+    for path, method, operation in operations():
+        for status, response in operation["responses"].items():
+            for content in resolve(response)["content"].values():
+                found = content.get("examples", {"": {"value": content.get("example")}})
+                for name, example in found.items():
+                    case = f"{method} {path} {status} {name}"
+                    yield pytest.param(content["schema"], example["value"], id=case)
+
+
+def test_the_contract_is_valid_openapi() -> None:
+    validate(CONTRACT, cls=OpenAPIV30SpecValidator)
+
+
+def test_a_parameter_that_is_not_in_its_path_would_be_noticed() -> None:
+    wrong = copy.deepcopy(CONTRACT)
+    wrong["paths"]["/v2/models/{model}"]["get"]["parameters"] = []
+    with pytest.raises(OpenAPIValidationError, match="model"):
+        validate(wrong, cls=OpenAPIV30SpecValidator)
+
+
+@pytest.mark.parametrize(("described", "example"), list(examples()))
+def test_every_example_fits_its_schema(described: dict[str, Any], example: Any) -> None:
+    assert example is not None
+    Draft4Validator(described).validate(example)
+
+
+@pytest.mark.parametrize("form", ["darknet", "objects", "opex"])
+def test_detections_fit_their_schema(client: Client, photo: bytes, form: str) -> None:
+    parts: list[Part] = [("image_file", photo), ("threshold", "0.01"), ("format", form)]
+    answer = client.post(parts)
+    Draft4Validator(schema("/detect", "post", "200")).validate(answer.json)
+
+
+def test_models_fit_their_schema(client: Client) -> None:
+    Draft4Validator(schema("/models", "get", "200")).validate(client.get("/models").json)
+
+
+@pytest.mark.parametrize(("path", "method", "operation"), list(operations()))
+def test_every_operation_is_strict_about_its_query(
+    client: Client, path: str, method: str, operation: dict[str, Any]
+) -> None:
+    """Connexion checks queries only where a parameter is declared, if only a header."""
+    assert operation["parameters"]
+    kinds = resolve(operation.get("requestBody", {"content": {"": {}}}))["content"]
+    kind, content = next(iter(kinds.items()))
+    if kind == "multipart/form-data":
+        required: list[Part] = [(name, b"x") for name in content["schema"]["required"]]
+        answer = client.post(required, f"{path}?x=1")
+    else:
+        answer = client.request(method.upper(), f"{path}?x=1", b"", {"Content-Type": kind})
+    assert answer.status == (422 if path == "/p/" else 400)
+    assert b"'x' is unknown in the query" in answer.body
+    (content,) = resolve(operation["responses"][str(answer.status)])["content"].values()
+    Draft4Validator(content["schema"]).validate(answer.json)
+
+
+def test_the_contract_is_served(client: Client) -> None:
+    served = client.get("/openapi.json").json
+    assert served["paths"].keys() == CONTRACT["paths"].keys()
+    assert "security" not in served
+
+
+def test_the_ui_works_offline(client: Client) -> None:
+    page = client.get("/ui/")
+    assert page.status == 200
+    text = page.body.decode()
+    assert 'url: "/openapi.json"' in text
+    assert not re.search(r"(src|href)=.?(https?:)?//", text)
+    for asset in re.findall(r'(?:src|href)="\./([^"]+)"', text):
+        assert client.get(f"/ui/{asset}").status == 200
+
+
+def test_the_ui_is_found_without_its_slash(client: Client) -> None:
+    answer = client.get("/ui")
+    assert answer.status == 308
+    assert answer.headers["Location"].endswith("/ui/")
+
+
+def test_an_unknown_address_points_to_the_ui(client: Client) -> None:
+    problem(client.get("/nope"), 404, "/ui/")
+    problem(client.get("/ui/nope.js"), 404, "/ui/")
+
+
+def test_another_method_is_not_allowed(client: Client) -> None:
+    answer = client.request("DELETE", "/detect")
+    problem(answer, 405, "")
+    assert {"GET", "POST"} <= set(answer.headers["Allow"].split(", "))

@@ -1,0 +1,114 @@
+"""Obico's ml_api."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.fixtures import Client, Find, StartServer, start_process
+
+LOOPBACK = "127.0.0.0/8"
+
+
+def test_a_picture_is_answered_as_ml_api_does(
+    client: Client, photo: bytes, photos: str, find: Find
+) -> None:
+    answer = client.get(f"/p/?img={quote(f'{photos}/snapshot.jpg?a=1&b=2', safe='')}")
+    assert answer.status == 200
+    expected = find(photo, 0.08)
+    assert len(expected) > len(find(photo, 0.25))
+    found = answer.json.pop("detections")
+    assert [label for label, _, _ in found] == expected.labels
+    for (_, confidence, box), score, own in zip(
+        found, expected.scores, expected.boxes, strict=True
+    ):
+        assert confidence == pytest.approx(score, abs=1e-4)
+        assert box == pytest.approx(own, abs=0.1)
+
+
+def test_the_threshold_of_model_yaml_counts(start_server: StartServer, photos: str) -> None:
+    client = start_server(model="b-shy", url_allow_networks=LOOPBACK).client()  # its is 1
+    assert client.get(f"/p/?img={photos}/").json == {"detections": []}
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "words"),
+    [
+        ("", 422, "img: missing"),
+        ("?img=", 422, "img: expected a text"),
+        ("?img={photos}/missing", 400, "404"),
+        ("?img=http://127.0.0.1:1/", 400, "127.0.0.1"),
+        ("?img=file:///etc/passwd", 400, "http"),
+        ("?img=http://a/&x=1", 400, "'x' is unknown"),
+    ],
+)
+def test_errors_are_in_ml_apis_format(
+    client: Client, photos: str, query: str, status: int, words: str
+) -> None:
+    answer = client.get(f"/p/{query.format(photos=photos)}")
+    assert answer.status == status, answer.body
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json["detections"] == []
+    assert words in answer.json["message"]
+
+
+def test_the_token_of_ml_api_guards_its_own_route_only(
+    start_server: StartServer, photos: str
+) -> None:
+    client = start_server({"ML_API_TOKEN": "sesame"}, url_allow_networks=LOOPBACK).client()
+    path = f"/p/?img={photos}/"
+    refused = client.get(path)
+    assert refused.status == 401
+    assert refused.json["detections"] == []
+    assert client.get(path, Authorization="Bearer wrong").status == 401
+    assert client.get(path, **{"X-API-Key": "sesame"}).status == 401
+    assert client.get(path, Authorization="Bearer sesame").status == 200
+    assert client.get("/models").status == 200
+    assert client.get("/hc/").status == 200
+    client.close()
+
+
+def test_the_api_key_opens_the_route_and_the_token_nothing_else(
+    start_server: StartServer, photos: str
+) -> None:
+    server = start_server({"ML_API_TOKEN": "token"}, api_key="key", url_allow_networks=LOOPBACK)
+    client = server.client()
+    path = f"/p/?img={photos}/"
+    assert client.get(path, Authorization="Bearer token").status == 200
+    assert client.get(path, Authorization="Bearer key").status == 200
+    assert client.get(path, **{"X-API-Key": "key"}).status == 200
+    assert client.get("/models", Authorization="Bearer token").status == 401
+    assert client.get("/models", Authorization="Bearer key").status == 200
+    client.close()
+
+
+def test_the_health_check_says_ok_in_plain_text(client: Client) -> None:
+    answer = client.get("/hc/")
+    assert answer.status == 200
+    assert answer.body == b"ok"
+    assert answer.headers["Content-Type"].startswith("text/plain")
+
+
+def test_health_checks_fail_until_the_model_is_loaded(models: Path, tmp_path: Path) -> None:
+    """The names come through a pipe, so the test says when the model can be loaded."""
+    folder = tmp_path / "slow"
+    shutil.copytree(models / "a-tiny", folder)
+    names = (folder / "model.names").read_text()
+    (folder / "model.names").unlink()
+    os.mkfifo(folder / "model.names")
+    process = start_process({"YOLO_MODELS_DIR": str(tmp_path)})
+    process.port = int(process.wait_for(r"listening on http://[\d.]+:(\d+)").group(1))
+    client = process.client()
+    paths = ("/hc/", "/ping", "/ping/", "/v2/health/ready")
+    assert [client.get(path).status for path in paths] == [503] * 4
+    assert client.get("/hc/").body == b"error"
+    (folder / "model.names").write_text(names)
+    process.wait_for("serving ")
+    assert [client.get(path).status for path in paths] == [200] * 4
+    client.close()
+    assert process.stop() == 0

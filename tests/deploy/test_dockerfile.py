@@ -1,0 +1,102 @@
+"""The Dockerfile, as far as it can be judged without building it; scripts/image-test builds it."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+STEPS = re.findall(r"^([A-Z]+) ((?:.*\\\n)*.*)$", DOCKERFILE, re.MULTILINE)
+SCRIPTS = [
+    ".ci/run",
+    "build-local.sh",
+    *(f"scripts/{path.name}" for path in (ROOT / "scripts").glob("[!_]*") if not path.suffix),
+]
+
+
+def values(instruction: str) -> list[str]:
+    return [value for name, value in STEPS if name == instruction]
+
+
+def sources() -> list[str]:
+    """Return everything that is copied from the build context."""
+    copies = [value.split() for value in values("COPY") if "--from" not in value]
+    return [source for copy in copies for source in copy[:-1]]
+
+
+def tool(name: str) -> Path:
+    return Path(sys.executable).parent / name
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    subprocess.run([tool("hadolint"), ROOT / "Dockerfile"], check=True)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_shellcheck_has_nothing_to_say(script: str) -> None:
+    subprocess.run([tool("shellcheck"), ROOT / script], check=True)
+
+
+def test_the_scripts_are_found() -> None:
+    assert {"build-local.sh", "scripts/build-libdarknet", "scripts/image-test"} <= set(SCRIPTS)
+
+
+@pytest.mark.parametrize("source", sources())
+def test_what_is_copied_exists_and_is_not_ignored(source: str) -> None:
+    path = source.replace("${MODEL}", "blood-cells")
+    assert (ROOT / path).exists()
+    allowed = [
+        line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")
+    ]
+    tops = [path, *(str(parent) for parent in Path(path).parents)]
+    assert any(fnmatch.fnmatch(top, pattern) for top in tops for pattern in allowed)
+
+
+def test_it_runs_as_a_number_that_is_not_root() -> None:
+    """Kubernetes' runAsNonRoot needs a number; group 0 may write the models."""
+    assert values("USER") == ["10001:0"]
+
+
+def test_serve_is_the_command_and_signals_reach_it() -> None:
+    assert json.loads(values("ENTRYPOINT")[0]) == ["tini", "--", "yolo-service"]
+    assert json.loads(values("CMD")[-1]) == ["serve"]
+
+
+def test_the_final_stage_has_no_compiler() -> None:
+    final = DOCKERFILE[DOCKERFILE.index(" AS runtime") :]
+    for package in ("gcc", "g++", "make", "git", "dpkg-dev", "python3-venv", "pip install"):
+        assert f" {package} " not in final
+
+
+def test_variants_that_need_a_gpu_fail_without_one() -> None:
+    assert "YOLO_DEVICE=cuda" in DOCKERFILE
+    assert "YOLO_PRECISION=fast" in DOCKERFILE
+
+
+def test_the_model_is_the_last_layer() -> None:
+    assert STEPS[-1] == ("COPY", "--from=model --chown=10001:0 /models /models")
+
+
+def test_cuda_pins_fit_the_pins_of_the_environment() -> None:
+    lines = (ROOT / "requirements-cuda.txt").read_text().splitlines()
+    pins = dict(line.removesuffix(" \\").split("==") for line in lines if "==" in line)
+    assert {"onnxruntime-gpu", "nvidia-cudnn-cu13", "nvidia-cublas"} <= set(pins)
+    shared = (ROOT / "requirements.txt").read_text()
+    assert not [name for name in pins if f"\n{name}==" in f"\n{shared}"]
+    hashes = [line for line in lines if line.strip().startswith("--hash=sha256:")]
+    assert len(pins) <= len(hashes)
+
+
+def test_setuptools_can_be_pinned_from_the_development_pins() -> None:
+    command = ["sed", "-n", "/^setuptools==/,/# via/p", str(ROOT / "requirements-dev.txt")]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert lines[0].startswith("setuptools==")
+    assert lines[1].strip().startswith("--hash=sha256:")
+    assert not [line for line in lines[1:] if "==" in line]

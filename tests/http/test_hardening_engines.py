@@ -1,0 +1,73 @@
+"""An engine that hangs or fails: what clients and whoever watches the service are told."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.api.test_detect import problem
+from tests.support.fixtures import Client, Part, StartServer
+
+
+def until_ready_is(client: Client, status: int) -> None:
+    """Wait for readiness to change; liveness must not."""
+    end = time.monotonic() + 20
+    while (answer := client.get("/readyz")).status != status:
+        assert time.monotonic() < end, answer.body
+        assert client.get("/healthz").status == 200
+        time.sleep(0.02)
+
+
+def test_an_engine_that_hangs_is_told_and_does_not_hang_the_service(
+    faulty: StartServer, faults: Path, photo: bytes
+) -> None:
+    server = faulty(request_timeout="1", queue_size="2", workers="2", batch_size="1")
+    client = server.client()
+    parts: list[Part] = [("image_file", photo)]
+    assert client.post(parts).status == 200
+    (faults / "hang").touch()
+    with ThreadPoolExecutor(6) as threads:
+        clients = [server.client() for _ in range(6)]
+        answers = list(threads.map(lambda each: each.post(parts), clients))
+    assert sorted(answer.status for answer in answers) == [503, 503, 504, 504, 504, 504]
+    until_ready_is(client, 503)
+    problem(client.get("/readyz"), 503, "restart the service")
+    problem(client.get("/ping"), 503, "restart the service")
+    assert client.get("/hc/").status == 503
+    (faults / "hang").unlink()
+    until_ready_is(client, 200)
+    assert client.post(parts).status == 200
+    for each in (client, *clients):
+        each.close()
+
+
+def test_an_engine_that_fails_is_told_until_it_works_again(
+    faulty: StartServer, faults: Path, photo: bytes
+) -> None:
+    server = faulty()
+    client = server.client()
+    parts: list[Part] = [("image_file", photo)]
+    (faults / "fail").touch()
+    assert client.get("/readyz").status == 200  # nobody has met it yet
+    problem(client.post(parts), 503, "the device is lost")
+    problem(client.get("/readyz"), 503, "fails with every picture")
+    (faults / "fail").unlink()
+    # No request comes while it is not ready, so it has to find out by itself.
+    until_ready_is(client, 200)
+    assert client.post(parts).status == 200
+    client.close()
+    assert any("model a-tiny failed: openvino on CPU failed" in line for line in server.log)
+
+
+def test_a_service_whose_engine_hangs_for_ever_ends_in_time(
+    faulty: StartServer, faults: Path, photo: bytes
+) -> None:
+    server = faulty(request_timeout="1")
+    (faults / "hang").touch()
+    client = server.client()
+    problem(client.post([("image_file", photo)]), 504, "YOLO_REQUEST_TIMEOUT")
+    client.close()
+    before = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - before < 10

@@ -1,0 +1,186 @@
+"""The process: how it starts, what it logs, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.api.test_detect import problem
+from tests.support.fixtures import (
+    BOUNDARY,
+    Answer,
+    Client,
+    ServerProcess,
+    StartServer,
+    multipart,
+    start_process,
+)
+from tests.support.networks import write_model
+from yolo_service.process import STEP_BACK
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_process_in_order(start_server: StartServer, number: int) -> None:
+    server = start_server()
+    assert server.stop(signal.Signals(number)) == 0
+    assert any("stopped" in line for line in server.log)
+
+
+def test_an_accepted_request_is_finished_after_the_signal(
+    start_server: StartServer, photo: bytes
+) -> None:
+    """The batch that never fills holds the request for a second, in which the signal comes."""
+    server = start_server(batch_size="2", batch_wait_ms="1000")
+    client = server.client()
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(client.post, [("image_file", photo)])
+        assert not answer.done()
+        other = server.client()
+        while other.get("/healthz").status != 200:
+            pass
+        other.close()
+        time.sleep(0.3)  # nothing outside tells that the request has been read
+        assert server.stop() == 0
+        assert answer.result().status == 200
+        assert answer.result().headers["Connection"] == "close"
+    client.close()
+
+
+def test_a_signal_during_the_start_ends_the_process_in_order(models: Path) -> None:
+    server = start_process({"YOLO_MODELS_DIR": str(models)})
+    server.wait_for("listening on")
+    assert server.stop() == 0
+    assert "Traceback" not in "".join(server.log)
+
+
+def failed(settings: dict[str, str], code: int, words: str) -> None:
+    """Check that a process with these settings does not start, and says why in words."""
+    process = start_process(settings)
+    assert process.wait() == code
+    log = "".join(process.log)
+    assert words in log
+    assert "Traceback" not in log
+
+
+def test_bad_settings_end_the_start_in_words(models: Path) -> None:
+    failed({"YOLO_PORT": "http"}, 2, "YOLO_PORT: ")
+
+
+def test_no_model_ends_the_start_in_words(tmp_path: Path) -> None:
+    failed({"YOLO_MODELS_DIR": str(tmp_path)}, 2, "put one there")
+    failed({"YOLO_MODELS_DIR": str(tmp_path), "YOLO_MODEL": "a"}, 2, "no model 'a'")
+
+
+def test_a_broken_default_model_ends_the_start_in_words(models: Path) -> None:
+    settings = {"YOLO_MODELS_DIR": str(models), "YOLO_MODEL": "c-broken"}
+    failed(settings, 1, "the names list has 1")
+
+
+def test_a_device_that_is_missing_ends_the_start_in_words(models: Path) -> None:
+    settings = {"YOLO_MODELS_DIR": str(models), "YOLO_ENGINE": "openvino", "YOLO_DEVICE": "GPU.7"}
+    failed(settings, 1, "GPU.7")
+
+
+def test_a_port_in_use_ends_the_start_in_words(models: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        failed({"YOLO_MODELS_DIR": str(models), "YOLO_PORT": port}, 2, "set YOLO_HOST, YOLO_PORT")
+
+
+def test_the_classic_variables_are_served(tmp_path: Path, photo: bytes) -> None:
+    folder = write_model(tmp_path / "classic")
+    (folder / "coco.data").write_text("names = model.names\n")
+    server = start_process(
+        {
+            "config_file": str(folder / "model.cfg"),
+            "weights_file": str(folder / "model.weights"),
+            "meta_file": str(folder / "coco.data"),
+        }
+    )
+    try:
+        server.wait_until_ready()
+        client = server.client()
+        assert client.post([("image_file", photo)]).status == 200
+        client.close()
+    finally:
+        assert server.stop() == 0
+
+
+def test_the_log_says_what_is_served_and_where_to_look(server: ServerProcess) -> None:
+    (line,) = [line for line in server.log if "serving " in line]
+    assert "serving a-tiny with " in line
+    assert " in fp32; " in line
+    assert f"http://127.0.0.1:{server.port}/ui/" in line
+
+
+def test_the_log_can_be_json(start_server: StartServer) -> None:
+    server = start_server(log_format="json")
+    client = server.client()
+    client.get("/healthz?secret=1", **{"X-Request-ID": "my-id"})
+    client.close()
+    server.stop()
+    (line,) = [entry for entry in map(json.loads, server.log) if "path" in entry]
+    assert line["request_id"] == "my-id"
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/healthz", 400)
+    assert "secret" not in "".join(server.log)
+
+
+def test_what_computes_comes_behind_the_loop(start_server: StartServer) -> None:
+    server = start_server(workers="2")
+    priorities = Counter(
+        os.getpriority(os.PRIO_PROCESS, int(task.name))
+        for task in Path(f"/proc/{server.process.pid}/task").iterdir()
+    )
+    own = os.getpriority(os.PRIO_PROCESS, server.process.pid)
+    behind = min(19, own + STEP_BACK)
+    assert own == os.getpriority(os.PRIO_PROCESS, 0)
+    assert priorities[behind] >= 2 + 1  # workers, and who loaded the model
+
+
+def test_kept_alive_connections_do_not_stall(client: Client) -> None:
+    """Small writes meet delayed acknowledgements every time, not once in a while."""
+
+    def milliseconds() -> float:
+        before = time.perf_counter()
+        assert client.get("/healthz").status == 200
+        return (time.perf_counter() - before) * 1000
+
+    assert min(milliseconds() for _ in range(10)) < 20
+
+
+def test_a_chunked_upload_is_served_and_limited(server: ServerProcess, photo: bytes) -> None:
+    def post(padding: int) -> Answer:
+        body = multipart([("image_file", photo + bytes(padding))])
+        pieces = [body[i : i + 50_000] for i in range(0, len(body), 50_000)]
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
+            "Transfer-Encoding": "chunked",
+        }
+        client = server.client()
+        try:
+            return client.request("POST", "/detect", chunks + b"0\r\n\r\n", headers)
+        finally:
+            client.close()
+
+    assert post(200_000).status == 200
+    problem(post(20_100_000), 413, "YOLO_MAX_UPLOAD_MB")
+
+
+def test_an_idle_model_leaves_the_memory_and_comes_back_with_the_next_request(
+    start_server: StartServer, photo: bytes
+) -> None:
+    server = start_server(model_idle_timeout="0.5")
+    server.wait_for("model a-tiny unloaded")
+    client = server.client()
+    assert client.get("/readyz").status == 200
+    assert client.post([("image_file", photo)]).status == 200
+    client.close()

@@ -1,0 +1,316 @@
+"""The WSGI server around applications of a few lines, talked to byte by byte."""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket
+from gevent.event import Event
+
+from yolo_service.http import server as wsgi
+from yolo_service.http import streams
+from yolo_service.http.server import CONNECTED, Server, listen
+from yolo_service.http.streams import Budget
+
+Application = Callable[..., list[bytes]]
+Start = Callable[[Application], Server]
+
+GET = b"GET /path?secret=1 HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def hello(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    return [b"hello"]
+
+
+def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    body = environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[Server] = []
+
+    def start(application: Application) -> Server:
+        server = Server(listen("127.0.0.1", 0), application, 0.2, Budget(1_000_000))
+        server.start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.finish(1)
+
+
+class Peer:
+    """A client that sends bytes and reads answers."""
+
+    def __init__(self, server: Server) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", server.server_port), timeout=10)
+        self.file = self.socket.makefile("rb")
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self.socket.close()
+
+    def send(self, data: bytes) -> Peer:
+        self.socket.sendall(data)
+        return self
+
+    def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """Read status, headers with names in lower case, and body."""
+        status = int(self.file.readline().split()[1])
+        headers = {}
+        while (line := self.file.readline().strip()) != b"":
+            name, _, value = line.decode().partition(": ")
+            headers[name.lower()] = value
+        return status, headers, self.file.read(int(headers["content-length"]))
+
+    def is_closed(self) -> bool:
+        """Wait for the end of the connection."""
+        return not self.file.read(1)
+
+
+def problem(answer: tuple[int, dict[str, str], bytes], status: int) -> None:
+    assert answer[0] == status
+    assert answer[1]["content-type"] == "application/problem+json"
+    assert answer[1]["x-request-id"]
+    assert json.loads(answer[2])["status"] == status
+
+
+def test_head_and_body_leave_in_one_write(start: Start) -> None:
+    with Peer(start(hello)).send(GET) as peer:
+        assert peer.socket.recv(4096).endswith(b"\r\n\r\nhello")
+
+
+def test_a_connection_serves_many_requests(start: Start) -> None:
+    with Peer(start(hello)) as peer:
+        for _ in range(3):
+            assert peer.send(GET).answer()[2] == b"hello"
+
+
+def test_a_request_id_is_made_or_taken(start: Start) -> None:
+    with Peer(start(hello)) as peer:
+        made = [peer.send(GET).answer()[1]["x-request-id"] for _ in range(2)]
+        assert made[0] != made[1]
+        for given, taken in ((b"abc-1.2_Z", True), (b"a b", False), (b"x" * 65, False)):
+            request = GET.replace(b"Host", b"X-Request-ID: " + given + b"\r\nHost")
+            assert (peer.send(request).answer()[1]["x-request-id"] == given.decode()) is taken
+
+
+def test_a_line_of_log_tells_no_query(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "yolo_service.access")
+    with Peer(start(hello)).send(GET) as peer:
+        request_id = peer.answer()[1]["x-request-id"]
+    (record,) = caplog.records
+    assert "secret" not in record.getMessage()
+    assert record.getMessage().startswith("127.0.0.1 GET /path 200 ")
+    fields = record.fields  # type: ignore[attr-defined]  # set by "extra"
+    assert fields["request_id"] == request_id
+    assert fields["status"] == 200
+
+
+def test_control_characters_do_not_reach_the_log(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "yolo_service.access")
+    with Peer(start(hello)).send(b"GET /\x1b[2J HTTP/1.1\r\nHost: a\r\n\r\n") as peer:
+        peer.answer()
+    assert "\x1b" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"NONSENSE\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: abc\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1_0\r\n\r\n0123456789", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", 400),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 414),
+    ],
+)
+def test_what_is_no_http_is_answered_with_a_problem(start: Start, data: bytes, status: int) -> None:
+    with Peer(start(hello)).send(data) as peer:
+        problem(peer.answer(), status)
+        assert peer.is_closed()
+
+
+def test_a_chunked_body_is_read(start: Start) -> None:
+    with Peer(start(echo)).send(CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n") as peer:
+        assert peer.answer()[2] == b"abcde"
+        assert peer.send(GET).answer()[0] == 200
+
+
+def test_broken_chunks_end_the_connection(start: Start) -> None:
+    """Nobody knows where the next request begins, so none may be read."""
+
+    def careless(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        with suppress(OSError):
+            environ["wsgi.input"].read()
+        return hello(environ, start_response)
+
+    for application in (careless, hello, echo):
+        with Peer(start(application)).send(CHUNKED + b"xyz\r\n" + GET) as peer:
+            assert peer.answer()[0] in (200, 400)
+            assert peer.is_closed()
+
+
+def test_headers_that_do_not_arrive_end_in_a_timeout(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wsgi, "HEADER_SECONDS", 0.1)
+    with Peer(start(hello)).send(b"GET / HTTP/1.1\r\nHost: a\r\n") as peer:
+        problem(peer.answer(), 408)
+        assert peer.is_closed()
+
+
+def test_an_idle_connection_is_closed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wsgi, "IDLE_SECONDS", 0.1)
+    with Peer(start(hello)).send(GET) as peer:
+        peer.answer()
+        assert peer.is_closed()
+
+
+@pytest.mark.parametrize("data", [b"", b"GET /"])
+def test_a_connection_that_brings_no_request_is_closed_soon(
+    start: Start, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    monkeypatch.setattr(wsgi, "HEADER_SECONDS", 0.1)
+    with Peer(start(hello)).send(data) as peer:
+        assert peer.is_closed()
+
+
+def test_a_body_that_does_not_arrive_is_a_timeout_for_the_application(start: Start) -> None:
+    seen: list[Exception] = []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        try:
+            environ["wsgi.input"].read()
+        except Exception as error:
+            seen.append(error)
+        start_response("408 Request Timeout", [("Content-Length", "0")])
+        return []
+
+    request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"
+    with Peer(start(application)).send(request) as peer:
+        status, headers, _ = peer.answer()
+        assert (status, headers["connection"]) == (408, "close")
+    assert [type(error).__name__ for error in seen] == ["RequestTimeout"]
+
+
+def test_a_body_that_nobody_reads_is_not_read_for_ever(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "LINGER_SECONDS", 0.1)
+    request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\nabc"
+    with Peer(start(hello)).send(request) as peer:
+        assert peer.answer()[2] == b"hello"
+        assert peer.is_closed()
+
+
+def test_a_client_that_resets_before_its_error_comes_leaves_no_traceback(
+    start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = start(hello)
+    server.stop_accepting()  # so that everything has happened before the server looks
+    for _ in range(5):
+        with Peer(server).send(b"NONSENSE\r\n\r\n") as peer:
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    server.start_accepting()
+    with Peer(server).send(GET) as last:
+        assert last.answer()[0] == 200
+    server.finish(10)
+    assert capfd.readouterr().err == ""
+
+
+def test_an_application_learns_that_its_client_has_gone(start: Start) -> None:
+    entered, left = Event(), Event()
+    told: list[bool] = []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        told.append(environ[CONNECTED]())
+        entered.set()
+        left.wait(10)
+        told.append(environ[CONNECTED]())
+        return hello(environ, start_response)
+
+    server = start(application)
+    with Peer(server).send(GET):
+        assert entered.wait(10)
+    left.set()
+    server.finish(10)
+    assert told == [True, False]
+
+
+def test_an_application_that_breaks_is_answered_500(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        raise ZeroDivisionError
+
+    with Peer(start(broken)).send(GET) as peer:
+        problem(peer.answer(), 500)
+        assert peer.is_closed()
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_stopping_finishes_what_was_accepted_and_closes_what_is_idle(start: Start) -> None:
+    entered, go = Event(), Event()
+
+    def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        entered.set()
+        go.wait(10)
+        return hello(environ, start_response)
+
+    server = start(slow)
+    with Peer(server) as idle, Peer(server).send(GET) as busy:
+        assert entered.wait(10)
+        stopping = gevent.spawn(server.finish, 10)
+        assert idle.is_closed()
+        with pytest.raises(ConnectionRefusedError):
+            Peer(server)
+        go.set()
+        status, headers, _ = busy.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert stopping.get(timeout=10)
+
+
+def test_stopping_breaks_off_what_takes_too_long(start: Start) -> None:
+    entered = Event()
+
+    def endless(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        entered.set()
+        Event().wait(30)
+        return hello(environ, start_response)
+
+    server = start(endless)
+    with Peer(server).send(GET):
+        assert entered.wait(10)
+        assert not server.finish(0.1)
+
+
+def test_ipv6_is_listened_on_when_the_host_is_one() -> None:
+    try:
+        listener = listen("::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server = Server(listener, hello, 1, Budget(0))
+    assert server.url == f"http://[::1]:{server.server_port}"
+    server.close()

@@ -1,0 +1,37 @@
+"""The memory that requests hold together, at its edges; test_hardening_clients.py has the rest."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolo_service.errors import Overloaded
+from yolo_service.http.streams import Budget
+
+
+def test_a_budget_is_spent_to_the_last_byte_and_no_further() -> None:
+    budget = Budget(10_000_000)
+    budget.take(9_999_999)
+    budget.take(1)
+    with pytest.raises(Overloaded, match="10 MB of pictures") as caught:
+        budget.take(1)
+    assert caught.value.retry_after == 1
+    budget.give_back(1)
+    budget.take(1)
+
+
+@given(st.lists(st.integers(0, 100)))
+def test_what_is_given_back_is_there_again(counts: list[int]) -> None:
+    budget = Budget(1000)
+    taken: list[int] = []
+    for count in counts:
+        if sum(taken) + count <= 1000:
+            budget.take(count)
+            taken.append(count)
+        else:
+            with pytest.raises(Overloaded):
+                budget.take(count)
+    for count in taken:
+        budget.give_back(count)
+    budget.take(1000)

@@ -1,0 +1,114 @@
+"""Swagger UI in a real browser, with no network but the service's own address."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support import expected_conditions as conditions
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.support.fixtures import Client, ServerProcess
+
+SECONDS = 30
+OPTIONS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --window-size=1200,1600"
+).split()
+# Every other address is mapped to nowhere, so the page has to be complete in itself.
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+
+
+def installed(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        message = f"{program} is missing; apt-get install chromium chromium-driver"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = installed("chromium")
+    for option in (*OPTIONS, OFFLINE, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(option)
+    service = webdriver.ChromeService(installed("chromedriver"))
+    with webdriver.Chrome(options, service) as driver:
+        yield driver
+
+
+class Page:
+    """The Swagger UI of a server."""
+
+    def __init__(self, browser: webdriver.Chrome, server: ServerProcess) -> None:
+        self.browser = browser
+        self._wait = WebDriverWait(browser, SECONDS)
+        browser.get(f"http://127.0.0.1:{server.port}/ui/")
+        self.find(".opblock")
+
+    def find(self, selector: str) -> WebElement:
+        found = conditions.presence_of_element_located((By.CSS_SELECTOR, selector))
+        return self._wait.until(found)
+
+    def click(self, selector: str) -> None:
+        element = self._wait.until(conditions.element_to_be_clickable((By.CSS_SELECTOR, selector)))
+        self.browser.execute_script("arguments[0].click()", element)
+
+    def open(self, method: str, path: str) -> str:
+        """Open an operation for trying out; returns the selector of its block."""
+        self.click(f".opblock-{method} [data-path='{path}']")
+        block = f".opblock-{method}.is-open"
+        self.click(f"{block} .try-out__btn")
+        return block
+
+    def execute(self, block: str) -> tuple[str, str]:
+        """Send the request; returns status and body of the answer."""
+        self.click(f"{block} .execute")
+        answer = f"{block} .live-responses-table tr.response"
+        status = self.find(f"{answer} .response-col_status").text
+        body = self.find(f"{answer} .response-col_description .microlight").text
+        return status.split()[0], body
+
+
+def test_the_page_shows_every_operation_of_the_contract(
+    browser: webdriver.Chrome, server: ServerProcess, client: Client
+) -> None:
+    page = Page(browser, server)
+    for path, methods in client.get("/openapi.json").json["paths"].items():
+        for method in methods.keys() & {"get", "post"}:
+            assert page.find(f".opblock-{method} [data-path='{path}']")
+
+
+def test_a_picture_is_uploaded_and_answered_in_the_page(
+    browser: webdriver.Chrome, server: ServerProcess, client: Client, photo: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    page = Page(browser, server)
+    block = page.open("post", "/detect")
+    page.click(f"{block} .json-schema-form-item-add")
+    page.find(f"{block} input[type=file]").send_keys(str(tmp_path / "photo.jpg"))
+    status, body = page.execute(block)
+    assert status == "200"
+    assert json.loads(body) == client.post([("image_file", photo)]).json
+
+
+def test_health_is_asked_for_in_the_page(browser: webdriver.Chrome, server: ServerProcess) -> None:
+    page = Page(browser, server)
+    status, _ = page.execute(page.open("get", "/readyz"))
+    assert status == "200"
+
+
+def test_the_page_is_found_without_its_slash(client: Client) -> None:
+    answer = client.get("/ui")
+    assert answer.status in {301, 302, 307, 308}
+    assert answer.headers["Location"].endswith("/ui/")

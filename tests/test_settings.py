@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from darknet.limits import available_cpus
+from yolo_service.errors import ConfigurationError
+from yolo_service.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PORT", "config_file", "weights_file", "meta_file"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 8080)
+    assert settings.models_dir == Path("models")
+    assert (settings.engine, settings.precision) == ("auto", "fp32")
+    assert settings.max_upload_bytes == 20_000_000
+    assert settings.workers == available_cpus() + 1 >= 2
+    assert settings.api_key is None
+
+
+def test_variables_are_read_with_their_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOLO_ENGINE", "libdarknet")
+    monkeypatch.setenv("YOLO_QUEUE_SIZE", "3")
+    monkeypatch.setenv("YOLO_URL_ALLOW_NETWORKS", "10.0.0.0/8, ::1 ,")
+    settings = load_settings()
+    assert settings.engine == "libdarknet"
+    assert settings.queue_size == 3
+    assert settings.url_allow_networks == (ip_network("10.0.0.0/8"), ip_network("::1"))
+
+
+def test_plain_port_counts_unless_the_prefixed_one_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "9000")
+    assert load_settings().port == 9000
+    monkeypatch.setenv("YOLO_PORT", "9001")
+    assert load_settings().port == 9001
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOLO_DEVICE", "")
+    monkeypatch.setenv("YOLO_WORKERS", "")
+    assert load_settings().device is None
+
+
+def test_overrides_count_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOLO_PORT", "9001")
+    assert load_settings(port=1234).port == 1234
+
+
+def test_each_bad_value_gets_a_line_that_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("YOLO_PORT", "http")
+    monkeypatch.setenv("YOLO_ENGINE", "torch")
+    monkeypatch.setenv("YOLO_QUEUE_SIZE", "0")
+    monkeypatch.setenv("YOLO_URL_ALLOW_NETWORKS", "10.0.0.1/8")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    lines = sorted(str(caught.value).splitlines())
+    names = ["YOLO_ENGINE", "YOLO_PORT", "YOLO_QUEUE_SIZE", "YOLO_URL_ALLOW_NETWORKS"]
+    assert [line.partition(":")[0] for line in lines] == names
+    assert "'http'" in lines[1]
+    assert "10.0.0.0/8" in lines[3]
+
+
+def test_a_secret_is_neither_shown_nor_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOLO_API_KEY", "sesame")
+    assert "sesame" not in repr(load_settings())
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(api_key=["sesame"])
+    assert "sesame" not in str(caught.value)
+
+
+def test_the_classic_files_belong_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("config_file", "a.cfg")
+    with pytest.raises(ConfigurationError, match="missing: weights_file, meta_file"):
+        load_settings()
+    monkeypatch.setenv("weights_file", "a.weights")
+    monkeypatch.setenv("meta_file", "a.data")
+    assert load_settings().config_file == Path("a.cfg")
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = Settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1

@@ -1,0 +1,1 @@
+"""The command ``yolo-service``, one module per command."""

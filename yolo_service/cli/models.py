@@ -1,0 +1,138 @@
+"""The commands ``yolo-service models ...``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from darknet.cfg import read_cfg
+from darknet.layer_table import layer_table
+from darknet.model import Dialect
+from yolo_service.errors import ModelUnavailable
+from yolo_service.models.catalog import CatalogEntry, changed_files, entries, find_entry
+from yolo_service.models.folder import ModelOptions, read_folder
+from yolo_service.models.pull import add_model, check_folder, pull_model
+from yolo_service.models.repository import ModelInfo, describe_folder
+from yolo_service.settings import Settings, load_settings
+
+_models_dir = click.option(
+    "--models-dir",
+    type=click.Path(path_type=Path),
+    help="Folder; default: YOLO_MODELS_DIR.",
+)
+
+
+@click.group()
+def models() -> None:
+    """List, pull, check and add models."""
+
+
+@models.command("list")
+@_models_dir
+def list_models(models_dir: Path | None) -> None:
+    """List the models that can be served, those that can be pulled, and what is wrong."""
+    folder = _settings(models_dir).models_dir
+    infos = {info.name: info for info in describe_folder(folder)}
+    catalog = {entry.name: entry for entry in entries(folder)}
+    for name in sorted(infos | catalog):
+        info = infos.get(name)
+        if name in catalog and (info is None or info.error):
+            click.echo(_pullable(catalog[name]))
+        elif info:
+            click.echo(_there(info))
+
+
+@models.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--mirror", help="URL or folder with NAME/FILE; default: YOLO_MODELS_MIRROR.")
+@_models_dir
+def pull(names: tuple[str, ...], mirror: str | None, models_dir: Path | None) -> None:
+    """Pull the models NAMES from where they are published, and check them."""
+    settings = _settings(models_dir)
+    root, source = settings.models_dir, mirror or settings.models_mirror
+    catalog = {entry.name for entry in entries(root)}
+    for name in names:
+        if (root / name).is_dir() and name not in catalog:
+            read_folder(root / name)  # one's own: nothing to pull, but what is missing is told
+        else:
+            pull_model(find_entry(name, root), root, mirror=source, bar=progress_bar)
+        click.echo(f"{name}: complete in {root / name}")
+
+
+@models.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+def check(folders: tuple[Path, ...]) -> None:
+    """Print the layers of the models in FOLDERS and check all their files."""
+    for folder in folders:
+        cfg = read_cfg(read_folder(folder).cfg)
+        for line in (*layer_table(cfg), *cfg.warnings):
+            click.echo(line)
+        model = check_folder(folder)
+        if changes := changed_files(folder):
+            raise ModelUnavailable("\n".join(f"{folder.name}/{change}" for change in changes))
+        seen = model.weights.header.seen
+        click.echo(f"{folder.name}: complete; {len(model.names)} classes, trained on {seen} images")
+
+
+@models.command()
+@click.argument("name")
+@click.argument("files", nargs=-1, required=True)
+@click.option("--description", help="What it finds.")
+@click.option("--license", help="Of the weights.")
+@click.option("--dialect", type=click.Choice(get_args(Dialect)), default="alexeyab")
+@_models_dir
+def add(name: str, files: tuple[str, ...], models_dir: Path | None, **options: Any) -> None:
+    """Add the model NAME made of FILES: paths or URLs of a .cfg, a .weights and a .names."""
+    own = ModelOptions(**options)
+    folder = add_model(name, files, _settings(models_dir).models_dir, own, bar=progress_bar)
+    click.echo(f"{name}: complete in {folder}")
+
+
+@contextmanager
+def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Draw a bar on standard error; where nobody looks, print a line at every tenth."""
+    if not sys.stderr.isatty():
+        yield _Tenths(label, total)
+        return
+    with click.progressbar(length=total or 0, label=label, file=sys.stderr) as bar:
+        yield lambda done: bar.update(done - bar.pos)
+
+
+class _Tenths:
+    """Prints how far a file is whenever another tenth of it has arrived."""
+
+    def __init__(self, label: str, total: int | None) -> None:
+        self._label, self._total, self._printed = label, total, -1
+
+    def __call__(self, done: int) -> None:
+        tenth = 10 * done // self._total if self._total else 0
+        if tenth > self._printed:
+            self._printed = tenth
+            of = f" of {self._total / 1e6:.1f} MB, {10 * tenth} %" if self._total else ""
+            click.echo(f"{self._label}: {done / 1e6:.1f}{of}", err=True)
+
+
+def _settings(models_dir: Path | None) -> Settings:
+    return load_settings(**({} if models_dir is None else {"models_dir": models_dir}))
+
+
+def _there(info: ModelInfo) -> str:
+    return _row(info.name, info.input_size, len(info.classes), info.error or "")
+
+
+def _pullable(entry: CatalogEntry) -> str:
+    own = entry.options
+    size = sum(source.bytes or 0 for source in entry.files.values())
+    megabytes = f"{size / 1e6:.0f} MB, " if size > 1_000_000 else ""
+    hint = f"not pulled yet: {megabytes}yolo-service models pull {entry.name}"
+    return _row(entry.name, own.input_size, own.classes or 0, hint)
+
+
+def _row(name: str, size: tuple[int, int] | None, classes: int, remark: str) -> str:
+    pixels = "{} x {}".format(*size) if size else "-"
+    return f"{name:<24} {pixels:<12} {classes:>5} classes  {remark}".rstrip()

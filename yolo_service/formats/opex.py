@@ -1,0 +1,42 @@
+"""OPEX, the object detection predictions exchange format.
+
+Source: WaikatoLink2020/objdet-predictions-exchange-format.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from yolo_service.formats.columns import Columns, columns, pixel_corners
+from yolo_service.predictor.answer import Answer
+
+
+def opex(answer: Answer) -> dict[str, Any]:
+    """Give the object detection predictions exchange format, most confident first.
+
+    ``timestamp`` is that of the answer (UTC), ``id`` the picture's name. Boxes are in whole pixels
+    within the picture, and the polygon is the box, clockwise from its upper left corner.
+
+    Source: WaikatoLink2020/objdet-predictions-exchange-format.
+    """
+    now = datetime.now(UTC).strftime("%Y%m%d_%H%M%S.%f")
+    table = columns(answer)
+    rows = zip(table.scores, _labels(table), pixel_corners(answer), strict=True)
+    return {"timestamp": now, "id": answer.name, "objects": [_opex(*row) for row in rows]}
+
+
+def _opex(score: float, label: str, edges: list[int]) -> dict[str, Any]:
+    left, top, right, bottom = edges
+    points = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    return {
+        "score": score,
+        "label": label,
+        "bbox": {"top": top, "left": left, "bottom": bottom, "right": right},
+        "polygon": {"points": points},
+    }
+
+
+def _labels(table: Columns) -> list[str]:
+    """Give labels that are not empty: a class without a name is called by its number."""
+    return [label or str(i) for label, i in zip(table.labels, table.class_ids, strict=True)]

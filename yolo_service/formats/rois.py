@@ -1,0 +1,36 @@
+"""Regions of interest as CSV.
+
+Source: waikato-ufdl/wai-annotations-roi.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+
+from yolo_service.formats.columns import columns, rounded
+from yolo_service.predictor.answer import Answer
+
+
+def rois(answer: Answer) -> str:
+    """Give regions of interest as CSV, most confident first; no detections are a header only.
+
+    ``file,x0,y0,x1,y1,x0n,y0n,x1n,y1n,label,label_str,score``: the picture's name, the left, upper,
+    right and lower edge in pixels, the same as parts of the picture's width and height, number and
+    name of the class, and confidence. Not clipped to the picture.
+
+    Source: waikato-ufdl/wai-annotations-roi.
+    """
+    table = columns(answer)
+    size = np.array((answer.width, answer.height) * 2, np.float32)
+    shares = rounded(answer.detections.by_score().corners / size, 6)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow("file x0 y0 x1 y1 x0n y0n x1n y1n label label_str score".split())
+    for edges, share, number, label, score in zip(
+        table.corners, shares, table.class_ids, table.labels, table.scores, strict=True
+    ):
+        writer.writerow((answer.name, *edges, *share, number, label, score))
+    return text.getvalue()

@@ -1,0 +1,1 @@
+"""The gevent server, the contract, clients that misbehave, and image URLs."""

@@ -1,0 +1,309 @@
+"""Guarded download of a picture from a URL that came from outside.
+
+A URL is a way to make this machine talk to another one on somebody else's behalf. So a host name
+is looked up once, every address it has is checked, the connection goes to a checked address and to
+no other, and each redirect is checked like the URL itself. Sizes and times are bounded.
+
+Cooperative without patching the standard library: sockets, look-ups and TLS are gevent's, and
+http.client speaks HTTP over them. Proxies are not supported, since they would do the look-up.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import importlib.metadata
+import io
+import re
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+import gevent
+import gevent.socket
+import gevent.ssl
+
+from yolo_service.errors import FetchFailed, FetchForbidden, PayloadTooLarge, ServiceError
+from yolo_service.http.addresses import IpNetwork, may_fetch
+from yolo_service.http.streams import FairReader
+
+AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
+Resolver = Callable[..., Sequence[AddressInfo]]
+"""Called and answering like ``socket.getaddrinfo(host, port, type=SOCK_STREAM)``."""
+
+_HOST = re.compile(r"[A-Za-z0-9._:-]+(%\w+)?")  # a name, an IPv4 or an IPv6 address with its zone
+_URL_SAFE = "/?:@!$&'()*+,;=%~[]"  # left as they are; blanks and letters beyond ASCII are escaped
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NOT_PICTURES = re.compile(r"(text|multipart|audio|video)/|application/(json|xhtml|xml)")
+_PIECE = 1 << 16
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (  # the first that fits is told
+    (TimeoutError, "did not answer in time; try again, or check the URL"),
+    (socket.gaierror, "is not a known host name; check the URL"),
+    (ssl.SSLCertVerificationError, "has a certificate that is not trusted; mend it, or use http"),
+    (ssl.SSLError, "does not speak TLS there; check the port, or use http"),
+    (ConnectionRefusedError, "refused the connection; check the host and the port"),
+    (OSError, "could not be reached, or broke the connection; check the host and the port"),
+    (http.client.HTTPException, "did not answer with valid HTTP; check the URL"),
+)
+
+
+@dataclass(frozen=True)
+class FetchPolicy:
+    """What may be fetched, and how long and how large it may be.
+
+    Attributes:
+        max_bytes: largest picture.
+        allow_networks: networks that may be fetched from although they are not public.
+        connect_timeout: seconds for each address of a host, and again for TLS.
+        read_timeout: seconds without a byte.
+        total_timeout: seconds from the look-up to the last byte, redirects included.
+        max_redirects: how many redirects are followed.
+    """
+
+    max_bytes: int
+    allow_networks: tuple[IpNetwork, ...] = ()
+    connect_timeout: float = 5.0
+    read_timeout: float = 5.0
+    total_timeout: float = 10.0
+    max_redirects: int = 3
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A URL that passed the checks that need no look-up; ``path`` is escaped, with its query."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    url: str
+
+
+def _ignore(_: int) -> None:
+    pass
+
+
+def fetch(
+    url: str,
+    policy: FetchPolicy,
+    *,
+    resolve: Resolver = gevent.socket.getaddrinfo,
+    received: Callable[[int], None] = _ignore,
+) -> bytes:
+    """Download a picture; other greenlets run meanwhile.
+
+    Messages name the host and nothing of path and query, which may hold a signature.
+
+    Args:
+        url: http or https, without user name and password, any port.
+        policy: networks, sizes and times.
+        resolve: how a host name becomes addresses.
+        received: told the length of each piece of the picture; what it raises ends the download.
+
+    Returns:
+        The body of the answer; whether it is a picture is for the decoder to say.
+
+    Raises:
+        FetchForbidden: the URL, or one it redirects to, is malformed, has another scheme, or leads
+            to an address that is neither public nor allowed.
+        FetchFailed: no answer, not in time, not 200, or not a picture by its content type.
+        PayloadTooLarge: more than ``policy.max_bytes``.
+    """
+    target = _parse(url)
+    try:
+        with gevent.Timeout(policy.total_timeout) as limit:
+            return _follow(target, policy, resolve, received)
+    except gevent.Timeout as expired:
+        if expired is not limit:
+            raise
+        seconds = f"{policy.total_timeout:g} s"
+        raise FetchFailed(
+            f"{target.host} did not send the picture within {seconds}; try again, or check the URL"
+        ) from None
+
+
+def _parse(url: str, base: str = "") -> _Target:
+    try:
+        parts = urlsplit(urljoin(base, url.strip()))
+        host = (parts.hostname or "").encode("idna").decode("ascii")
+        port = parts.port
+    except ValueError:
+        raise FetchForbidden("the URL is malformed; expected http://host/path") from None
+    if parts.scheme not in ("http", "https"):
+        raise FetchForbidden("only http and https are fetched; expected http://host/path")
+    if not _HOST.fullmatch(host) or port == 0:
+        raise FetchForbidden("the URL has no valid host and port; expected http://host:port/path")
+    if "@" in parts.netloc:
+        raise FetchForbidden("a URL with user name or password is not fetched; leave them out")
+    port = port or (443 if parts.scheme == "https" else 80)
+    path = quote(parts.path or "/", safe=_URL_SAFE)
+    query = quote(f"?{parts.query}", safe=_URL_SAFE) if parts.query else ""
+    return _Target(parts.scheme, host, port, path + query, parts.geturl())
+
+
+def _follow(
+    target: _Target, policy: FetchPolicy, resolve: Resolver, received: Callable[[int], None]
+) -> bytes:
+    for _ in range(policy.max_redirects + 1):
+        answer = _ask(target, policy, resolve, received)
+        if isinstance(answer, bytes):
+            return answer
+        target = _parse(answer, base=target.url)
+    raise FetchFailed(
+        f"{target.host} redirected more than {policy.max_redirects} times; use the final URL"
+    )
+
+
+def _ask(
+    target: _Target, policy: FetchPolicy, resolve: Resolver, received: Callable[[int], None]
+) -> bytes | str:
+    """Return the picture, or the URL that the host redirects to."""
+    try:
+        addresses = _addresses(target, policy, resolve)
+        connection = _CONNECTIONS[target.scheme](target, addresses, policy)
+        try:
+            connection.request("GET", target.path, headers=_request_headers())
+            with connection.getresponse() as response:
+                return _read(response, target, policy, received)
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException) as error:
+        reason = next(text for kind, text in _REASONS if isinstance(error, kind))
+        raise FetchFailed(f"{target.host} {reason}") from error
+
+
+def _addresses(target: _Target, policy: FetchPolicy, resolve: Resolver) -> list[AddressInfo]:
+    """Look the host up and check everything that comes back, so that none can be picked later."""
+    found = list(resolve(target.host, target.port, type=socket.SOCK_STREAM))
+    if not all(may_fetch(ip_address(info[4][0]), policy.allow_networks) for info in found):
+        raise FetchForbidden(
+            f"{target.host} is not on the public internet; to fetch from it nevertheless, "
+            "set YOLO_URL_ALLOW_NETWORKS on the server to its network"
+        )
+    return found
+
+
+def _read(
+    response: http.client.HTTPResponse,
+    target: _Target,
+    policy: FetchPolicy,
+    received: Callable[[int], None],
+) -> bytes | str:
+    location = response.headers.get("Location")
+    if response.status in _REDIRECTS and location:
+        return location
+    _check_headers(response, target)
+    if (response.length or 0) > policy.max_bytes:
+        raise _too_large(target, policy)
+    return _read_body(response, target, policy, received)
+
+
+def _check_headers(response: http.client.HTTPResponse, target: _Target) -> None:
+    kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+    if response.status != http.client.OK:
+        what = f"{response.status}, expected 200"
+    elif response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        what = "with compressed data, which it was asked not to"
+    elif _NOT_PICTURES.match(kind):
+        what = f"{kind[:50]}, expected an image"
+    else:
+        return
+    raise FetchFailed(f"{target.host} answered {what}; check the URL")
+
+
+def _read_body(
+    response: http.client.HTTPResponse,
+    target: _Target,
+    policy: FetchPolicy,
+    received: Callable[[int], None],
+) -> bytes:
+    body = bytearray()
+    while piece := response.read(_PIECE):
+        body += piece
+        received(len(piece))
+        if len(body) > policy.max_bytes:
+            raise _too_large(target, policy)
+    if response.length:  # what is missing of the Content-Length; None without one
+        raise FetchFailed(f"{target.host} broke off after {len(body)} bytes; try again")
+    return bytes(body)
+
+
+def _too_large(target: _Target, policy: FetchPolicy) -> ServiceError:
+    return PayloadTooLarge(
+        f"the picture at {target.host} is larger than {policy.max_bytes} bytes; "
+        "send a smaller one, or set YOLO_MAX_UPLOAD_MB on the server"
+    )
+
+
+@functools.cache
+def _request_headers() -> dict[str, str]:
+    return {
+        "User-Agent": f"yolo-service/{importlib.metadata.version('yolo-service')}",
+        "Accept": "image/*, */*;q=0.5",
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+    }
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(FairReader(self.fp.detach()))
+
+
+class _Connection(http.client.HTTPConnection):
+    """Speaks HTTP with one of the addresses given, whatever the name means by now."""
+
+    response_class = _Response
+
+    def __init__(self, target: _Target, addresses: list[AddressInfo], policy: FetchPolicy) -> None:
+        super().__init__(target.host, target.port)
+        self._addresses, self._policy = addresses, policy
+
+    def connect(self) -> None:
+        self.sock = _connect(self._addresses, self._policy.connect_timeout)
+        self.sock.settimeout(self._policy.read_timeout)
+
+
+class _SecureConnection(_Connection):
+    default_port = 443
+
+    def connect(self) -> None:
+        self.sock = _connect(self._addresses, self._policy.connect_timeout)
+        self.sock = _tls().wrap_socket(self.sock, server_hostname=self.host)
+        self.sock.settimeout(self._policy.read_timeout)
+
+
+_CONNECTIONS = {"http": _Connection, "https": _SecureConnection}
+
+
+def _connect(addresses: list[AddressInfo], timeout: float) -> Any:
+    """Return a socket to the first address that answers; raise the last one's error."""
+    problem: OSError = socket.gaierror("no address")
+    for family, _, _, _, address in addresses:
+        connection = gevent.socket.socket(family, socket.SOCK_STREAM)
+        connection.settimeout(timeout)
+        try:
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            problem = error
+        except BaseException:  # the total time-out
+            connection.close()
+            raise
+        else:
+            return connection
+    raise problem
+
+
+@functools.cache
+def _tls() -> Any:
+    """Make the TLS settings once: reading the system's certificates takes a while."""
+    context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    return context

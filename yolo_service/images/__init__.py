@@ -1,0 +1,1 @@
+"""Encoded images to pixels within limits, and detections drawn on them."""

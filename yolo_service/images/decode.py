@@ -1,0 +1,187 @@
+"""Bytes to pixels: which pictures are taken, and how they become RGB arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from darknet.model import RgbImage
+from yolo_service.errors import ImageTooLarge, UndecodableImage
+from yolo_service.images import image_header as headers
+from yolo_service.images import jpeg, png
+
+if TYPE_CHECKING:
+    from darknet.network import Network
+    from yolo_service.settings import Decode
+
+MAX_SIDE = 32_767
+"""Pixels; OpenCV's geometric functions keep coordinates in 16 bits."""
+
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+_REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}
+"""OpenCV's flags for the scales of libjpeg; the names that it has for them mean BGR or grey."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a decoded picture has to be; by default, what people and other programs can look at.
+
+    Attributes:
+        shown: looked at after detection, and so kept until then, and of three channels. A network
+            takes a fourth, too, and with it decoding and resizing are faster.
+        smooth: with the colours of a JPEG, of which it has fewer than pixels, interpolated as
+            OpenCV does, and not just repeated.
+        at_least: so large in either orientation; None: no pixel less than in the file.
+    """
+
+    shown: bool = True
+    smooth: bool = True
+    at_least: Size | None = None
+
+    @classmethod
+    def for_network(cls, network: Network, decode: Decode | None = None) -> Quality:
+        """Return what is enough for a network; see ``Settings.decode``."""
+        if decode is None:
+            decode = "exact" if network.precision == "fp32" else "fast"
+        at_least = network.input_size if decode == "reduced" else None
+        return cls(shown=False, smooth=decode == "exact", at_least=at_least)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A picture, perhaps of fewer pixels than the file has.
+
+    Attributes:
+        pixels: uint8[height, width, 3], red first; with a fourth channel where ``Quality.shown`` is
+            not asked for.
+        size: of the file's picture, upright.
+    """
+
+    pixels: RgbImage
+    size: Size
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """By how much the file's picture is wider and higher than ``pixels``."""
+        height, width = self.pixels.shape[:2]
+        return self.size[0] / width, self.size[1] / height
+
+
+def whole(pixels: RgbImage) -> Decoded:
+    """Return a picture that has all its pixels."""
+    return Decoded(pixels, (pixels.shape[1], pixels.shape[0]))
+
+
+def decode_as(data: bytes, quality: Quality, *, max_pixels: int) -> Decoded:
+    """Decode a picture like ``decode``, but no better than needed.
+
+    A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size: for a photo of 12 megapixels that takes
+    a third of the time, and less memory.
+
+    Args:
+        data: see ``decode``.
+        quality: what is needed.
+        max_pixels: see ``decode``.
+
+    Raises:
+        UnsupportedImageType: see ``decode``, also for the others.
+        ImageTooLarge: ``max_pixels`` counts the pixels of the file, not of the result.
+        UndecodableImage: the file is damaged.
+    """
+    header = headers.read(data)
+    _check_size(header, max_pixels)
+    factor = _reduction(header, quality.at_least) if quality.at_least else 1
+    pixels = _faster(data, header, factor, quality)
+    if pixels is None:
+        plain = png.plain(data) if header.format == "PNG" else data
+        pixels = _pixels(plain, cv2.IMREAD_COLOR_RGB | _REDUCED[factor])
+    if pixels is None:
+        raise UndecodableImage(
+            f"the {header.format} is cut off, damaged or of a rare kind; "
+            "send the whole file, or save it again as JPEG or PNG"
+        )
+    return whole(pixels) if factor == 1 else Decoded(pixels, _upright(header, pixels, factor))
+
+
+def _faster(data: bytes, header: headers.Header, factor: int, quality: Quality) -> RgbImage | None:
+    """Decode what can be decoded faster than by ``_pixels``, with the same result, or None."""
+    if header.format != "JPEG":
+        return None
+    is_large = header.width * header.height >= jpeg.LARGE * factor * factor
+    if factor == 1 and header.is_plain:
+        # The fourth channel of a large picture would cost more memory than it saves time.
+        return jpeg.decode_plain(data, rgb=quality.shown or is_large, smooth=quality.smooth)
+    return jpeg.decode_large(data, cv2.IMREAD_COLOR_RGB | _REDUCED[factor]) if is_large else None
+
+
+def _reduction(header: headers.Header, at_least: Size) -> int:
+    """Return by how much a picture can be divided and stay large enough whichever way it lies.
+
+    One that is nearly square is left alone: nobody could tell later how it lay.
+    """
+    if header.format != "JPEG" or 0 < abs(header.width - header.height) < max(_REDUCED):
+        return 1
+    smallest = min(header.width, header.height)
+    return max(factor for factor in _REDUCED if factor == 1 or smallest // factor >= max(at_least))
+
+
+def _upright(header: headers.Header, pixels: RgbImage, factor: int) -> Size:
+    """Return the size of the file's picture after its EXIF orientation, which only pixels show."""
+    width, height = header.width, header.height
+    is_turned = pixels.shape[:2] != (-(-height // factor), -(-width // factor))
+    return (height, width) if is_turned else (width, height)
+
+
+def decode(data: bytes, *, max_pixels: int) -> RgbImage:
+    """Decode a picture as it is meant to be seen, upright and in colour.
+
+    The EXIF orientation is applied. Of an animation or a file with several pages the first picture
+    is taken. Grey, palette, CMYK and 16-bit pictures become RGB of 8 bits (the upper 8 of 16).
+    Transparency is dropped, not blended: the colours below it are what Darknet, which decodes with
+    OpenCV too, would look at. (In TIFF they come blended with black.)
+
+    Releases the GIL while it decodes; meant to be called on a worker thread.
+
+    Args:
+        data: a whole JPEG, PNG, GIF, WebP, BMP or TIFF file; its name plays no part.
+        max_pixels: most width * height that is decoded.
+
+    Returns:
+        uint8[height, width, 3], red first.
+
+    Raises:
+        UnsupportedImageType: not one of these formats.
+        ImageTooLarge: more than ``max_pixels``, or a side longer than ``MAX_SIDE``.
+        UndecodableImage: empty, cut off, damaged, of a kind that OpenCV does not read (for example
+            a TIFF of floats), or made to exhaust the decoder.
+    """
+    return decode_as(data, Quality(), max_pixels=max_pixels).pixels
+
+
+def _check_size(header: headers.Header, max_pixels: int) -> None:
+    size = f"the {header.format} has {header.width} x {header.height} pixels"
+    if header.width < 1 or header.height < 1:
+        raise UndecodableImage(f"{size}, expected at least 1 x 1")
+    if header.width * header.height > max_pixels:
+        raise ImageTooLarge(
+            f"{size}, at most {max_pixels} in all are decoded; "
+            "scale it down or set YOLO_MAX_PIXELS on the server"
+        )
+    if max(header.width, header.height) > MAX_SIDE:
+        raise ImageTooLarge(f"{size}, at most {MAX_SIDE} a side are decoded; scale it down")
+
+
+def _pixels(data: bytes, flags: int) -> RgbImage | None:
+    """Return what OpenCV decodes, or None where it cannot: it refuses files that are cut off."""
+    jpeg.silence_opencv()
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+    return None if pixels is None else np.asarray(pixels, np.uint8)

@@ -1,0 +1,221 @@
+"""What a picture's first bytes say: its format and its size, before anything is decoded.
+
+Written by hand rather than left to an image library, because the bytes are hostile: libraries that
+read a header also read what stands around it, and a few megabytes of PNG chunks, JPEG comments or
+TIFF tags made to overlap cost them seconds and gigabytes. Here every loop is bounded, nothing is
+copied, and the handful of files that would keep the decoder busy for minutes is refused.
+
+Sources: ISO/IEC 10918-1 (JPEG), the PNG specification (third edition), the GIF89a specification,
+RFC 9649 (WebP), TIFF 6.0, Microsoft's description of BITMAPINFOHEADER.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from yolo_service.errors import UndecodableImage, UnsupportedImageType
+from yolo_service.images import png
+
+FORMATS = ("JPEG", "PNG", "GIF", "WebP", "BMP", "TIFF")
+
+MAX_JPEG_SEGMENTS = 1024  # colour profiles and depth maps come in up to 320 of 64 kB in 20 MB
+MAX_EXIF_FIELDS = 100  # cameras write 20
+MAX_JPEG_SCANS = 100  # progressive encoders write about 10; each costs a pass over all pixels
+
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])")
+_JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers that no length follows
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
+_JPEG_SCAN = 0xDA
+_JPEG_APP1, _EXIF = 0xE1, b"Exif\0\0"
+
+_UPRIGHT = (0x0112, 3, 1, 1)  # the field of EXIF that says how a picture lies: one number, a 1
+
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 11: 4, 13: 4}  # 8 for the others
+_TIFF_NUMBERS = {1: "B", 3: "H", 4: "I"}
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+
+_STRANGERS = (  # what people send by mistake, named so that they see it
+    (re.compile(rb"(\xef\xbb\xbf)?\s*<"), "HTML, XML or SVG text"),
+    (re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),
+    (re.compile(rb".{4}ftypavi", re.DOTALL), "AVIF"),
+    (re.compile(rb".{4}ftyp", re.DOTALL), "a video"),
+    (re.compile(rb"%PDF"), "PDF"),
+    (re.compile(rb"\s*[{\[]\s*[\"{\[]"), "JSON text"),
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Format and size of a picture, as its header claims them.
+
+    Attributes:
+        format: one of ``FORMATS``.
+        width: pixels, as stored: before an EXIF orientation is applied.
+        height: pixels, as stored.
+        is_plain: a JPEG, grey or in colour, that need not be turned or converted.
+    """
+
+    format: str
+    width: int
+    height: int
+    is_plain: bool = False
+
+
+def read(data: bytes) -> Header:
+    """Read format and size from the start of an encoded picture.
+
+    Args:
+        data: the whole file.
+
+    Raises:
+        UnsupportedImageType: the bytes are no picture of one of ``FORMATS``.
+        UndecodableImage: a picture whose header is cut off, contradicts itself or is built to
+            exhaust a decoder.
+    """
+    kind = _format(data)
+    try:
+        return Header(kind, *_READERS[kind](data))
+    except (struct.error, IndexError):
+        raise _cut_off(kind) from None
+
+
+def _format(data: bytes) -> str:
+    if not data:
+        raise UndecodableImage("the file is empty; send a picture")
+    for kind, signature in _SIGNATURES.items():
+        if signature.match(data):
+            return kind
+    found = (name for start, name in _STRANGERS if start.match(data[:256]))
+    raise UnsupportedImageType(
+        f"the bytes are {next(found, 'no picture of a known format')}; "
+        f"send one of {', '.join(FORMATS)}"
+    )
+
+
+def _cut_off(kind: str) -> UndecodableImage:
+    return UndecodableImage(f"the {kind} is cut off; send the whole file")
+
+
+def _damaged(kind: str, why: str) -> UndecodableImage:
+    return UndecodableImage(f"the {kind} {why}; save it again with another program")
+
+
+def _jpeg(data: bytes) -> tuple[int, int, bool]:
+    segments = list(_jpeg_segments(data))
+    frames = [(marker, at) for marker, at in segments if marker in _JPEG_FRAMES]
+    if len(frames) != 1:
+        raise _damaged("JPEG", f"has {len(frames)} frame headers, expected 1")
+    marker, at = frames[0]
+    height, width, components = struct.unpack_from(">HHB", data, at + 3)
+    _, scan = segments[-1]
+    one_scan = marker in _JPEG_SEQUENTIAL and data[scan + 2] == components
+    if not one_scan and data.count(b"\xff\xda", scan) >= MAX_JPEG_SCANS:
+        raise _damaged("JPEG", f"has more than {MAX_JPEG_SCANS} scans")
+    exifs = [at for kind, at in segments if kind == _JPEG_APP1 and data.startswith(_EXIF, at + 2)]
+    is_plain = components in (1, 3) and all(_is_upright(data, at + 2 + len(_EXIF)) for at in exifs)
+    return width, height, is_plain
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield marker and offset behind it of each segment up to the first scan, which comes last."""
+    position = 2
+    for _ in range(MAX_JPEG_SEGMENTS):
+        found = _JPEG_MARKER.search(data, position)
+        if found is None:
+            raise struct.error
+        marker, position = data[found.start(1)], found.end()
+        yield marker, position
+        if marker == _JPEG_SCAN:
+            return
+        if marker not in _JPEG_ALONE:
+            position += struct.unpack_from(">H", data, position)[0]
+    raise _damaged("JPEG", f"has more than {MAX_JPEG_SEGMENTS} segments before its first scan")
+
+
+def _is_upright(data: bytes, start: int) -> bool:
+    """Say whether EXIF, which is a TIFF without pixels, surely leaves a picture as it is."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[start : start + 4])
+    if order is None:
+        return False
+    try:
+        directory = start + struct.unpack_from(f"{order}I", data, start + 4)[0]
+        (count,) = struct.unpack_from(f"{order}H", data, directory)
+        starts = range(directory + 2, directory + 2 + 12 * count, 12)
+        fields = [struct.unpack_from(f"{order}HHIH", data, at) for at in starts[:MAX_EXIF_FIELDS]]
+        found = [field for field in fields if field[0] == _UPRIGHT[0]]
+        return count <= MAX_EXIF_FIELDS and all(field == _UPRIGHT for field in found)
+    except struct.error:
+        return False
+
+
+def _gif(data: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from("<HH", data, 6)
+    return width, height
+
+
+def _webp(data: bytes) -> tuple[int, int]:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        low_x, high_x, low_y, high_y = struct.unpack_from("<HBHB", data, 24)
+        return (high_x << 16 | low_x) + 1, (high_y << 16 | low_y) + 1
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    raise _damaged("WebP", "begins with a chunk that is none of VP8, VP8L and VP8X")
+
+
+def _bmp(data: bytes) -> tuple[int, int]:
+    (size,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
+    return width, abs(height)  # a negative height says: the top row comes first
+
+
+def _tiff(data: bytes) -> tuple[int, int]:
+    order = "<" if data[:1] == b"I" else ">"
+    (start,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, start)
+    end = start + 2 + 12 * count
+    if end + 4 > len(data):  # where the next directory is, follows
+        raise _damaged("TIFF", "is cut off in its list of tags")
+    directory = data[start + 2 : end]
+    fields = list(struct.iter_unpack(f"{order}HHI4s", directory))
+    if sum(n * _TIFF_SIZES.get(kind, 8) for _, kind, n, _ in fields) > len(data):
+        raise _damaged("TIFF", "has tags that overlap or lie outside of the file")
+    width, height = (
+        _tiff_number(order, [field for field in fields if field[0] == tag])
+        for tag in (_TIFF_WIDTH, _TIFF_HEIGHT)
+    )
+    return width, height
+
+
+def _tiff_number(order: str, fields: list[tuple[int, int, int, bytes]]) -> int:
+    """Return the value of a tag; readers differ on which one counts when it stands twice."""
+    if len(fields) != 1 or fields[0][1] not in _TIFF_NUMBERS:
+        raise _damaged("TIFF", "does not say its width and height, each once")
+    _, kind, _, value = fields[0]
+    return int(struct.unpack_from(order + _TIFF_NUMBERS[kind], value)[0])
+
+
+_SIGNATURES = {
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "PNG": re.compile(re.escape(png.SIGNATURE)),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "WebP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
+    "BMP": re.compile(rb"BM"),
+    "TIFF": re.compile(rb"II\*\x00|MM\x00\*"),
+}
+_READERS: dict[str, Callable[[bytes], tuple[int, int] | tuple[int, int, bool]]] = {
+    "JPEG": _jpeg,
+    "PNG": png.size,
+    "GIF": _gif,
+    "WebP": _webp,
+    "BMP": _bmp,
+    "TIFF": _tiff,
+}

@@ -1,0 +1,1 @@
+"""The models folder, the catalog, and models in memory."""
