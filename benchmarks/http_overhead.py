@@ -72,8 +72,8 @@ def main(models: str, image: str, requests: int = 200) -> None:
             response.read()
 
         def in_process() -> None:
-            picture = decode_as(data, Quality.for_network(network), max_pixels=MAX_PIXELS)
-            network.detect([picture.pixels])
+            decoded = decode_as(data, Quality.for_network(network), max_pixels=MAX_PIXELS)
+            network.detect([decoded.pixels])
 
         for _ in range(10):
             through_http()
@@ -81,7 +81,7 @@ def main(models: str, image: str, requests: int = 200) -> None:
         pairs = [(milliseconds(in_process), milliseconds(through_http)) for _ in range(requests)]
         connection.close()
     inside, outside = ([pair[i] for pair in pairs] for i in (0, 1))
-    print(f"{'':<22}{'p50':>8}{'min':>8}  ms, {requests} pictures of {len(data)} bytes")
+    print(f"{'':<22}{'p50':>8}{'min':>8}  ms, {requests} images of {len(data)} bytes")
     for name, times in (("decode + detect", inside), ("the same over HTTP", outside)):
         print(f"{name:<22}{statistics.median(times):>8.2f}{min(times):>8.2f}")
     difference = statistics.median(outside) - statistics.median(inside)

@@ -33,14 +33,14 @@ def main(folder: Path) -> None:
     """Print a line for each round."""
     process.tune()
     settings = load_settings()
-    picture = np.random.default_rng(0).integers(0, 256, (576, 768, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (576, 768, 3), np.uint8)
     with tempfile.TemporaryDirectory() as models:
         for number in range(MODELS):
             shutil.copytree(folder, Path(models) / f"model-{number}")
         repository = Repository(Path(models), lambda files: load_files(files, settings, 2))
 
         def use(name: str) -> None:
-            repository.get(name).detect([picture], Thresholds())
+            repository.get(name).detect([image], Thresholds())
 
         use("model-0")
         repository.unload("model-0")

@@ -23,7 +23,7 @@ from tests.support.load import Sample, detect_request, percentile, send
 
 
 def capacity(port: int, photo: bytes, seconds: float = 5.0) -> float:
-    """Return pictures per second with four clients per worker, each waiting for its answer."""
+    """Return images per second with four clients per worker, each waiting for its answer."""
     end = time.perf_counter() + seconds
 
     def work(_: int) -> int:
@@ -72,7 +72,7 @@ def main(models: str, image: str, seconds: str = "60", model: str = "") -> None:
     cost = Cost(server.process.pid)
     try:
         rate = capacity(server.port, photo)
-        print(f"capacity {rate:.0f} pictures/s")
+        print(f"capacity {rate:.0f} images/s")
         print(
             f"{'load':<14} {'requests':>8} {'200':>8} {'503':>8} {'other':>6} {'200 p50':>9} "
             f"{'200 p95':>9} {'but queue':>9} {'503 p50':>9} {'503 p95':>9} {'memory':>7}"

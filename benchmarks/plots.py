@@ -1,4 +1,4 @@
-"""Throughput, latency and the cost of more work, as pictures."""
+"""Throughput, latency and the cost of more work, as images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def plot_scale(folder: Path, tables: dict[str, list[Row]]) -> None:
             axes.plot(work, [row.ms([stage]) for row in grown], "o-", label=stage)
         axes.plot(work, [row.ms() for row in grown], "k:", label="all")
         axes.set(xscale="log", yscale="log")
-        axes.set_xlabel("megapixels" if part == "pictures" else part)
+        axes.set_xlabel("megapixels" if part == "images" else part)
     panels[0, 0].set_ylabel("ms of processor time")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper")
     folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from darknet.network import Network
 from darknet.quantization import quantize
 from darknet.weights import write_weights
 from tests.support.networks import random_weights
-from yolo_service.benchmark import picture, throughput
+from yolo_service.benchmark import benchmark_image, throughput
 from yolo_service.models.folder import ModelFiles, read_folder
 from yolo_service.models.repository import load_files
 from yolo_service.settings import load_settings
@@ -38,7 +38,7 @@ CALLERS = 3
 def main() -> None:
     """Print a row for each precision."""
     options = _options()
-    image = picture(options.image)
+    image = benchmark_image(options.image)
     with tempfile.TemporaryDirectory() as folder:
         if options.cfg:
             _write_model(Path(folder), options.cfg, options.side, image)
@@ -87,7 +87,7 @@ def _raw(files: ModelFiles, rounds: int) -> dict[str, list[float]]:
         for network in networks:
             assert isinstance(network.engine, GraphEngine)
             runner = network.engine.runner
-            runner.pictures()[0] = 0.5
+            runner.input()[0] = 0.5
             runner.infer(1)
             start = time.perf_counter()
             runner.infer(1)

@@ -2,15 +2,15 @@
 
     python -m benchmarks.resize [--model FOLDER] [--threads N]
 
-Prints, for a 768 x 576 picture stretched to 320 x 320, the largest difference from Darknet's own
-loops (values 0..1) and the time of each candidate; then the time of the winner for pictures of
+Prints, for a 768 x 576 image stretched to 320 x 320, the largest difference from Darknet's own
+loops (values 0..1) and the time of each candidate; then the time of the winner for images of
 0.3 to 48 megapixels. With the folder of a model, also its inference time, to compare with.
 
 What won: ``cv2.remap`` of OpenCV 5, which interpolates in float, fed with Darknet's own
 coordinates, with pixels of four channels instead of three, and in blocks that stay in the cache. It
 is exact. ``cv2.resize`` is twice as fast, and puts pixels elsewhere. A graph in OpenVINO is exact
 and several times slower, alone or put before a network's graph: it interpolates by its general
-path, and would have to be compiled for each size of picture.
+path, and would have to be compiled for each size of image.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(arguments.threads)
     compare(noise(HEIGHT, WIDTH), arguments.threads)
-    print(f"\n{'picture':<28}{'min ms':>10}{'median ms':>12}")
+    print(f"\n{'image':<28}{'min ms':>10}{'median ms':>12}")
     for width, height in LARGER:
         print_times(f"{width} x {height}", winner(noise(height, width)))
     if arguments.model:
@@ -81,7 +81,7 @@ def print_times(name: str, run: Callable[[], object], more: str = "") -> None:
 
 
 def noise(height: int, width: int) -> Array:
-    """Return a picture of random pixels."""
+    """Return an image of random pixels."""
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
@@ -110,8 +110,8 @@ def numpy_gathers(image: Array) -> Candidate:
     dx, dy = dx[:, None], dy[:, None, None]
 
     def run() -> Array:
-        picture = image.astype(np.float32) / np.float32(255)
-        part: Array = (1 - dx) * picture[:, left] + dx * picture[:, right]
+        source = image.astype(np.float32) / np.float32(255)
+        part: Array = (1 - dx) * source[:, left] + dx * source[:, right]
         return np.asarray((1 - dy) * part[upper] + dy * part[lower]).transpose(2, 0, 1)
 
     return run
@@ -132,7 +132,7 @@ def numpy_matrices(image: Array) -> Candidate:
 
 
 def cv2_remap(image: Array, conversion: int | None) -> Candidate:
-    """Return an interpolation at given coordinates of the whole picture."""
+    """Return an interpolation at given coordinates of the whole image."""
     (left, _, dx), (upper, _, dy) = coordinates(image.shape[1]), coordinates(image.shape[0])
     x = np.tile((left + dx).astype(np.float32), (SIDE, 1))
     y = np.tile((upper + dy).astype(np.float32)[:, None], (1, SIDE))
@@ -170,16 +170,16 @@ def openvino_interpolate(image: Array, threads: int) -> Candidate:
     """Return a graph with one Interpolate."""
     from openvino import Type, opset11
 
-    picture = opset11.parameter([1, *image.shape], Type.u8)
+    source = opset11.parameter([1, *image.shape], Type.u8)
     resized = opset11.interpolate(
-        opset11.transpose(opset11.convert(picture, "f32"), np.array([0, 3, 1, 2])),
+        opset11.transpose(opset11.convert(source, "f32"), np.array([0, 3, 1, 2])),
         np.array([SIDE, SIDE]),
         "linear_onnx",
         "sizes",
         coordinate_transformation_mode="align_corners",
         axes=np.array([2, 3]),
     )
-    return openvino_run(picture, opset11.multiply(resized, np.float32(1 / 255)), image, threads)
+    return openvino_run(source, opset11.multiply(resized, np.float32(1 / 255)), image, threads)
 
 
 def openvino_gather(image: Array, threads: int) -> Candidate:
@@ -192,21 +192,19 @@ def openvino_gather(image: Array, threads: int) -> Candidate:
         share = weight.reshape(shape)
         return opset11.add(opset11.multiply(before, 1 - share), opset11.multiply(after, share))
 
-    picture = opset11.parameter([1, *image.shape], Type.u8)
-    values = opset11.multiply(opset11.convert(picture, "f32"), np.float32(1 / 255))
+    source = opset11.parameter([1, *image.shape], Type.u8)
+    values = opset11.multiply(opset11.convert(source, "f32"), np.float32(1 / 255))
     values = mix(values, image.shape[0], 1, (1, SIDE, 1, 1))
     values = opset11.transpose(values, np.array([0, 3, 1, 2]))
-    return openvino_run(picture, mix(values, image.shape[1], 3, (1, 1, 1, SIDE)), image, threads)
+    return openvino_run(source, mix(values, image.shape[1], 3, (1, 1, 1, SIDE)), image, threads)
 
 
-def openvino_run(picture: Any, output: Any, image: Array, threads: int) -> Candidate:
-    """Compile a graph for one size of picture."""
+def openvino_run(source: Any, output: Any, image: Array, threads: int) -> Candidate:
+    """Compile a graph for one size of image."""
     import openvino
 
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.compile_model(
-        openvino.Model([output], [picture], "resize"), "CPU", settings
-    )
+    compiled = openvino.compile_model(openvino.Model([output], [source], "resize"), "CPU", settings)
     request = compiled.create_infer_request()
 
     def run() -> Array:
@@ -221,7 +219,7 @@ def inference(folder: Path) -> Callable[[], object]:
     """Return what computes one fp32 inference in OpenVINO, without resize and decoding."""
     cfg, weights, names = (next(folder.glob(f"*.{end}")) for end in ("cfg", "weights", "names"))
     engine: Any = load_network(cfg, weights, names, engine="openvino").engine
-    engine.runner.pictures().fill(0.5)
+    engine.runner.images().fill(0.5)
     return lambda: engine.runner.infer(1)
 
 

@@ -5,7 +5,7 @@ Usage: python -m benchmarks.run [--models-dir DIR] [--model NAME] [--image FILE]
 
 ``make bench`` runs it with the embedded model. Needs wrk (apt-get install wrk). The ceiling is what
 decoding and detecting give in a tight loop with no HTTP, with the best number of threads and of
-pictures that each takes at once. Service and ceiling take turns, and service and each other
+images that each takes at once. Service and ceiling take turns, and service and each other
 service, so that both meet the same neighbours on the machine; figures are medians of the rounds.
 With --guard the exit code is 1 if the service gives less of the ceiling than that.
 """
@@ -110,7 +110,7 @@ def _about(settings: Settings, image: Path) -> Iterator[str]:
     height, width = decode(image.read_bytes(), max_pixels=settings.max_pixels).shape[:2]
     yield f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {available_cpus()} CPUs {_processor()}"
     yield f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)
-    yield f"model {default_files(settings).name}, picture {image.name}: {width} x {height}"
+    yield f"model {default_files(settings).name}, image {image.name}: {width} x {height}"
 
 
 def _processor() -> str:
@@ -126,8 +126,8 @@ def _engines(settings: Settings, options: argparse.Namespace) -> None:
         chosen = settings.model_copy(update={"engine": engine, "precision": precision})
         return load_files(files, chosen, streams)
 
-    picture = benchmark.picture(options.image)
-    rows = benchmark.Benchmark(load, picture, options.seconds, settings.workers).rows()
+    image = benchmark.benchmark_image(options.image)
+    rows = benchmark.Benchmark(load, image, options.seconds, settings.workers).rows()
     print("", *benchmark.table(rows), sep="\n", flush=True)
 
 
@@ -142,11 +142,11 @@ def _service(settings: Settings, precision: Precision, options: argparse.Namespa
     ):
         quality = Quality.for_network(network, chosen.decode)
 
-        def picture() -> RgbImage:
+        def decoded() -> RgbImage:
             return decode_as(data, quality, max_pixels=chosen.max_pixels).pixels
 
         def both(count: int) -> object:
-            return network.detect(picture() for _ in range(count))
+            return network.detect(decoded() for _ in range(count))
 
         for _ in range(options.rounds):
             ceilings.append(_ceiling(both, options.seconds))

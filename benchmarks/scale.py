@@ -1,9 +1,9 @@
-"""What more work costs: more workers, larger pictures, more objects, more classes.
+"""What more work costs: more workers, larger images, more objects, more classes.
 
 Usage: python -m benchmarks.scale [PART ...] [--models-dir DIR] [--model NAME] [--seconds S]
        [--rounds N] [--no-http] [--plot DIR]
 
-Parts are workers, pictures, objects and classes; all of them unless some are named. ``make bench``
+Parts are workers, images, objects and classes; all of them unless some are named. ``make bench``
 prints the same tables.
 
 Each row has more of something than the row above. ``slope`` tells how the time of the stages that
@@ -11,7 +11,7 @@ depend on it grew: it is the exponent, so 0 is no growth, 1 is proportional, and
 well above 1. Stages are milliseconds of processor time of all threads, with which neighbours on the
 machine interfere least; rows take turns, and figures are medians. ``req/s`` and ``p50 ms`` are what
 8 clients see of the service, ``cost`` is its processor time for each answer in milliseconds, and
-``MB`` the most memory that it took above its rest, divided by its workers: what a picture needs
+``MB`` the most memory that it took above its rest, divided by its workers: what an image needs
 while it is computed, with the uploads that wait.
 """
 
@@ -45,15 +45,15 @@ from yolo_service.models.repository import default_files, load_files
 from yolo_service.settings import Settings, load_settings
 
 WORKERS = (1, 2, 4)
-PICTURES = ((640, 480), (1920, 1080), (4000, 3000), (8000, 6000))
+IMAGES = ((640, 480), (1920, 1080), (4000, 3000), (8000, 6000))
 OBJECTS = (1, 10, 50, 100, 200, 500, 1000, 2000)
 CLASSES = (1, 20, 80, 601, 9418)
-PARTS = ("workers", "pictures", "objects", "classes")
+PARTS = ("workers", "images", "objects", "classes")
 DARKNET = Path("/usr/share/darknet")
 """Where Debian's package ``darknet`` puts YOLO9000's .cfg and class tree."""
 
 GROWING = {
-    "pictures": ("decode", "resize"),
+    "images": ("decode", "resize"),
     "objects": ("boxes", "json"),
     "classes": ("infer", "boxes", "json"),
 }
@@ -85,7 +85,7 @@ def report(
     """Measure and print, and draw a plot into a folder.
 
     Args:
-        settings: engine and precision, and the model of the parts ``workers`` and ``pictures``.
+        settings: engine and precision, and the model of the parts ``workers`` and ``images``.
         effort: how much to measure.
         parts: which tables, of ``PARTS``.
         plot: None: none is drawn.
@@ -106,7 +106,7 @@ def report(
 
 
 def _workers(settings: Settings, effort: Effort) -> Iterator[str]:
-    files, data = default_files(settings), smears(*PICTURES[0])
+    files, data = default_files(settings), smears(*IMAGES[0])
     heads = "".join(f"{head:>10}" for head in ("images/s", "req/s", "p50 ms", "p99 ms", "alone ms"))
     yield f"{'workers':<18}{heads}"
     for count in progress(WORKERS, "workers"):
@@ -121,23 +121,23 @@ def _workers(settings: Settings, effort: Effort) -> Iterator[str]:
 
 
 def _throughput(files: ModelFiles, data: bytes, settings: Settings, effort: Effort) -> float:
-    """Return pictures per second of as many threads as there are workers, without HTTP."""
+    """Return images per second of as many threads as there are workers, without HTTP."""
     threads = settings.workers
     with load_files(files, settings, threads) as network:
 
         def call() -> object:
-            picture = decode_as(data, Quality.for_network(network), max_pixels=MAX_PIXELS)
-            return network.detect([picture.pixels])
+            image = decode_as(data, Quality.for_network(network), max_pixels=MAX_PIXELS)
+            return network.detect([image.pixels])
 
         rounds = range(effort.rounds)
         return median(benchmark.throughput(call, effort.seconds, threads) for _ in rounds)
 
 
-def _pictures(settings: Settings, _: Path) -> list[Row]:
+def _images(settings: Settings, _: Path) -> list[Row]:
     files = default_files(settings)
     return [
         Row(f"{width} x {height}", width * height / 1e6, files, smears(width, height))
-        for width, height in PICTURES
+        for width, height in IMAGES
     ]
 
 
@@ -159,12 +159,12 @@ def _classes(settings: Settings, folder: Path) -> list[Row]:
         rows.append(Row(f"{count} in a tree", count, files, data))
         options = read_options(settings.models_dir / "yolo9000")
         files = write_random(folder / "yolo9000", cfg, options)
-        rows.append(Row("YOLO9000", count, files, smears(*PICTURES[0])))
+        rows.append(Row("YOLO9000", count, files, smears(*IMAGES[0])))
     return rows
 
 
 ROWS: dict[str, Callable[[Settings, Path], list[Row]]] = {
-    "pictures": _pictures,
+    "images": _images,
     "objects": _objects,
     "classes": _classes,
 }

@@ -1,4 +1,4 @@
-"""Models and pictures for ``benchmarks.scale``, made by code in the size that is asked for."""
+"""Models and images for ``benchmarks.scale``, made by code in the size that is asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from darknet.weights import Header, LayerArrays, Weights, write_weights
 from yolo_service.models.folder import ModelFiles, ModelOptions
 
 SIDE = 416
-"""Width and height of the counting network's input and pictures in pixels."""
+"""Width and height of the counting network's input and images in pixels."""
 
 _ANCHORS = (1.0, 1.1, 0.9)
 """In cells. They overlap so much that NMS leaves one of an object's three candidates."""
@@ -93,7 +93,7 @@ def smears(width: int, height: int) -> bytes:
 
 
 def jpeg(image: RgbImage) -> bytes:
-    """Encode an RGB picture as cameras do, a little compressed."""
+    """Encode an RGB image as cameras do, a little compressed."""
     options = (cv2.IMWRITE_JPEG_QUALITY, 90)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     return data.tobytes()

@@ -57,13 +57,13 @@ class Effort:
 
 @dataclass(eq=False)
 class Row:
-    """A picture given to a model, and what that costs.
+    """An image given to a model, and what that costs.
 
     Attributes:
         label: what the row has.
         work: how much of it.
         files: the model.
-        data: the picture, a JPEG.
+        data: the image, a JPEG.
         times: milliseconds of processor time by stage, one value per round.
         load: what clients of the service see.
         cost: milliseconds of the service's processor time for each answer.
@@ -98,7 +98,7 @@ def measure_stages(rows: Sequence[Row], settings: Settings, effort: Effort) -> N
 def measure_service(rows: Sequence[Row], settings: Settings, effort: Effort) -> None:
     """Fill ``load``, ``cost`` and ``memory`` of rows of one model.
 
-    Memory is a high-water mark, so the rows have to come with the smallest pictures first.
+    Memory is a high-water mark, so the rows have to come with the smallest images first.
     """
     with served(rows[0].files, settings, rows[0].data) as server:
         rest = server.memory()
@@ -112,7 +112,7 @@ def measure_service(rows: Sequence[Row], settings: Settings, effort: Effort) -> 
 
 @contextmanager
 def served(files: ModelFiles, settings: Settings, data: bytes) -> Iterator[Server]:
-    """Start the service with a model; ``Server.image`` may be overwritten by other pictures."""
+    """Start the service with a model; ``Server.image`` may be overwritten by other images."""
     port = free_port()
     environment = {
         "YOLO_MODELS_DIR": str(files.cfg.parent.parent.resolve()),
@@ -157,14 +157,14 @@ class _Loaded:
         image = decode_as(data, quality, max_pixels=MAX_PIXELS).pixels
         height, width = image.shape[:2]
         resize = functools.partial(resize_pixels_into, image, resize=self._network.resize)
-        resize(self._runner.pictures()[0])
+        resize(self._runner.input()[0])
         (heads,) = self._runner.infer(1)
         found = self._decoder.decode(heads, (height, width), Thresholds())
         about = ("", "", "", "")
         answer = Answer(*about, width, height, found, Timings(0, 0, 0, 0))
         return {
             "decode": lambda: decode_as(data, quality, max_pixels=MAX_PIXELS),
-            "resize": lambda: resize(self._runner.pictures()[0]),
+            "resize": lambda: resize(self._runner.input()[0]),
             "infer": lambda: self._runner.infer(1),
             "boxes": lambda: self._decoder.decode(heads, (height, width), Thresholds()),
             "json": lambda: to_json(FORMATS["darknet"](answer)),

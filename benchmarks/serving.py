@@ -66,7 +66,7 @@ def middle(loads: Sequence[Load]) -> Load:
 def serving(
     command: Sequence[str], environment: Mapping[str, str], image: Path, port: int
 ) -> Iterator[Server]:
-    """Start a server and wait until it has answered a picture.
+    """Start a server and wait until it has answered an image.
 
     Raises:
         RuntimeError: it ended, or does not answer.
@@ -107,7 +107,7 @@ def _wait(process: subprocess.Popen[bytes], server: Server) -> None:
 
 
 def server_answers(server: Server) -> bytes:
-    """Post the picture once and return the answer.
+    """Post the image once and return the answer.
 
     Raises:
         OSError: nobody listens yet, or the answer is an error.

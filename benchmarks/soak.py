@@ -24,8 +24,8 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import quote
 
-from tests.support import pictures
-from tests.support.attacks import Cost, Peer, hostile_pictures, post
+from tests.support import sample_images
+from tests.support.attacks import Cost, Peer, hostile_images, post
 from tests.support.fixtures import Answer, Client, Part, ServerProcess, start_process
 from tests.support.networks import write_model
 
@@ -38,8 +38,8 @@ Action = Callable[[Client, random.Random], Answer]
 
 def actions(default: str) -> dict[str, Action]:
     """Return what clients do, by name."""
-    photo = pictures.jpeg(640, 480)
-    hostile = [data for _, data, _ in hostile_pictures() if len(data) < 1_000_000]
+    photo = sample_images.jpeg(640, 480)
+    hostile = [data for _, data, _ in hostile_images() if len(data) < 1_000_000]
     parts: list[Part] = [("image_file", photo)]
     image: list[Part] = [("image", photo)]
 

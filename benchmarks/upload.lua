@@ -1,4 +1,4 @@
--- For wrk: posts the picture IMAGE as a form, and prints one line of figures.
+-- For wrk: posts the image IMAGE as a form, and prints one line of figures.
 local file = io.open(os.getenv("IMAGE"), "rb")
 local image = file:read("*all")
 file:close()

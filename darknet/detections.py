@@ -1,4 +1,4 @@
-"""What a network found in one picture."""
+"""What a network found in one image."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Detections:
 
     The order is Darknet's: by output layer, then cell, then anchor, then class. One box can
     stand in several rows, once per class above the threshold. Boxes are not clipped to the
-    picture, as Darknet does not clip them.
+    image, as Darknet does not clip them.
 
     Attributes:
-        boxes: float32[n, 4], centre x, centre y, width, height in pixels of the original picture.
+        boxes: float32[n, 4], centre x, centre y, width, height in pixels of the original image.
         scores: float32[n], confidence, 0..1.
         class_ids: int32[n], index into ``names``.
         names: the names of all classes of the model.
@@ -49,12 +49,12 @@ class Detections:
 
     @property
     def corners(self) -> FloatArray:
-        """float32[n, 4]: left, top, right, bottom in pixels of the original picture."""
+        """float32[n, 4]: left, top, right, bottom in pixels of the original image."""
         centre, half = self.boxes[:, :2], self.boxes[:, 2:] / 2
         return np.concatenate((centre - half, centre + half), axis=1)
 
     def scaled(self, x: float, y: float) -> Detections:
-        """Return the same detections in a picture that is x times as wide and y times as high."""
+        """Return the same detections in an image that is x times as wide and y times as high."""
         boxes = self.boxes * np.array((x, y, x, y), np.float32)
         return Detections(boxes, self.scores, self.class_ids, self.names)
 

@@ -12,9 +12,9 @@
     ├── EngineError             the runtime is wrong
     │   ├── EngineUnavailableError   the library or Python package is missing or does not fit
     │   ├── DeviceUnavailableError   the requested device is not on this machine
-    │   └── InferenceError      the runtime failed on a picture
-    ├── ImageError              an array that is not an RGB uint8 picture, or a bad threshold
-    └── DataError               labelled pictures that nothing can be trained or measured with
+    │   └── InferenceError      the runtime failed on an image
+    ├── ImageError              an array that is not an RGB uint8 image, or a bad threshold
+    └── DataError               labelled images that nothing can be trained or measured with
 
 An error of a third party never leaves this package: it is wrapped here and chained.
 """
@@ -80,8 +80,8 @@ class InferenceError(EngineError):
 
 
 class ImageError(DarknetError, ValueError):
-    """An array that is not an RGB uint8 picture, or a threshold outside its range."""
+    """An array that is not an RGB uint8 image, or a threshold outside its range."""
 
 
 class DataError(DarknetError):
-    """Labelled pictures, or options of a training, that nothing can be learned or measured with."""
+    """Labelled images, or options of a training, that nothing can be learned or measured with."""

@@ -38,7 +38,7 @@ class Model:
         weights: the values, checked against ``cfg``.
         names: one label per class that ``Detections`` can hold.
         dialect: whose batch normalisation and region decoding.
-        resize: how a picture is brought to the network's size.
+        resize: how an image is brought to the network's size.
         use_map: YOLO9000 only: answer the classes of the region's map, not the tree's nodes.
     """
 

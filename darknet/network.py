@@ -27,8 +27,8 @@ class Network:
         cfg: the layers.
         names: one label per class.
         dialect: whose arithmetic: ``alexeyab`` or ``pjreddie``.
-        resize: how pictures reach the network's size.
-        input_size: (width, height) in pixels that every picture is brought to.
+        resize: how images reach the network's size.
+        input_size: (width, height) in pixels that every image is brought to.
         engine: what computes; for measurements.
     """
 
@@ -123,10 +123,10 @@ def load_network(
         precision: ``fp32`` equals Darknet; ``fast`` takes the type the hardware has natively;
             ``int8`` the version that ``darknet.quantization`` made, with OpenVINO only.
         dialect: whose arithmetic the model was trained with.
-        resize: how pictures reach the network's size; None: what the .cfg, else the dialect says.
+        resize: how images reach the network's size; None: what the .cfg, else the dialect says.
         use_map: YOLO9000 only: answer the classes of the .cfg's map instead of the tree's.
         library: path of libdarknet; None: looked for where packages put it.
-        streams: how many pictures are to be computed at once; None: one, as fast as possible.
+        streams: how many images are to be computed at once; None: one, as fast as possible.
         cache: folder where OpenVINO's compiled graphs are kept for the next start; whoever may
             write to it is trusted. None: none are kept.
 

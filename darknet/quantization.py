@@ -1,6 +1,6 @@
 """Post-training quantisation: a Darknet model whose convolutions compute in int8.
 
-NNCF, the one place that imports it, looks at the feature maps of typical pictures, chooses a
+NNCF, the one place that imports it, looks at the feature maps of typical images, chooses a
 range for each map and each kernel, and shifts the biases by the error that rounding makes on
 average (https://github.com/openvinotoolkit/nncf). No labels and no training are needed.
 """
@@ -28,8 +28,8 @@ from darknet.resize import check_image, resize_into
 _TELEMETRY = "openvino_telemetry"
 
 
-class Pictures(Protocol):
-    """Pictures that are gone through one by one, perhaps more than once; a list, for example."""
+class Images(Protocol):
+    """Images that are gone through one by one, perhaps more than once; a list, for example."""
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -44,7 +44,7 @@ def quantize(
     cfg: str | Path,
     weights: str | Path,
     names: str | Path | Sequence[str],
-    pictures: Pictures,
+    images: Images,
     *,
     dialect: Dialect = "alexeyab",
     resize: Resize | None = None,
@@ -59,9 +59,9 @@ def quantize(
             ``use_map``; they have to be the same when the version is loaded.
         weights: the .weights file.
         names: a names list or .data file, or the names themselves.
-        pictures: such as the model will see; a hundred are plenty.
+        images: such as the model will see; a hundred are plenty.
         dialect: whose arithmetic the model was trained with.
-        resize: how pictures reach the network's size.
+        resize: how images reach the network's size.
         use_map: YOLO9000 only.
 
     Returns:
@@ -69,33 +69,33 @@ def quantize(
 
     Raises:
         ModelError: a file is wrong.
-        ImageError: one of ``pictures`` is no picture.
+        ImageError: one of ``images`` is no image.
         EngineUnavailableError: the package nncf or openvino is missing or broken.
-        QuantizationError: there are no pictures, NNCF failed, or the file cannot be written.
+        QuantizationError: there are no images, NNCF failed, or the file cannot be written.
     """
     cfg, weights = Path(cfg), Path(weights)
     origin = origin_of(cfg, weights, dialect)
     model = load_model(cfg, weights, names, dialect=dialect, resize=resize, use_map=use_map)
     path = quantized_path(weights)
-    write_quantized(path, quantize_model(model, pictures), origin)
+    write_quantized(path, quantize_model(model, images), origin)
     return path
 
 
-def quantize_model(model: Model, pictures: Pictures) -> QuantizedGraph:
+def quantize_model(model: Model, images: Images) -> QuantizedGraph:
     """Quantize a model in memory; see ``quantize``."""
     check_input(model)
-    if not pictures:
-        raise QuantizationError("quantisation needs pictures such as the model will see; got none")
+    if not images:
+        raise QuantizationError("quantisation needs images such as the model will see; got none")
     openvino, nncf = _import_both()
     try:
         graph = openvino.Core().read_model(build_onnx(model, batch=1))
         _fold_constants(graph)
         quantized = nncf.quantize(
             graph,
-            nncf.Dataset(pictures, lambda picture: _input(model, picture)),
+            nncf.Dataset(images, lambda image: _input(model, image)),
             # Feature maps get a zero point, which the lopsided output of leaky needs.
             preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(pictures),
+            subset_size=len(images),
         )
         return _serialize(openvino, quantized)
     except DarknetError:
@@ -104,17 +104,17 @@ def quantize_model(model: Model, pictures: Pictures) -> QuantizedGraph:
         raise QuantizationError(f"nncf cannot quantize {model.cfg.source}: {error}") from error
 
 
-def _input(model: Model, picture: RgbImage) -> FloatArray:
-    """Return a picture as the network will see it: float32[1, 3, height, width], 0..1."""
-    check_image(picture)
+def _input(model: Model, image: RgbImage) -> FloatArray:
+    """Return an image as the network will see it: float32[1, 3, height, width], 0..1."""
+    check_image(image)
     shape = model.cfg.net.input
     values = np.empty((1, shape.channels, shape.height, shape.width), np.float32)
-    resize_into(picture, values[0], model.resize)
+    resize_into(image, values[0], model.resize)
     return values
 
 
 def _fold_constants(graph: Any) -> None:
-    """Compute what depends on no picture: the weights' reshapes, among which NNCF would search."""
+    """Compute what depends on no image: the weights' reshapes, among which NNCF would search."""
     from openvino import passes
 
     manager = passes.Manager()

@@ -1,4 +1,4 @@
-"""Pictures as a network wants them: Darknet's own letterbox and bilinear resize.
+"""Images as a network wants them: Darknet's own letterbox and bilinear resize.
 
 OpenCV does the arithmetic, Darknet's rules the coordinates: ``cv2.remap`` of version 5 interpolates
 in float at the float coordinates that it is given. ``benchmarks/resize.py`` compares this with
@@ -27,10 +27,10 @@ _Lines = slice | IndexArray
 T = TypeVar("T", bound=np.generic)
 
 PADDING = 127.5
-"""What lies around a letterboxed picture, in all three channels, of 0..255."""
+"""What lies around a letterboxed image, in all three channels, of 0..255."""
 
 _BLOCK_PIXELS = 1 << 17
-"""Pixels of a picture that are interpolated at once: 2 MB as floats.
+"""Pixels of an image that are interpolated at once: 2 MB as floats.
 
 Larger blocks are faster by themselves, and push out of the cache what inference and decoding need.
 """
@@ -38,7 +38,7 @@ Larger blocks are faster by themselves, and push out of the cache what inference
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the resized picture lies in the network's input, in pixels of the input."""
+    """Where the resized image lies in the network's input, in pixels of the input."""
 
     x: int
     y: int
@@ -47,7 +47,7 @@ class Placement:
 
 
 def check_image(image: object) -> None:
-    """Check that an array is a picture.
+    """Check that an array is an image.
 
     Raises:
         ImageError: it is not uint8[height, width, 3 or 4] with at least one pixel.
@@ -62,15 +62,15 @@ def check_image(image: object) -> None:
 
 @lru_cache(maxsize=256)
 def placement(size: tuple[int, int], network: tuple[int, int], resize: Resize) -> Placement:
-    """Return where a picture goes in the network's input (letterbox_image of both forks).
+    """Return where an image goes in the network's input (letterbox_image of both forks).
 
     Args:
-        size: height and width of the picture.
+        size: height and width of the image.
         network: height and width of the network's input.
         resize: ``letterbox`` keeps the proportions, ``stretch`` fills the input.
 
     Returns:
-        At least one pixel. Darknet rounds a picture whose sides differ by more than the network's
+        At least one pixel. Darknet rounds an image whose sides differ by more than the network's
         size down to nothing, feeds the network plain grey and divides by zero afterwards.
     """
     net_height, net_width = network
@@ -87,18 +87,18 @@ def placement(size: tuple[int, int], network: tuple[int, int], resize: Resize) -
 
 
 def undo_resize(boxes: FloatArray, size: Size, network: Size, resize: Resize) -> FloatArray:
-    """Bring boxes back to a picture (correct_yolo_boxes of both forks).
+    """Bring boxes back to an image (correct_yolo_boxes of both forks).
 
     Darknet letterboxes at whole pixels, but takes half pixels of padding for real here.
 
     Args:
         boxes: float32[n, 4], centre x, centre y, width, height in parts of the network's input.
-        size: height and width of the picture.
+        size: height and width of the image.
         network: height and width of the network's input.
         resize: see ``placement``.
 
     Returns:
-        float32[n, 4], the same in pixels of the picture.
+        float32[n, 4], the same in pixels of the image.
     """
     place = placement(size, network, resize)
     (height, width), (net_height, net_width) = size, network
@@ -109,7 +109,7 @@ def undo_resize(boxes: FloatArray, size: Size, network: Size, resize: Resize) ->
 
 
 def resize_into(image: RgbImage, out: FloatArray, resize: Resize) -> None:
-    """Write a picture into a network's input as Darknet does (resize_image of both forks).
+    """Write an image into a network's input as Darknet does (resize_image of both forks).
 
     Corners are mapped to corners: output pixel i lies at i * (in - 1) / (out - 1), and its value
     is interpolated linearly in float. There is no antialiasing.
@@ -117,7 +117,7 @@ def resize_into(image: RgbImage, out: FloatArray, resize: Resize) -> None:
     Args:
         image: see ``RgbImage``, checked by ``check_image``.
         out: float32[3, height, width], overwritten: planes red, green, blue, values 0..1, grey
-            (0.5) around a letterboxed picture.
+            (0.5) around a letterboxed image.
         resize: see ``placement``.
     """
     pixels = _scratch.array("pixels", (*out.shape[1:], 3), np.float32)
@@ -170,7 +170,7 @@ class _Block(NamedTuple):
 
     Attributes:
         target: which rows of the output.
-        rows: the rows of the picture that they are made of.
+        rows: the rows of the image that they are made of.
         x: float32[n, new width], the column among the sampling's columns, from 0; all blocks
             share its memory.
         y: float32[n, new width], the row among ``rows``, from 0.
@@ -186,7 +186,7 @@ class _Sampling(NamedTuple):
     """Where the pixels of the output come from.
 
     Attributes:
-        columns: the columns of the picture that matter.
+        columns: the columns of the image that matter.
         blocks: all rows of the output, from the top.
     """
 
@@ -309,7 +309,7 @@ def _needed(positions: FloatArray, size: int, gather: int) -> tuple[_Lines, Floa
 
 
 def _column_positions(size: int, new_size: int) -> FloatArray:
-    """Where each output column lies in the picture; the last is the last, without rounding."""
+    """Where each output column lies in the image; the last is the last, without rounding."""
     positions = _positions(size, new_size)
     positions[-1] = size - 1
     return positions
@@ -317,10 +317,10 @@ def _column_positions(size: int, new_size: int) -> FloatArray:
 
 @lru_cache(maxsize=16)
 def _row_positions(size: int, new_size: int) -> tuple[FloatArray, np.float32]:
-    """Where each output row lies in the picture, and how much of the last one is left.
+    """Where each output row lies in the image, and how much of the last one is left.
 
     Darknet mixes no second row into the last one, also where rounding has put it just above the
-    last row of the picture: 480 rows made 240 end in a black row. Networks see it, so it is kept.
+    last row of the image: 480 rows made 240 end in a black row. Networks see it, so it is kept.
     """
     positions = _positions(size, new_size)
     if new_size == 1:

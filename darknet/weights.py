@@ -11,7 +11,7 @@ Layout, everything little endian::
                        rolling_mean[n], rolling_variance[n]
         local          biases[n * places], weights[places][n][channels * size * size]
 
-``seen`` is the number of pictures trained on. There is no checksum and no layer table: only the
+``seen`` is the number of images trained on. There is no checksum and no layer table: only the
 length says whether a file belongs to a .cfg. Source: load_weights_upto of both forks.
 """
 
@@ -39,7 +39,7 @@ _BATCH_NORM = ("scales", "rolling_mean", "rolling_variance")
 
 @dataclass(frozen=True)
 class Header:
-    """The version of the writer, and how many pictures the network was trained on."""
+    """The version of the writer, and how many images the network was trained on."""
 
     major: int = 0
     minor: int = 2
@@ -62,7 +62,7 @@ class Weights:
     """The values of a network.
 
     Attributes:
-        header: version and pictures seen.
+        header: version and images seen.
         layers: one mapping of arrays per layer of the .cfg, in order.
     """
 

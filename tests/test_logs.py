@@ -91,7 +91,7 @@ def served(server: ServerProcess) -> list[str]:
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
-def test_no_key_no_query_and_no_picture_is_logged(start_server: StartServer, style: str) -> None:
+def test_no_key_no_query_and_no_image_is_logged(start_server: StartServer, style: str) -> None:
     log = served(start_server(api_key=KEY, log_format=style))
     assert sum(" /detect " in line for line in log) == 2
     text = "".join(log)

@@ -1,7 +1,7 @@
-"""Every engine and precision of this machine, measured side by side on one picture.
+"""Every engine and precision of this machine, measured side by side on one image.
 
 What is timed: ``raw`` is one call of the runtime alone on a ready tensor, ``detect`` the whole of
-``Network.detect`` on a decoded picture (resize, inference, decoding of boxes, NMS), both by one
+``Network.detect`` on a decoded image (resize, inference, decoding of boxes, NMS), both by one
 caller, in turns; ``images/s`` is ``detect`` from several threads at once.
 """
 
@@ -52,7 +52,7 @@ class Benchmark:
 
     Attributes:
         load: loads the model.
-        image: the picture that is detected in again and again.
+        image: the image that is detected in again and again.
         seconds: how long each figure is measured.
         threads: callers at once for the throughput.
     """
@@ -121,7 +121,7 @@ def table(rows: Iterable[Row | Failure]) -> Iterator[str]:
     yield from _against_darknet(done)
 
 
-def picture(path: Path | None) -> RgbImage:
+def benchmark_image(path: Path | None) -> RgbImage:
     """Return what is measured on, as the service has it: a file's, or soft random shapes."""
     if path is not None:
         from yolo_service.images.decode import Quality, decode_as
@@ -135,7 +135,7 @@ def picture(path: Path | None) -> RgbImage:
 
 
 def _raw(network: Network) -> list[Callable[[], object]]:
-    """Return the runtime alone, on the last picture; the C library's only comes with its resize."""
+    """Return the runtime alone, on the last image; the C library's only comes with its resize."""
     engine = network.engine
     return [lambda: engine.runner.infer(1)] if isinstance(engine, GraphEngine) else []
 
@@ -146,7 +146,7 @@ def _against_darknet(rows: list[Row]) -> Iterator[str]:
         if reference and row is not reference:
             yield (
                 f"{row.engine} {row.precision}: {reference.detect_ms / row.detect_ms:.1f} times "
-                f"as fast as libdarknet for one picture, "
+                f"as fast as libdarknet for one image, "
                 f"{row.images_per_second / reference.images_per_second:.1f} times in throughput"
             )
 

@@ -10,9 +10,9 @@
     ├── ModelNotFound 404           no model of this name
     ├── PayloadTooLarge 413         more bytes than YOLO_MAX_UPLOAD_MB
     │   └── ImageTooLarge 413       more pixels than YOLO_MAX_PIXELS
-    ├── UnsupportedImageType 415    the bytes are no picture of a known format
-    ├── UndecodableImage 422        a picture of a known format that is damaged
-    ├── FetchFailed 424             the image URL did not answer with a picture
+    ├── UnsupportedImageType 415    the bytes are no image of a known format
+    ├── UndecodableImage 422        an image of a known format that is damaged
+    ├── FetchFailed 424             the image URL did not answer with an image
     ├── Unavailable 503             try again later
     │   ├── Overloaded 503          the queue is full
     │   ├── ShuttingDown 503        the service is stopping
@@ -108,25 +108,25 @@ class PayloadTooLarge(ServiceError):
 
 
 class ImageTooLarge(PayloadTooLarge):
-    """A picture has more pixels than the service decodes."""
+    """An image has more pixels than the service decodes."""
 
     title, type = "Image too large", "image-too-large"
 
 
 class UnsupportedImageType(ServiceError):
-    """The bytes are not a picture of a format that the service reads."""
+    """The bytes are not an image of a format that the service reads."""
 
     status, title, type = 415, "Unsupported image type", "unsupported-image-type"
 
 
 class UndecodableImage(ServiceError):
-    """A picture of a known format that is damaged or incomplete."""
+    """An image of a known format that is damaged or incomplete."""
 
     status, title, type = 422, "Image cannot be decoded", "undecodable-image"
 
 
 class FetchFailed(ServiceError):
-    """The image URL did not answer, or not with a picture."""
+    """The image URL did not answer, or not with an image."""
 
     status, title, type = 424, "URL could not be fetched", "fetch-failed"
 

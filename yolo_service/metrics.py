@@ -58,10 +58,10 @@ FETCH_SECONDS: Final = Histogram(
     "yolo_fetch_duration_seconds", "Download of an image URL, failed ones too.", buckets=SECONDS
 )
 QUEUE_SECONDS: Final = Histogram(
-    "yolo_queue_duration_seconds", "Wait of a picture for a worker.", buckets=SECONDS
+    "yolo_queue_duration_seconds", "Wait of an image for a worker.", buckets=SECONDS
 )
 DECODE_SECONDS: Final = Histogram(
-    "yolo_decode_duration_seconds", "From an encoded picture to pixels.", buckets=SECONDS
+    "yolo_decode_duration_seconds", "From an encoded image to pixels.", buckets=SECONDS
 )
 INFERENCE_SECONDS: Final = Histogram(
     "yolo_inference_duration_seconds",
@@ -75,13 +75,13 @@ ENCODE_SECONDS: Final = Histogram(
     buckets=SECONDS,
 )
 
-QUEUE_DEPTH: Final = Gauge("yolo_queue_depth", "Pictures that wait for a worker.")
-QUEUE_CAPACITY: Final = Gauge("yolo_queue_capacity", "Pictures that may wait; more are refused.")
+QUEUE_DEPTH: Final = Gauge("yolo_queue_depth", "Images that wait for a worker.")
+QUEUE_CAPACITY: Final = Gauge("yolo_queue_capacity", "Images that may wait; more are refused.")
 WORKERS: Final = Gauge("yolo_workers", "Native threads that decode and compute.")
 WORKERS_BUSY: Final = Gauge("yolo_workers_busy", "Workers that have something to do.")
 
 IMAGE_BYTES: Final = Histogram(
-    "yolo_image_size_bytes", "Encoded pictures, uploaded or fetched.", buckets=_BYTES
+    "yolo_image_size_bytes", "Encoded images, uploaded or fetched.", buckets=_BYTES
 )
 DETECTIONS: Final = Counter(
     "yolo_detections",
@@ -136,8 +136,8 @@ def watch_queue(depth: Callable[[], int], capacity: int, workers: int) -> None:
     WORKERS.set(workers)
 
 
-def observe_picture(data: bytes | RgbImage, queue_seconds: float, decode_seconds: float) -> None:
-    """Observe a picture that is ready for the network; one that came as pixels was not decoded."""
+def observe_image(data: bytes | RgbImage, queue_seconds: float, decode_seconds: float) -> None:
+    """Observe an image that is ready for the network; one that came as pixels was not decoded."""
     QUEUE_SECONDS.observe(queue_seconds)
     if isinstance(data, bytes):
         DECODE_SECONDS.observe(decode_seconds)
@@ -149,7 +149,7 @@ _naming = threading.Lock()
 
 
 def count_detections(model: str, found: Iterable[Detections]) -> None:
-    """Count what was found in pictures by class, within ``MAX_CLASSES`` series for the model."""
+    """Count what was found in images by class, within ``MAX_CLASSES`` series for the model."""
     for detections in found:
         for number, count in Tally(detections.class_ids.tolist()).items():
             DETECTIONS.labels(model, _class_label(model, detections.names[number])).inc(count)

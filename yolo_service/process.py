@@ -20,9 +20,9 @@ more than there is."""
 
 
 def tune() -> None:
-    """Prepare for pictures that are computed side by side, each by one thread.
+    """Prepare for images that are computed side by side, each by one thread.
 
-    glibc is told to keep the memory of decoded pictures instead of giving it back after each:
+    glibc is told to keep the memory of decoded images instead of giving it back after each:
     asking the kernel for it again costs a page fault per 4 KB, a tenth of the throughput. And
     to keep it in one place for all threads, not in one for each: they ask it for large pieces and
     rarely.

@@ -45,12 +45,12 @@ class Settings(BaseSettings):
         api_key: what clients have to send; None: nothing.
         ml_api_token: what Obico's clients may send to ``/p/`` instead; from ``ML_API_TOKEN``.
         max_upload_mb: largest body and largest download, in MB of 1,000,000 bytes.
-        max_pixels: largest picture, width * height.
+        max_pixels: largest image, width * height.
         libdarknet: path of the C library; None: looked for.
         url_allow_networks: networks that image URLs may lead to although they are not public.
         url_timeout: seconds that fetching an image URL may take in all.
         queue_size: requests that may wait for a worker; more are answered 503.
-        batch_size: most pictures in one call of the network; None: up to 6 of those that wait, if
+        batch_size: most images in one call of the network; None: up to 6 of those that wait, if
             the network is quick.
         batch_wait_ms: how long a worker waits for a batch of this size to fill.
         request_timeout: seconds that a request may take in all.
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
             input is also decoded at a half, a quarter or an eighth of its size. By default
             ``exact`` where the model computes in fp32, else ``fast``.
         workers: native threads that decode and compute; by default one more than there are CPUs,
-            which fills the gaps. With 1, all CPUs work on one picture: for the lowest latency.
+            which fills the gaps. With 1, all CPUs work on one image: for the lowest latency.
         log_format: ``text`` for people, ``json`` for collectors.
         config_file: .cfg of the classic service; with the two others it is the default model.
         weights_file: .weights of the classic service.

@@ -24,7 +24,7 @@ Infer = Callable[[Any], list[Any]]
 
 
 class Detector:
-    """Finds objects in encoded pictures."""
+    """Finds objects in encoded images."""
 
     def __init__(self, infer: Infer) -> None:
         about = json.loads((FOLDER / "heads.json").read_text())

@@ -1,6 +1,6 @@
 """The layers of a network as frozen data: what a .cfg says, with shapes resolved.
 
-Shapes are (channels, height, width) of one picture; the batch is never part of them.
+Shapes are (channels, height, width) of one image; the batch is never part of them.
 Names and defaults are Darknet's own (parser.c of both forks).
 """
 
@@ -34,7 +34,7 @@ class Layer:
     Attributes:
         index: position from 0; ``[net]`` is not counted.
         line: line of the section's header in the .cfg, from 1.
-        input: shape of the previous layer's output (of the picture for layer 0).
+        input: shape of the previous layer's output (of the image for layer 0).
         output: shape of what this layer hands on.
     """
 
@@ -51,7 +51,7 @@ class Layer:
 
     @property
     def flops(self) -> int:
-        """Multiplications and additions for one picture, counted as Darknet does."""
+        """Multiplications and additions for one image, counted as Darknet does."""
         return 0
 
     @property

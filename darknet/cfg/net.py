@@ -8,7 +8,7 @@ from darknet.cfg.layers import Shape
 from darknet.cfg.sections import Section
 
 MAX_INPUT = 1 << 28
-"""Most elements of one input picture."""
+"""Most elements of one input image."""
 
 _POLICIES = frozenset("constant exp poly random sgdr sig step steps".split())
 _NET_TRAINING = frozenset(

@@ -19,7 +19,7 @@ from darknet.errors import CfgError
 BUILDERS = {**LAYERS, **HEADS}
 """Every section a .cfg may have, and what turns it into a layer."""
 MAX_ELEMENTS = 1 << 30
-"""Most elements that all feature maps of one picture, or all weights, may have: 4 GiB each."""
+"""Most elements that all feature maps of one image, or all weights, may have: 4 GiB each."""
 MAX_LAYERS = 4096
 """Most layers; the largest published networks have about 300."""
 

@@ -49,16 +49,16 @@ class Decoder:
     def decode(
         self, heads: Sequence[FloatArray], image_size: tuple[int, int], thresholds: Thresholds
     ) -> Detections:
-        """Return what the network found in one picture, in Darknet's order.
+        """Return what the network found in one image, in Darknet's order.
 
         Args:
             heads: the input of each ``[yolo]`` or ``[region]`` layer, before that layer's own
                 logistic or softmax: float32[channels, height, width], in the order of the .cfg.
-            image_size: height and width of the original picture in pixels.
+            image_size: height and width of the original image in pixels.
             thresholds: see ``Thresholds``.
 
         Returns:
-            Detections after non-maximum suppression, boxes in pixels of the original picture.
+            Detections after non-maximum suppression, boxes in pixels of the original image.
         """
         # exp() overflows quietly in C too; a diverged network's NaN passes no threshold.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -93,7 +93,7 @@ class _Candidates(NamedTuple):
 
 
 _NOTHING = _Candidates(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
-"""What most heads find in most pictures."""
+"""What most heads find in most images."""
 
 
 class _Head(Protocol):

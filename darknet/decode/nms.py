@@ -102,7 +102,7 @@ class _Boxes:
 
         A sweep over left edges: of the boxes in their order, those that begin before a row ends
         and reach beyond its beginning are a run, mostly a short one. So the time for boxes all
-        over a picture grows with their number, not with its square.
+        over an image grows with their number, not with its square.
         """
         by_left = others[self._left[others].argsort()]
         reach = np.maximum.accumulate(self._right[by_left])

@@ -23,14 +23,14 @@ class Engine(Protocol):
     precision: str
 
     def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
-        """Find objects in pictures of any size, one ``Detections`` each, in order.
+        """Find objects in images of any size, one ``Detections`` each, in order.
 
         Args:
             images: each is let go before the next one is asked for.
             thresholds: see ``Thresholds``.
 
         Raises:
-            ImageError: one of them is no picture.
+            ImageError: one of them is no image.
             InferenceError: the runtime failed.
         """
         ...

@@ -27,20 +27,20 @@ class Runner(Protocol):
     device: str
     precision: str
 
-    def pictures(self) -> FloatArray:
+    def input(self) -> FloatArray:
         """Return the calling thread's input, to be written before ``infer``.
 
         Returns:
             float32[batch, height, width, 3] of the network's size, red first, 0..255; batch is how
-            many pictures the runtime likes to get at once.
+            many images the runtime likes to get at once.
         """
         ...
 
     def infer(self, count: int) -> list[list[FloatArray]]:
-        """Compute the first ``count`` pictures of the calling thread's input.
+        """Compute the first ``count`` images of the calling thread's input.
 
         Returns:
-            For each picture the graph's outputs in order, float32[channels, height, width]. They
+            For each image the graph's outputs in order, float32[channels, height, width]. They
             may be views of buffers that the thread's next call overwrites.
 
         Raises:
@@ -54,7 +54,7 @@ class Runner(Protocol):
 
 
 class GraphEngine:
-    """An ``Engine``: pictures are resized, run through a ``Runner``, and decoded.
+    """An ``Engine``: images are resized, run through a ``Runner``, and decoded.
 
     Attributes:
         name: see ``Engine``.
@@ -74,9 +74,9 @@ class GraphEngine:
         """Find objects; see ``Engine``."""
         if self._closed:
             raise InferenceError("the network was closed; load it again")
-        pictures, waiting = self.runner.pictures(), iter(images)
+        inputs, waiting = self.runner.input(), iter(images)
         found: list[Detections] = []
-        while sizes := self._resize_some(waiting, pictures):
+        while sizes := self._resize_some(waiting, inputs):
             outputs = zip(self.runner.infer(len(sizes)), sizes, strict=True)
             found += [self._decoder.decode(heads, size, thresholds) for heads, size in outputs]
         return found
@@ -87,16 +87,16 @@ class GraphEngine:
         self.runner.close()
 
     def _resize_some(
-        self, waiting: Iterator[RgbImage], pictures: FloatArray
+        self, waiting: Iterator[RgbImage], inputs: FloatArray
     ) -> list[tuple[int, int]]:
         """Resize as many images as there is place for; returns their own heights and widths."""
         sizes: list[tuple[int, int]] = []
-        for picture in pictures:
+        for out in inputs:
             image = next(waiting, _NO_MORE)
             if image is _NO_MORE:
                 break
             check_image(image)
-            resize_pixels_into(image, picture, self._resize, exact=self._exact)
+            resize_pixels_into(image, out, self._resize, exact=self._exact)
             sizes.append(image.shape[:2])
             del image  # or it would be in memory while the next one is decoded
         return sizes
@@ -106,7 +106,7 @@ _NO_MORE: RgbImage = np.empty((0, 0, 3), np.uint8)
 
 
 def check_input(model: Model) -> None:
-    """Refuse a network that pictures cannot be given to.
+    """Refuse a network that images cannot be given to.
 
     Raises:
         UnsupportedError: the input has not 3 channels.
@@ -114,6 +114,6 @@ def check_input(model: Model) -> None:
     channels = model.cfg.net.input.channels
     if channels != 3:
         raise UnsupportedError(
-            f"{model.cfg.source}: [net] has channels={channels}; only colour pictures, channels=3, "
+            f"{model.cfg.source}: [net] has channels={channels}; only colour images, channels=3, "
             "can be given to a network here"
         )

@@ -1,6 +1,6 @@
 """Darknet's own C library: the reference that the other engines are held to.
 
-It computes one picture at a time, on one thread, under one lock for the whole process.
+It computes one image at a time, on one thread, under one lock for the whole process.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class LibdarknetEngine:
         self._closed = False
 
     def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
-        """See ``Engine``; pictures are computed one after the other."""
+        """See ``Engine``; images are computed one after the other."""
         return list(map(functools.partial(self._detect, thresholds), images))
 
     def close(self) -> None:
@@ -105,9 +105,9 @@ class LibdarknetEngine:
         check_image(image)
         height, width, _ = image.shape
         by_c = self._resized_by_c(height, width)
-        picture = _planar(image) if by_c else self._resized(image)
+        planes = _planar(image) if by_c else self._resized(image)
         with LOCK:
-            output = self._predict(picture, by_c)
+            output = self._predict(planes, by_c)
             if self._decoder is not None:
                 raw = _floats(output, self._model.cfg.heads[-1].input)
                 return self._decoder.decode([raw], (height, width), thresholds)
@@ -117,7 +117,7 @@ class LibdarknetEngine:
     def _resized_by_c(self, height: int, width: int) -> bool:
         """Whether the C code resizes as the model asks, and not to nothing.
 
-        pjreddie's fork only letterboxes. Of a picture that is much longer than wide, a letterbox
+        pjreddie's fork only letterboxes. Of an image that is much longer than wide, a letterbox
         leaves no pixel, and the C code divides by 0.
         """
         net = self._model.cfg.net.input
@@ -126,22 +126,22 @@ class LibdarknetEngine:
         return height * net.width >= width and width * net.height >= height
 
     def _resized(self, image: RgbImage) -> FloatArray:
-        picture = np.empty(self._model.cfg.net.input, np.float32)
-        resize_into(image, picture, self._model.resize)
-        return picture
+        planes = np.empty(self._model.cfg.net.input, np.float32)
+        resize_into(image, planes, self._model.resize)
+        return planes
 
-    def _predict(self, picture: FloatArray, by_c: bool) -> int:
+    def _predict(self, planes: FloatArray, by_c: bool) -> int:
         if self._closed:
             raise InferenceError("the network was closed; load it again")
         if by_c:
             letterbox = self._model.resize == "letterbox"
-            return self._library.predict_image(self._network, picture, letterbox=letterbox)
-        return self._library.predict(self._network, picture)
+            return self._library.predict_image(self._network, planes, letterbox=letterbox)
+        return self._library.predict(self._network, planes)
 
     def _found(
         self, size: tuple[int, int], by_c: bool, thresholds: Thresholds
     ) -> tuple[FloatArray, FloatArray]:
-        """Return boxes in pixels of the picture, and scores; see ``Library.detections``."""
+        """Return boxes in pixels of the image, and scores; see ``Library.detections``."""
         net, resize = self._model.cfg.net.input, self._model.resize
         boxes, scores = self._library.detections(
             self._network,
@@ -174,9 +174,9 @@ class LibdarknetEngine:
 
 def _planar(image: RgbImage) -> FloatArray:
     """Return float32[3, height, width], 0..1."""
-    picture = np.ascontiguousarray(image[..., :3].transpose(2, 0, 1), np.float32)
-    picture /= np.float32(255)
-    return picture
+    planes = np.ascontiguousarray(image[..., :3].transpose(2, 0, 1), np.float32)
+    planes /= np.float32(255)
+    return planes
 
 
 def _floats(address: int, shape: Shape) -> FloatArray:

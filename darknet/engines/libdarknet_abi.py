@@ -139,16 +139,16 @@ class Library:
         """Give a network's memory back."""
         (self._c.free_network if self.is_pjreddie else self._c.free_network_ptr)(network)
 
-    def predict(self, network: int, picture: FloatArray) -> int:
+    def predict(self, network: int, planes: FloatArray) -> int:
         """Run a network on float32[3, h, w] of its own size; return the output's address."""
         run = self._c.network_predict if self.is_pjreddie else self._c.network_predict_ptr
-        address: int = run(network, picture.ctypes.data)
+        address: int = run(network, planes.ctypes.data)
         return address
 
-    def predict_image(self, network: int, picture: FloatArray, *, letterbox: bool) -> int:
+    def predict_image(self, network: int, planes: FloatArray, *, letterbox: bool) -> int:
         """Run a network on float32[3, h, w] of any size, resized by the C code."""
-        channels, height, width = picture.shape
-        image = _Image(width, height, channels, picture.ctypes.data)
+        channels, height, width = planes.shape
+        image = _Image(width, height, channels, planes.ctypes.data)
         plain = self.is_pjreddie or not letterbox
         name = "network_predict_image" if plain else "network_predict_image_letterbox"
         address: int = getattr(self._c, name)(network, image)
@@ -169,9 +169,9 @@ class Library:
 
         Args:
             network: from ``load``.
-            size: width and height of the picture, or of the network if it was resized before.
+            size: width and height of the image, or of the network if it was resized before.
             thresholds: see ``Thresholds``.
-            letterbox: the picture was letterboxed, and this is to be undone.
+            letterbox: the image was letterboxed, and this is to be undone.
             classes: number of classes; with ``class_map`` that of the map.
             class_map: nodes of a region's tree, at most ``MAP_SIZE``.
             diou_beta: exponent of DIoU suppression; None for the usual one.
@@ -208,7 +208,7 @@ class Library:
             thresholds.threshold,
             thresholds.hier_threshold,
             nodes,
-            False,  # boxes in pixels, not in parts of the picture
+            False,  # boxes in pixels, not in parts of the image
             ctypes.byref(count),
             *(() if self.is_pjreddie else (letterbox,)),
         )

@@ -86,7 +86,7 @@ def check_model(model: Model, family: Family, *, decodes: bool) -> None:
     cfg, last = model.cfg, model.cfg.layers[-1]
     if cfg.net.input.channels != 3:
         raise UnsupportedError(
-            f"{cfg.source}: pictures have 3 channels, the network wants {cfg.net.input.channels}"
+            f"{cfg.source}: images have 3 channels, the network wants {cfg.net.input.channels}"
         )
     for layer in cfg.layers:
         if why := _refusal(layer, cfg, family):

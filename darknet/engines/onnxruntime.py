@@ -29,7 +29,7 @@ _PROVIDERS = {
 }
 _GPU_NEEDS = "NVIDIA GPUs need a driver and the package onnxruntime-gpu[cuda,cudnn]"
 GPU_BATCH = 8
-"""Most pictures that a GPU gets at once; bounds the memory of a call."""
+"""Most images that a GPU gets at once; bounds the memory of a call."""
 
 
 @dataclass(frozen=True)
@@ -99,19 +99,19 @@ class OnnxRuntimeRunner:
         self.device = str(device)
         self.precision = "fp16" if half else "fp32"
 
-    def pictures(self) -> FloatArray:
+    def input(self) -> FloatArray:
         """Return the calling thread's input; see ``Runner``."""
-        buffer: FloatArray | None = getattr(self._threads, "pictures", None)
+        buffer: FloatArray | None = getattr(self._threads, "images", None)
         if buffer is None:
-            buffer = self._threads.pictures = np.empty(self._pixels, np.float32)
+            buffer = self._threads.images = np.empty(self._pixels, np.float32)
             self._threads.planes = np.empty(self._planes, np.float32)
         return buffer
 
     def infer(self, count: int) -> list[list[FloatArray]]:
-        """Compute the first pictures of the thread's input; see ``Runner``."""
-        pictures, planes = self.pictures()[:count], self._threads.planes[:count]
-        for picture, out in zip(pictures, planes, strict=True):
-            to_planes(picture, out)
+        """Compute the first images of the thread's input; see ``Runner``."""
+        images, planes = self.input()[:count], self._threads.planes[:count]
+        for image, out in zip(images, planes, strict=True):
+            to_planes(image, out)
         try:
             outputs = self._session.run(None, {INPUT: planes})
         except Exception as error:

@@ -36,7 +36,7 @@ _CONVERTER = "openvino.tools.ovc"
 _HARDWARE = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 _INPUT = "pixels 0..255"  # part of what is cached: the graph alone does not say it
 _LARGE = 64_000_000
-_TOGETHER = 3  # pictures at once, if not more streams: with one in reserve, two cores do not rest
+_TOGETHER = 3  # images at once, if not more streams: with one in reserve, two cores do not rest
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
@@ -59,8 +59,8 @@ def load(
             it, fp16 on GPUs and NPUs. The engine's ``precision`` says what it became. ``int8``
             needs ``quantized``; what it leaves in float is computed in fp32.
         streams: how many calls of ``detect`` to expect at once. None or 1: all cores work on one
-            picture, for the lowest latency. More: while calls overlap, OpenVINO shares the cores
-            between their pictures as it finds best for the network, with which no picture waits
+            image, for the lowest latency. More: while calls overlap, OpenVINO shares the cores
+            between their images as it finds best for the network, with which no image waits
             for the slowest core.
         cache: where compiled graphs are kept; None: nowhere.
         quantized: the model's int8 version, which is computed instead.
@@ -92,14 +92,14 @@ def load(
 
 
 class OpenVinoRunner:
-    """A graph of batch 1, compiled once or twice; several pictures run as parallel requests.
+    """A graph of batch 1, compiled once or twice; several images run as parallel requests.
 
     Measured, that is at least as fast as a larger batch. Requests and their buffers are bound to
     each other once per thread: doing it in every call costs a tenth of a small network's time.
 
     Args:
-        alone: compiled so that all cores work on one picture.
-        shared: compiled so that the cores are shared between pictures; the same one if there is
+        alone: compiled so that all cores work on one image.
+        shared: compiled so that the cores are shared between images; the same one if there is
             only one way to compute.
         device: where it computes, as OpenVINO names it.
     """
@@ -118,12 +118,12 @@ class OpenVinoRunner:
         kind = alone.get_property("INFERENCE_PRECISION_HINT").to_string()
         self.precision = _PRECISIONS.get(kind, kind)
 
-    def pictures(self) -> FloatArray:
+    def input(self) -> FloatArray:
         """Return the calling thread's input; see ``Runner``."""
-        return self._buffers().pictures
+        return self._buffers().images
 
     def infer(self, count: int) -> list[list[FloatArray]]:
-        """Compute the first pictures of the thread's input; see ``Runner``."""
+        """Compute the first images of the thread's input; see ``Runner``."""
         buffers = self._buffers()
         is_alone = self._company.enter() and count == 1
         try:
@@ -179,31 +179,31 @@ class _Company:
 
 
 class _Buffers:
-    """What one thread computes with: requests that read ``pictures``, and what they write."""
+    """What one thread computes with: requests that read ``images``, and what they write."""
 
     def __init__(
         self, alone: openvino.CompiledModel, shared: openvino.CompiledModel, batch: int
     ) -> None:
-        self.pictures: FloatArray = np.empty((batch, *alone.input(0).shape[1:]), np.float32)
-        self.alone, self.shared = (_Requests(it, self.pictures) for it in (alone, shared))
+        self.images: FloatArray = np.empty((batch, *alone.input(0).shape[1:]), np.float32)
+        self.alone, self.shared = (_Requests(it, self.images) for it in (alone, shared))
 
 
 class _Requests:
-    """Requests of one compiled graph, each with its outputs; ``pictures`` are their inputs.
+    """Requests of one compiled graph, each with its outputs; ``images`` are their inputs.
 
-    A request is made when it is needed first: most callers bring one picture at a time.
+    A request is made when it is needed first: most callers bring one image at a time.
     """
 
-    def __init__(self, compiled: openvino.CompiledModel, pictures: FloatArray) -> None:
-        self._compiled, self._pictures = compiled, pictures
+    def __init__(self, compiled: openvino.CompiledModel, images: FloatArray) -> None:
+        self._compiled, self._images = compiled, images
         self._made: list[tuple[openvino.InferRequest, list[FloatArray]]] = []
 
     def first(self, count: int) -> list[tuple[openvino.InferRequest, list[FloatArray]]]:
-        """Return the requests of the first pictures."""
+        """Return the requests of the first images."""
         for number in range(len(self._made), count):
             request = self._compiled.create_infer_request()
-            picture = self._pictures[number : number + 1]
-            request.set_input_tensor(import_openvino().Tensor(picture, shared_memory=True))
+            image = self._images[number : number + 1]
+            request.set_input_tensor(import_openvino().Tensor(image, shared_memory=True))
             self._made.append((request, [tensor.data[0] for tensor in request.output_tensors]))
         return self._made[:count]
 
@@ -296,12 +296,12 @@ def _settings(core: openvino.Core, device: str, precision: Precision) -> dict[st
 
 
 def _hints(device: str, streams: int, size: int) -> list[dict[str, str]]:
-    """Return how to compile: for one picture at a time, for several, or for both.
+    """Return how to compile: for one image at a time, for several, or for both.
 
     Args:
         device: of OpenVINO.
-        streams: how many pictures may come at once.
-        size: of the graph in bytes. A large one gains 5 % when cores are shared between pictures,
+        streams: how many images may come at once.
+        size: of the graph in bytes. A large one gains 5 % when cores are shared between images,
             which is not worth a second copy in memory.
     """
     alone = {"PERFORMANCE_HINT": "LATENCY"}

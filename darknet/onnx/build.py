@@ -28,7 +28,7 @@ def build_onnx(model: Model, *, batch: int | None = None, half: bool = False) ->
 
     Args:
         model: layers, weights and the dialect of the batch normalisation.
-        batch: fix the number of pictures N; None leaves it open.
+        batch: fix the number of images N; None leaves it open.
         half: weights and arithmetic in float16; inputs and outputs stay float32.
 
     Raises:

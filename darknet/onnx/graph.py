@@ -25,7 +25,7 @@ class Graph:
     Tensors are known by name; methods return the name of what they made.
 
     Args:
-        batch: number of pictures N, or None to leave it open.
+        batch: number of images N, or None to leave it open.
         half: compute in float16; inputs and outputs stay float32.
     """
 

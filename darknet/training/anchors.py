@@ -19,8 +19,8 @@ def compute_anchors(
     """Find the sizes around which the objects of a data set gather.
 
     Args:
-        dataset: labelled pictures.
-        net: shape of the network's input, to which pictures are stretched.
+        dataset: labelled images.
+        net: shape of the network's input, to which images are stretched.
         count: how many anchors.
         seed: of the first guess.
 
@@ -33,9 +33,9 @@ def compute_anchors(
     """
     sizes = np.concatenate(
         [
-            picture.boxes[~picture.crowd, 2:]
-            * floats((net.width / picture.width, net.height / picture.height))
-            for picture in dataset.pictures
+            image.boxes[~image.crowd, 2:]
+            * floats((net.width / image.width, net.height / image.height))
+            for image in dataset.images
         ]
     )
     different = np.unique(sizes, axis=0)

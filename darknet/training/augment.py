@@ -1,6 +1,6 @@
-"""Pictures varied at random, as the .cfg asks: crop, flip, colours, mosaic.
+"""Images varied at random, as the .cfg asks: crop, flip, colours, mosaic.
 
-Pictures are uint8[height, width, 3], RGB. Boxes are float32[n, 4]: centre x, centre y, width,
+Images are uint8[height, width, 3], RGB. Boxes are float32[n, 4]: centre x, centre y, width,
 height in pixels. Source of the settings: load_data_detection of AlexeyAB's fork.
 """
 
@@ -18,12 +18,12 @@ from darknet.training.arrays import FloatArray, IntArray, floats
 MIN_VISIBLE = 0.25
 """Part of an object that must be left of it after cropping; with less nobody could name it."""
 FILL = (127, 127, 127)
-"""Colour outside the picture: the 0.5 of Darknet's letterbox."""
+"""Colour outside the image: the 0.5 of Darknet's letterbox."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A picture with its objects.
+    """An image with its objects.
 
     Attributes:
         image: uint8[height, width, 3], RGB.
@@ -38,17 +38,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far pictures are varied.
+    """How far images are varied.
 
     Attributes:
         size: width and height of the result.
-        jitter: each side of the crop moves by up to this part of the picture's length.
+        jitter: each side of the crop moves by up to this part of the image's length.
         resize: the crop is shrunk or grown by a factor of up to this much.
         hue: turn of the colour circle, as a part of it.
         saturation: factor of up to this much, or one over it.
         exposure: factor of up to this much, or one over it.
-        flip: mirror every other picture.
-        flip_vertical: the same, top to bottom; for pictures that have no up.
+        flip: mirror every other image.
+        flip_vertical: the same, top to bottom; for images that have no up.
         letter_box: keep the aspect ratio.
     """
 
@@ -84,14 +84,14 @@ class Augmentation:
         return self._colours(warp(sample, matrix, self.size), random)
 
     def mosaic(self, samples: tuple[Sample, ...], random: np.random.Generator) -> Sample:
-        """Put four varied pictures together, split at a random point within the middle 60 %."""
+        """Put four varied images together, split at a random point within the middle 60 %."""
         width, height = self.size
         x, y = (int(random.uniform(0.2, 0.8) * length) for length in self.size)
         image = np.empty((height, width, 3), np.uint8)
         boxes, class_ids = [], []
         corners = ((0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height))
         for sample, (left, top, right, bottom) in zip(samples, corners, strict=True):
-            # A window of the varied picture, so that objects keep their size.
+            # A window of the varied image, so that objects keep their size.
             part = crop(self(sample, random), left, top, right, bottom)
             image[top:bottom, left:right] = part.image
             boxes.append(part.boxes + floats((left, top, 0, 0)))
@@ -99,7 +99,7 @@ class Augmentation:
         return Sample(image, np.concatenate(boxes), np.concatenate(class_ids))
 
     def _matrix(self, width: int, height: int, random: np.random.Generator) -> FloatArray:
-        """Affine map from the picture to the network's input: [[sx, 0, tx], [0, sy, ty]]."""
+        """Affine map from the image to the network's input: [[sx, 0, tx], [0, sy, ty]]."""
         scale = random.uniform(1 / self.resize, self.resize)
         left, right = random.uniform(-self.jitter, self.jitter, 2) * width
         top, bottom = random.uniform(-self.jitter, self.jitter, 2) * height
@@ -133,7 +133,7 @@ class Augmentation:
 
 
 def warp(sample: Sample, matrix: FloatArray, size: tuple[int, int]) -> Sample:
-    """Map a picture and its boxes by scale, mirror and shift; objects mostly outside go."""
+    """Map an image and its boxes by scale, mirror and shift; objects mostly outside go."""
     image = cv2.warpAffine(sample.image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=FILL)
     scale, shift = matrix[[0, 1], [0, 1]], matrix[:, 2]
     centre = sample.boxes[:, :2] * scale + shift

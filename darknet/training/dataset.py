@@ -1,4 +1,4 @@
-"""Labelled pictures, whatever format they came in, and what was wrong with them."""
+"""Labelled images, whatever format they came in, and what was wrong with them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from darknet.model import RgbImage
 from darknet.training.arrays import BoolArray, FloatArray, IntArray
 
 TOLERANCE = 1.0
-"""Pixels by which a box may leave its picture without a word: labelling tools round."""
+"""Pixels by which a box may leave its image without a word: labelling tools round."""
 NAMED = 20
 """Problems that a message names; the others are counted."""
 _EXIF_ORIENTATION = 0x0112
@@ -32,14 +32,14 @@ class Problem:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture file and its objects.
+class LabelledImage:
+    """An image file and its objects.
 
     Attributes:
         path: the file.
-        width: of the picture as it is shown (EXIF orientation applied), in pixels.
+        width: of the image as it is shown (EXIF orientation applied), in pixels.
         height: likewise.
-        boxes: float32[n, 4], centre x, centre y, width, height in pixels, within the picture.
+        boxes: float32[n, 4], centre x, centre y, width, height in pixels, within the image.
         class_ids: int32[n].
         crowd: bool[n]: the box is around a crowd; COCO's rules do not count it.
     """
@@ -59,20 +59,20 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Pictures with one list of class names, and the problems found while reading them."""
+    """Images with one list of class names, and the problems found while reading them."""
 
     names: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[LabelledImage, ...]
     problems: tuple[Problem, ...] = ()
 
     @property
     def objects(self) -> int:
         """Number of labelled objects."""
-        return sum(len(picture.class_ids) for picture in self.pictures)
+        return sum(len(labelled.class_ids) for labelled in self.images)
 
     def summary(self) -> str:
         """Return a line with counts, then one per problem up to ``NAMED``."""
-        lines = [f"{len(self.pictures)} pictures, {self.objects} objects"]
+        lines = [f"{len(self.images)} images, {self.objects} objects"]
         if self.problems:
             counts = Counter(problem.kind for problem in self.problems)
             lines[0] += "; " + ", ".join(f"{kind}: {n}" for kind, n in counts.most_common())
@@ -88,9 +88,9 @@ class Label:
 
     Attributes:
         name: the class's name or number.
-        corners: left, top, right, bottom in pixels, or in parts of the picture.
+        corners: left, top, right, bottom in pixels, or in parts of the image.
         crowd: it is a crowd.
-        relative: the corners are parts of the picture, 0..1.
+        relative: the corners are parts of the image, 0..1.
     """
 
     name: str | int
@@ -110,14 +110,14 @@ class Collector:
         self.names = tuple(names)
         self.problems: list[Problem] = []
         self._numbers = {name: number for number, name in enumerate(self.names)}
-        self._pictures: list[Picture] = []
+        self._images: list[LabelledImage] = []
 
     def problem(self, kind: str, where: object) -> None:
         """Note that something is wrong."""
         self.problems.append(Problem(kind, str(where)))
 
     def add(self, path: Path, labels: Iterable[Label]) -> None:
-        """Add a picture; one that is missing or no picture is left out."""
+        """Add an image; one that is missing or no image is left out."""
         size = self._size(path)
         if size is None:
             return
@@ -126,8 +126,8 @@ class Collector:
             self.problem("no objects", path)
         boxes = np.array([row[0] for row in rows], np.float32).reshape(-1, 4)
         ids, crowd = [row[1] for row in rows], [row[2] for row in rows]
-        self._pictures.append(
-            Picture(path, *size, boxes, np.array(ids, np.int32), np.array(crowd, bool))
+        self._images.append(
+            LabelledImage(path, *size, boxes, np.array(ids, np.int32), np.array(crowd, bool))
         )
 
     def finish(self, source: Path, *, strict: bool) -> Dataset:
@@ -136,7 +136,7 @@ class Collector:
         Raises:
             DataError: nothing usable is in it, or ``strict`` and something is wrong.
         """
-        dataset = Dataset(self.names, tuple(self._pictures), tuple(self.problems))
+        dataset = Dataset(self.names, tuple(self._images), tuple(self.problems))
         if not dataset.objects:
             raise DataError(
                 f"{source}: no labelled object of {', '.join(self.names)}: {dataset.summary()}"

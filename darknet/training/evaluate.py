@@ -16,14 +16,14 @@ from darknet.detections import Detections
 from darknet.errors import DarknetError, DataError
 from darknet.model import EngineName, Precision
 from darknet.network import Network
-from darknet.training.dataset import Dataset, Picture
+from darknet.training.dataset import Dataset, LabelledImage
 from darknet.training.metrics import IntArray, Metrics, coco_metrics, confusion_matrix
 from darknet.training.plots import plot_confusion, plot_precision_recall
 
 THRESHOLD, NMS = 0.005, 0.45
 """What Darknet's own measurement of mAP uses."""
 TOGETHER = 16
-"""Pictures given to ``Network.detect`` at once."""
+"""Images given to ``Network.detect`` at once."""
 COMBINATIONS: tuple[tuple[EngineName, Precision], ...] = (
     ("libdarknet", "fp32"),
     ("openvino", "fp32"),
@@ -39,7 +39,7 @@ Load = Callable[[EngineName, Precision], Network]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A network measured on labelled pictures.
+    """A network measured on labelled images.
 
     Attributes:
         engine: who computed.
@@ -48,8 +48,8 @@ class Evaluation:
         metrics: average precision by COCO's rules.
         confusion: int64[classes + 1, classes + 1] at the default threshold; see
             ``confusion_matrix``.
-        images_per_second: of ``Network.detect`` on decoded pictures, one caller.
-        pictures: how many were measured on.
+        images_per_second: of ``Network.detect`` on decoded images, one caller.
+        images: how many were measured on.
     """
 
     engine: str
@@ -58,7 +58,7 @@ class Evaluation:
     metrics: Metrics
     confusion: IntArray
     images_per_second: float
-    pictures: int
+    images: int
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures for JSON; a class without objects has None."""
@@ -67,7 +67,7 @@ class Evaluation:
             "engine": self.engine,
             "device": self.device,
             "precision": self.precision,
-            "pictures": self.pictures,
+            "images": self.images,
             "images_per_second": round(self.images_per_second, 2),
             "map50": metrics.map50,
             "map": metrics.map,
@@ -89,7 +89,7 @@ class Missing:
 
 
 def evaluate(network: Network, dataset: Dataset) -> Evaluation:
-    """Measure a network on labelled pictures; one that cannot be decoded counts as empty.
+    """Measure a network on labelled images; one that cannot be decoded counts as empty.
 
     Raises:
         DataError: the data set has other classes than the network.
@@ -102,8 +102,8 @@ def evaluate(network: Network, dataset: Dataset) -> Evaluation:
         )
     found: list[Detections] = []
     seconds = 0.0
-    for start in range(0, len(dataset.pictures), TOGETHER):
-        images = [_image(picture) for picture in dataset.pictures[start : start + TOGETHER]]
+    for start in range(0, len(dataset.images), TOGETHER):
+        images = [_image(labelled) for labelled in dataset.images[start : start + TOGETHER]]
         begin = time.perf_counter()
         found += network.detect(images, threshold=THRESHOLD, nms=NMS)
         seconds += time.perf_counter() - begin
@@ -165,9 +165,9 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
     plot_precision_recall(folder / "precision-recall.png", evaluation.metrics)
 
 
-def _image(picture: Picture) -> Any:
-    image = picture.load()
-    return np.zeros((picture.height, picture.width, 3), np.uint8) if image is None else image
+def _image(labelled: LabelledImage) -> Any:
+    image = labelled.load()
+    return np.zeros((labelled.height, labelled.width, 3), np.uint8) if image is None else image
 
 
 def _or_none(value: float) -> float | None:

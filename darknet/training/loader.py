@@ -1,4 +1,4 @@
-"""Batches of tensors from labelled pictures."""
+"""Batches of tensors from labelled images."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from darknet.model import Resize, RgbImage
 from darknet.resize import resize_into
 from darknet.training.arrays import floats
 from darknet.training.augment import FILL, Augmentation, Sample
-from darknet.training.dataset import Dataset, Picture
+from darknet.training.dataset import Dataset, LabelledImage
 
 log = logging.getLogger(__name__)
 
 KEPT = 512
-"""Decoded pictures that each process keeps in memory; 640 x 480 takes 0.9 MB."""
+"""Decoded images that each process keeps in memory; 640 x 480 takes 0.9 MB."""
 
 
 class Batch(NamedTuple):
-    """Pictures and objects of one step.
+    """Images and objects of one step.
 
     Attributes:
         images: uint8[n, 3, height, width], RGB, channels last in memory.
-        truth: float32[m, 6]: number of the picture in the batch, class, and centre x, centre y,
+        truth: float32[m, 6]: number of the image in the batch, class, and centre x, centre y,
             width, height as parts of the input, 0..1.
     """
 
@@ -39,14 +39,14 @@ class Batch(NamedTuple):
     truth: Tensor
 
 
-class TrainingPictures(TorchDataset[Sample]):
-    """Varied pictures; an epoch is every picture once, filled up to whole batches at random."""
+class TrainingImages(TorchDataset[Sample]):
+    """Varied images; an epoch is every image once, filled up to whole batches at random."""
 
     def __init__(self, dataset: Dataset, cfg: Cfg, *, flip_vertical: bool) -> None:
-        self.pictures = dataset.pictures
+        self.images = dataset.images
         self.varied = Augmentation.of(cfg, flip_vertical=flip_vertical)
         self.mosaic = cfg.net.mosaic
-        self.length = -(-len(self.pictures) // cfg.net.batch) * cfg.net.batch
+        self.length = -(-len(self.images) // cfg.net.batch) * cfg.net.batch
 
     def __len__(self) -> int:
         return self.length
@@ -54,27 +54,27 @@ class TrainingPictures(TorchDataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         # torch seeds itself anew in every worker and epoch; numpy follows it.
         random = np.random.default_rng(int(torch.randint(2**62, ())))
-        if index >= len(self.pictures):
-            index = int(random.integers(len(self.pictures)))
-        first = _sample(self.pictures[index])
+        if index >= len(self.images):
+            index = int(random.integers(len(self.images)))
+        first = _sample(self.images[index])
         if not self.mosaic or random.random() < 0.5:  # Darknet, too, makes every other one
             return self.varied(first, random)
-        others = random.integers(len(self.pictures), size=3)
-        return self.varied.mosaic((first, *(_sample(self.pictures[i]) for i in others)), random)
+        others = random.integers(len(self.images), size=3)
+        return self.varied.mosaic((first, *(_sample(self.images[i]) for i in others)), random)
 
 
-class ValidationPictures(TorchDataset[tuple[int, Tensor]]):
-    """(index, float32[3, height, width]): pictures as the engines would be given them."""
+class ValidationImages(TorchDataset[tuple[int, Tensor]]):
+    """(index, float32[3, height, width]): images as the engines would be given them."""
 
     def __init__(self, dataset: Dataset, cfg: Cfg, resize: Resize) -> None:
-        self.pictures, self.size, self.resize = dataset.pictures, cfg.net.input, resize
+        self.images, self.size, self.resize = dataset.images, cfg.net.input, resize
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[int, Tensor]:
         image = np.empty(self.size, np.float32)
-        resize_into(_sample(self.pictures[index]).image, image, self.resize)
+        resize_into(_sample(self.images[index]).image, image, self.resize)
         return index, torch.from_numpy(image)
 
 
@@ -96,18 +96,18 @@ def one_thread(_worker: int) -> None:
     cv2.setNumThreads(1)
 
 
-def _sample(picture: Picture) -> Sample:
+def _sample(labelled: LabelledImage) -> Sample:
     """Decode; crowds are left out, as nobody can say how many objects they are."""
-    image = _image(picture)
-    if image is None:  # the header was fine; a night of training is worth more than one picture
-        grey = np.full((picture.height, picture.width, 3), FILL, np.uint8)
-        return Sample(grey, picture.boxes[:0], picture.class_ids[:0])
-    return Sample(image, picture.boxes[~picture.crowd], picture.class_ids[~picture.crowd])
+    image = _image(labelled)
+    if image is None:  # the header was fine; a night of training is worth more than one image
+        grey = np.full((labelled.height, labelled.width, 3), FILL, np.uint8)
+        return Sample(grey, labelled.boxes[:0], labelled.class_ids[:0])
+    return Sample(image, labelled.boxes[~labelled.crowd], labelled.class_ids[~labelled.crowd])
 
 
 @lru_cache(maxsize=KEPT)
-def _image(picture: Picture) -> RgbImage | None:
-    image = picture.load()
+def _image(labelled: LabelledImage) -> RgbImage | None:
+    image = labelled.load()
     if image is None:
-        log.warning("%s cannot be decoded; trained on as a grey picture", picture.path)
+        log.warning("%s cannot be decoded; trained on as a grey image", labelled.path)
     return image

@@ -1,4 +1,4 @@
-"""The training loop: a .cfg and labelled pictures in, a .weights file out.
+"""The training loop: a .cfg and labelled images in, a .weights file out.
 
 Lightning owns epochs, checkpoints, mixed precision and several GPUs or machines; what stands
 here is what Darknet's cfg asks of a step, and how a network is measured.
@@ -26,14 +26,14 @@ from darknet.training.loader import Batch
 from darknet.training.loss import detection_loss
 from darknet.training.metrics import coco_metrics
 from darknet.training.module import DarknetModule
-from darknet.training.report import Row, draw_pictures, plot_results, write_csv
+from darknet.training.report import Row, draw_images, plot_results, write_csv
 from darknet.training.schedule import learning_rate
 from darknet.weights import write_weights
 
 MEASURED = Thresholds(threshold=0.005, nms=0.45)
 """What Darknet's own measurement of mAP uses."""
 DRAWN = 6
-"""Validation pictures that are drawn."""
+"""Validation images that are drawn."""
 
 
 class Trainee(pl.LightningModule):
@@ -41,12 +41,12 @@ class Trainee(pl.LightningModule):
 
     Args:
         module: the network.
-        measured: the pictures that ``validation_step`` is given.
+        measured: the images that ``validation_step`` is given.
         resize: how they reach the network's size.
 
     Attributes:
-        module: the network; ``module.seen`` counts pictures over all processes.
-        found: what the last validation found, by the number of the picture.
+        module: the network; ``module.seen`` counts images over all processes.
+        found: what the last validation found, by the number of the image.
     """
 
     def __init__(self, module: DarknetModule, measured: Dataset, resize: Resize) -> None:
@@ -55,7 +55,7 @@ class Trainee(pl.LightningModule):
         self.found: dict[int, Detections] = {}
         model = Model(self.cfg, module.weights(), measured.names, "alexeyab", resize)
         self._decoder = Decoder(model)
-        self._sizes = [(picture.height, picture.width) for picture in measured.pictures]
+        self._sizes = [(image.height, image.width) for image in measured.images]
 
     def training_step(self, batch: Batch, _number: int) -> Tensor:
         """Compute the loss of one part of a batch."""
@@ -102,11 +102,11 @@ class Trainee(pl.LightningModule):
 
 
 class Report(Callback):
-    """Measures after each validation and writes results.csv, plot, pictures and weights.
+    """Measures after each validation and writes results.csv, plot, images and weights.
 
     Args:
         cfg: the network.
-        dataset: the validation pictures.
+        dataset: the validation images.
         folder: where everything is written.
     """
 
@@ -128,9 +128,7 @@ class Report(Callback):
         self._measured = {"map50": metrics.map50, "map": metrics.map} | {
             f"ap50 {name}": float(ap) for name, ap in zip(metrics.names, metrics.ap50, strict=True)
         }
-        draw_pictures(
-            self._folder / "validation.jpg", self._dataset.pictures[:DRAWN], found[:DRAWN]
-        )
+        draw_images(self._folder / "validation.jpg", self._dataset.images[:DRAWN], found[:DRAWN])
         if metrics.map50 > self.best:
             self.best = metrics.map50
             part = self._folder / "best.part"  # a kill while writing must not cost the best
@@ -173,7 +171,7 @@ class Report(Callback):
 
 
 def _gathered(trainer: pl.Trainer, found: dict[int, Detections]) -> list[Detections]:
-    """Collect what all processes found, in the order of the pictures."""
+    """Collect what all processes found, in the order of the images."""
     if trainer.world_size > 1:
         parts: list[Any] = [None] * trainer.world_size
         torch.distributed.all_gather_object(parts, found)

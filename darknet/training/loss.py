@@ -4,7 +4,7 @@ Darknet writes gradients, not losses: its objectness and class deltas are those 
 cross entropy; its box deltas leave out the derivative of the logistic function and the size of
 the grid. The losses here have those same gradients, so that the learning rates and normalizers
 of published .cfg files keep their meaning. Sums run over cells, anchors and classes; the mean is
-over pictures. Source: yolo_layer.c of AlexeyAB's fork.
+over images. Source: yolo_layer.c of AlexeyAB's fork.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars: means over the pictures of a batch."""
+    """Scalars: means over the images of a batch."""
 
     box: Tensor
     objectness: Tensor
@@ -49,7 +49,7 @@ def detection_loss(cfg: Cfg, outputs: Sequence[Tensor], truth: Tensor) -> Losses
     Args:
         cfg: the network.
         outputs: float[n, anchors * (5 + classes), rows, columns] of each head.
-        truth: float[m, 6]: number of the picture in the batch, class, and centre x, centre y,
+        truth: float[m, 6]: number of the image in the batch, class, and centre x, centre y,
             width, height as parts of the network's input, 0..1.
 
     Raises:
@@ -79,7 +79,7 @@ def trainable_heads(cfg: Cfg) -> list[L.Yolo]:
 class _Places(NamedTuple):
     """Anchors in the output of a head, one row each: int64[k]; the anchor is the head's own."""
 
-    picture: Tensor
+    image: Tensor
     anchor: Tensor
     row: Tensor
     column: Tensor
@@ -95,7 +95,7 @@ class _HeadLoss:
     columns: int
 
     def __call__(self, raw: Tensor, truth: Tensor) -> Losses:
-        """Compute the means over the n pictures of ``raw``."""
+        """Compute the means over the n images of ``raw``."""
         n, options = len(raw), self.head.training
         # [n, anchors, rows, columns, 5 + classes]: x, y, width, height, objectness, classes
         shape = (n, len(self.head.anchors), -1, self.rows, self.columns)
@@ -124,10 +124,10 @@ class _HeadLoss:
         fits = overlap > self.head.training.iou_thresh  # [m, all anchors]
         fits[torch.arange(len(truth)), overlap.argmax(1)] = True
         number, anchor = fits[:, self.head.mask].nonzero(as_tuple=True)
-        picture, _, x, y = truth[number, :4].unbind(1)
+        image, _, x, y = truth[number, :4].unbind(1)
         row = (y * self.rows).long().clamp(0, self.rows - 1)
         column = (x * self.columns).long().clamp(0, self.columns - 1)
-        return _Places(picture.long(), anchor, row, column), number
+        return _Places(image.long(), anchor, row, column), number
 
     def objectness(self, logits: Tensor, positives: _Places, truth: Tensor) -> Tensor:
         """Sum over all anchors but those that overlap an object well without being given to it."""
@@ -196,7 +196,7 @@ def _as_if(value: Tensor, variable: Tensor) -> Tensor:
 
 
 def _best_iou(boxes: Tensor, truth: Tensor) -> Tensor:
-    """Largest IoU of each box [n, k, 4] with an object of its picture: [n, k]."""
+    """Largest IoU of each box [n, k, 4] with an object of its image: [n, k]."""
     best = boxes.new_zeros(boxes.shape[:2])
     for number in range(len(boxes)):
         objects = truth[truth[:, 0] == number, 2:]

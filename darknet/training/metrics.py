@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from darknet.detections import Detections
 from darknet.training.arrays import FloatArray as BoxArray
-from darknet.training.dataset import Dataset, Picture
+from darknet.training.dataset import Dataset, LabelledImage
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -45,11 +45,11 @@ class Metrics:
 
 
 def coco_metrics(dataset: Dataset, found: Sequence[Detections]) -> Metrics:
-    """Compute average precision; at most 100 boxes a picture count.
+    """Compute average precision; at most 100 boxes an image count.
 
     Args:
         dataset: the truth; at least one object.
-        found: one ``Detections`` per picture, in the data set's order, with a low threshold
+        found: one ``Detections`` per image, in the data set's order, with a low threshold
             (Darknet's own measurement uses 0.005).
     """
     from faster_coco_eval import COCO, COCOeval_faster  # type: ignore[import-untyped] # has no types
@@ -68,7 +68,7 @@ def coco_metrics(dataset: Dataset, found: Sequence[Detections]) -> Metrics:
 
 
 def _nothing(dataset: Dataset) -> Metrics:
-    ids = {int(number) for picture in dataset.pictures for number in picture.class_ids}
+    ids = {int(number) for image in dataset.images for number in image.class_ids}
     ap = np.array([0.0 if i in ids else np.nan for i in range(len(dataset.names))])
     return Metrics(dataset.names, ap, ap, np.tile(ap, (101, 1)))
 
@@ -82,17 +82,15 @@ def _coco(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
             "area": float(box[2] * box[3]),
             "iscrowd": int(crowd),
         }
-        for number, picture in enumerate(dataset.pictures)
-        for box, class_id, crowd in zip(
-            picture.boxes, picture.class_ids, picture.crowd, strict=True
-        )
+        for number, image in enumerate(dataset.images)
+        for box, class_id, crowd in zip(image.boxes, image.class_ids, image.crowd, strict=True)
     ]
     for number, annotation in enumerate(annotations, start=1):
         annotation["id"] = number
     return {
         "images": [
-            {"id": number, "width": picture.width, "height": picture.height}
-            for number, picture in enumerate(dataset.pictures)
+            {"id": number, "width": image.width, "height": image.height}
+            for number, image in enumerate(dataset.images)
         ],
         "annotations": annotations,
         "categories": [{"id": i, "name": name} for i, name in enumerate(dataset.names)],
@@ -129,26 +127,26 @@ def confusion_matrix(
         row is nothing there, the last column nothing found.
     """
     counts = np.zeros((len(dataset.names) + 1,) * 2, np.int64)
-    for picture, one in zip(dataset.pictures, found, strict=True):
-        _count(counts, picture, one.by_score(), threshold, iou)
+    for image, one in zip(dataset.images, found, strict=True):
+        _count(counts, image, one.by_score(), threshold, iou)
     return counts
 
 
 def _count(
-    counts: IntArray, picture: Picture, found: Detections, threshold: float, iou: float
+    counts: IntArray, image: LabelledImage, found: Detections, threshold: float, iou: float
 ) -> None:
-    overlap = _iou(found.boxes[found.scores > threshold], picture.boxes)
-    free = ~picture.crowd
+    overlap = _iou(found.boxes[found.scores > threshold], image.boxes)
+    free = ~image.crowd
     nothing = len(counts) - 1
     for class_id, row in zip(found.class_ids, overlap, strict=False):
         row = np.where(free, row, 0)  # noqa: PLW2901 - objects that are still free
         best = int(row.argmax()) if len(row) else -1
         if best >= 0 and row[best] >= iou:
             free[best] = False
-            counts[picture.class_ids[best], class_id] += 1
+            counts[image.class_ids[best], class_id] += 1
         else:
             counts[nothing, class_id] += 1
-    for class_id in picture.class_ids[free]:
+    for class_id in image.class_ids[free]:
         counts[class_id, nothing] += 1
 
 

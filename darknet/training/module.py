@@ -64,7 +64,7 @@ class DarknetModule(nn.Module):
 
     Attributes:
         cfg: the layers.
-        seen: pictures trained on so far, as the .weights header counts them.
+        seen: images trained on so far, as the .weights header counts them.
 
     Raises:
         UnsupportedError: a layer that cannot be trained here; the message names it.
@@ -185,7 +185,7 @@ def _maxpool(layer: L.MaxPool, x: Tensor, _sources: Sequence[Tensor]) -> Tensor:
             (layer.output.height, layer.stride_y, layer.input.height),
         )
     )
-    # -inf around the picture: padding never wins. A negative pad cuts what no window reaches.
+    # -inf around the image: padding never wins. A negative pad cuts what no window reaches.
     x = F.pad(x, (before, right, before, below), value=-torch.inf)
     return F.max_pool2d(x, layer.size, (layer.stride_y, layer.stride_x))
 

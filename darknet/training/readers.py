@@ -21,14 +21,14 @@ def read_dataset(
     images: str | Path | None = None,
     strict: bool = False,
 ) -> Dataset:
-    """Read labelled pictures.
+    """Read labelled images.
 
     Args:
         path: a COCO .json; a folder with Pascal VOC .xml files (or its ``Annotations``); or,
-            for YOLO labels, a folder of pictures or a text file with one picture a line.
+            for YOLO labels, a folder of images or a text file with one image a line.
         names: the classes of the model; those of the data if None (YOLO: from ``*.names`` or
             ``classes.txt`` beside the data).
-        images: where the pictures are, if not beside the labels (``images/``, ``JPEGImages/``).
+        images: where the images are, if not beside the labels (``images/``, ``JPEGImages/``).
         strict: refuse data with any problem instead of leaving the bad parts out.
 
     Raises:
@@ -54,7 +54,7 @@ def _read_coco(path: Path, names: Sequence[str] | None, images: Path | None) -> 
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         categories = {entry["id"]: str(entry["name"]) for entry in data["categories"]}
-        pictures = [(entry["id"], str(entry["file_name"])) for entry in data["images"]]
+        listed = [(entry["id"], str(entry["file_name"])) for entry in data["images"]]
         annotations = [(entry["image_id"], entry) for entry in data["annotations"]]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
@@ -69,7 +69,7 @@ def _read_coco(path: Path, names: Sequence[str] | None, images: Path | None) -> 
         if label:
             labels.setdefault(image_id, []).append(label)
     seen: set[object] = set()
-    for image_id, file_name in pictures:
+    for image_id, file_name in listed:
         if image_id in seen:
             collector.problem("duplicate id", f"{path}: image {image_id}")
         else:
@@ -124,16 +124,16 @@ def _read_voc(
         try:
             # The labels are the user's own; expat itself stops entities that grow.
             root = ElementTree.fromstring(file.read_bytes())  # noqa: S314
-            picture = folder / (root.findtext("filename") or f"{file.stem}.jpg").strip()
-            parsed.append((picture, [_voc_label(entry) for entry in root.iter("object")]))
+            image = folder / (root.findtext("filename") or f"{file.stem}.jpg").strip()
+            parsed.append((image, [_voc_label(entry) for entry in root.iter("object")]))
         except (ElementTree.ParseError, ValueError) as error:
             problems.append(("bad annotation", f"{file}: {error}"))
     found = sorted({str(label.name) for _, labels in parsed for label in labels})
     collector = Collector(names or found)
     for kind, where in problems:
         collector.problem(kind, where)
-    for picture, labels in parsed:
-        collector.add(picture, labels)
+    for image, labels in parsed:
+        collector.add(image, labels)
     return collector
 
 
@@ -149,17 +149,17 @@ _VOC_SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 def _read_yolo(path: Path, names: Sequence[str] | None) -> Collector:
     collector = Collector(names or _names_beside(path))
-    for picture in _yolo_pictures(path):
-        text = _label_file(picture)
+    for image in _yolo_images(path):
+        text = _label_file(image)
         if not text.is_file():
             collector.problem("missing labels", text)
             continue
         lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
-        collector.add(picture, list(_yolo_labels(text, lines, collector)))
+        collector.add(image, list(_yolo_labels(text, lines, collector)))
     return collector
 
 
-def _yolo_pictures(path: Path) -> list[Path]:
+def _yolo_images(path: Path) -> list[Path]:
     if path.is_dir():
         files = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
         return sorted(files)
@@ -167,9 +167,9 @@ def _yolo_pictures(path: Path) -> list[Path]:
     return [path.parent / line for line in lines if line]
 
 
-def _label_file(picture: Path) -> Path:
-    """Beside the picture, or, as Darknet looks, in ``labels`` where it lies in ``images``."""
-    beside = picture.with_suffix(".txt")
+def _label_file(image: Path) -> Path:
+    """Beside the image, or, as Darknet looks, in ``labels`` where it lies in ``images``."""
+    beside = image.with_suffix(".txt")
     parts = ["labels" if part in ("images", "JPEGImages") else part for part in beside.parts]
     elsewhere = Path(*parts)
     return elsewhere if elsewhere.is_file() else beside

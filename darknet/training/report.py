@@ -1,4 +1,4 @@
-"""What a training leaves behind: figures, a plot, pictures and the best weights."""
+"""What a training leaves behind: figures, a plot, images and the best weights."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 from darknet.detections import Detections
 from darknet.model import RgbImage
 from darknet.training.arrays import floats
-from darknet.training.dataset import Picture
+from darknet.training.dataset import LabelledImage
 
 COLUMNS = ("epoch", "batches", "seen", "learning_rate", "loss", "box", "objectness", "classes")
 """Columns of results.csv; then map50, map, and ap50 of each class, empty where not measured."""
 SHOWN = 0.25
-"""Lowest score of a box in a picture."""
+"""Lowest score of a box in an image."""
 _COLOURS = ((230, 60, 60), (60, 60, 230), (40, 170, 60), (220, 150, 0), (150, 60, 200))
 
 Row = dict[str, float | int]
@@ -38,13 +38,13 @@ def _short(value: float) -> Any:
 
 
 def plot_results(path: Path, rows: Sequence[Row]) -> None:
-    """Draw loss and mAP over the pictures seen."""
+    """Draw loss and mAP over the images seen."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     loss = figure.subplots()
     loss.semilogy([row["seen"] for row in rows], [row["loss"] for row in rows], color="tab:gray")
-    loss.set(xlabel="pictures seen", ylabel="loss")
+    loss.set(xlabel="images seen", ylabel="loss")
     measured = [row for row in rows if "map50" in row]
     quality = loss.twinx()
     for name, colour in (("map50", "tab:blue"), ("map", "tab:orange")):
@@ -59,12 +59,12 @@ def plot_results(path: Path, rows: Sequence[Row]) -> None:
     figure.savefig(path, dpi=100)
 
 
-def draw_pictures(path: Path, pictures: Sequence[Picture], found: Sequence[Detections]) -> None:
-    """Put validation pictures with the boxes found into one file, two in a row."""
+def draw_images(path: Path, images: Sequence[LabelledImage], found: Sequence[Detections]) -> None:
+    """Put validation images with the boxes found into one file, two in a row."""
     tiles = [
         _tile(image, one)
-        for picture, one in zip(pictures, found, strict=True)
-        if (image := picture.load()) is not None
+        for labelled, one in zip(images, found, strict=True)
+        if (image := labelled.load()) is not None
     ]
     tiles += tiles[:1] * (len(tiles) % 2)
     rows = [np.hstack(tiles[start : start + 2]) for start in range(0, len(tiles), 2)]

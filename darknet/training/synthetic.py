@@ -1,6 +1,6 @@
 """Blood smears drawn by code, with labels: training can be tried with no data set at all.
 
-A smear is light seen through stained cells, so the picture is made as light would: each cell
+A smear is light seen through stained cells, so the image is made as light would: each cell
 adds to an optical density (Beer-Lambert), overlapping cells get darker by themselves, and the
 eye sees background * exp(-density). Nothing here is measured; sizes and colours are those of a
 Wright-stained smear at 640 x 480.
@@ -25,7 +25,7 @@ Random = np.random.Generator
 NAMES = ("RBC", "WBC", "Platelets")
 SIZE = (640, 480)
 MIN_VISIBLE = 0.35
-"""Part of a cell that must lie in the picture to be labelled."""
+"""Part of a cell that must lie in the image to be labelled."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +70,12 @@ def render_smear(seed: int, size: tuple[int, int] = SIZE) -> tuple[RgbImage, Flo
     """Draw one smear.
 
     Args:
-        seed: the same seed gives the same picture.
+        seed: the same seed gives the same image.
         size: width and height in pixels; cells have the size they have at 640 x 480.
 
     Returns:
         uint8[height, width, 3], RGB; float32[n, 4], boxes as centre x, centre y, width, height
-        in pixels, clipped to the picture; int32[n], indices into ``NAMES``.
+        in pixels, clipped to the image; int32[n], indices into ``NAMES``.
     """
     random = np.random.default_rng(seed)
     stain = _Stain.random(random)
@@ -94,8 +94,8 @@ def render_dataset(folder: Path, count: int, seed: int = 0, size: tuple[int, int
 
     Args:
         folder: made if it does not exist.
-        count: how many pictures.
-        seed: of the first picture; the others count on.
+        count: how many images.
+        seed: of the first image; the others count on.
         size: width and height in pixels.
 
     Returns:
@@ -276,7 +276,7 @@ def _spots(random: Random, shape: tuple[int, ...], radius: float) -> FloatArray:
 
 
 def _add(density: FloatArray, cell: _Cell) -> None:
-    """Add a cell's density where its patch lies in the picture."""
+    """Add a cell's density where its patch lies in the image."""
     height, width = density.shape[:2]
     h, w = cell.inside.shape
     x0, x1 = max(0, cell.left), min(width, cell.left + w)

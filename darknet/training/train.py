@@ -1,4 +1,4 @@
-"""Train a network: options in, a run folder with weights, figures and pictures out."""
+"""Train a network: options in, a run folder with weights, figures and images out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from darknet.errors import DataError, DeviceUnavailableError
 from darknet.model import Resize
 from darknet.names import check_names
 from darknet.training.dataset import Dataset
-from darknet.training.loader import TrainingPictures, ValidationPictures, collate, one_thread
+from darknet.training.loader import TrainingImages, ValidationImages, collate, one_thread
 from darknet.training.loop import Report, Trainee
 from darknet.training.loss import trainable_heads
 from darknet.training.module import DarknetModule
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT = "last.ckpt"
 VALIDATION_SEED = 1_000_000
-"""First seed of rendered validation pictures: none of the training ones is among them."""
+"""First seed of rendered validation images: none of the training ones is among them."""
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
     "bf16": "bf16-mixed",
@@ -60,8 +60,8 @@ class TrainOptions:
         cfg: the network's .cfg.
         names: its classes.
         output: the run folder.
-        data: labelled pictures to learn from; see ``read_dataset``.
-        val: labelled pictures to measure on; needed with ``data``.
+        data: labelled images to learn from; see ``read_dataset``.
+        val: labelled images to measure on; needed with ``data``.
         synthetic: how many rendered blood smears to learn from, with or without ``data``; alone,
             a fifth as many others are measured on.
         strict: refuse data with any problem.
@@ -72,12 +72,12 @@ class TrainOptions:
         precision: type of the network's arithmetic; the weights stay float32.
         ema: decay of a running average of the weights, which is what is measured and written; 0:
             none.
-        flip_vertical: also mirror top to bottom; for pictures that have no up.
+        flip_vertical: also mirror top to bottom; for images that have no up.
         validate_every: epochs from one measurement to the next.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         devices: how many processors of that kind.
         nodes: how many machines.
-        workers: processes that prepare pictures; 0: the training process itself.
+        workers: processes that prepare images; 0: the training process itself.
         seed: of all random numbers.
         progress: show a bar.
     """
@@ -138,14 +138,14 @@ def train(options: TrainOptions) -> TrainResult:
     log.info("validation: %s", measure.summary())
     trainee = Trainee(_module(cfg, options), measure, _resize(cfg))
     report = Report(cfg, measure, options.output)
-    pictures = TrainingPictures(learn, cfg, flip_vertical=options.flip_vertical)
-    epochs = max(1, cfg.net.max_batches * cfg.net.batch // len(pictures))
+    images = TrainingImages(learn, cfg, flip_vertical=options.flip_vertical)
+    epochs = max(1, cfg.net.max_batches * cfg.net.batch // len(images))
     with _quiet():
         trainer = _trainer(cfg, options, report, epochs)
         trainer.fit(
             trainee,
-            _loader(pictures, options, cfg),
-            _loader(ValidationPictures(measure, cfg, _resize(cfg)), options),
+            _loader(images, options, cfg),
+            _loader(ValidationImages(measure, cfg, _resize(cfg)), options),
             ckpt_path=checkpoint,
             weights_only=False,  # our own file; it holds the rows of results.csv as well
         )
@@ -201,11 +201,9 @@ def _datasets(options: TrainOptions) -> tuple[Dataset, Dataset]:
     """Read or render what to learn from and what to measure on."""
     read = partial(read_dataset, names=options.names, strict=options.strict)
     if options.data is not None and options.val is None:
-        raise DataError("name labelled pictures to measure on as well (--val)")
+        raise DataError("name labelled images to measure on as well (--val)")
     if options.data is None and not options.synthetic:
-        raise DataError(
-            "name labelled pictures (--data) or a number of rendered ones (--synthetic)"
-        )
+        raise DataError("name labelled images (--data) or a number of rendered ones (--synthetic)")
     learn = [read(options.data)] if options.data else []
     if options.synthetic:
         if set(NAMES) - set(options.names):
@@ -216,9 +214,9 @@ def _datasets(options: TrainOptions) -> tuple[Dataset, Dataset]:
         measure = read(_rendered(options, "val", count, VALIDATION_SEED))
     else:
         measure = read(options.val)
-    pictures = tuple(picture for part in learn for picture in part.pictures)
+    images = tuple(image for part in learn for image in part.images)
     problems = tuple(problem for part in learn for problem in part.problems)
-    return Dataset(options.names, pictures, problems), measure
+    return Dataset(options.names, images, problems), measure
 
 
 def _rendered(options: TrainOptions, name: str, count: int, seed: int) -> Path:
@@ -227,11 +225,11 @@ def _rendered(options: TrainOptions, name: str, count: int, seed: int) -> Path:
     return labels if labels.exists() else render_dataset(folder, count, seed)
 
 
-def _loader(pictures: Any, options: TrainOptions, cfg: Cfg | None = None) -> DataLoader[Any]:
+def _loader(images: Any, options: TrainOptions, cfg: Cfg | None = None) -> DataLoader[Any]:
     """Batches to learn from if ``cfg`` is given, else to measure on."""
     size = cfg.net.batch // _parts(cfg, options) if cfg else 8
     return DataLoader(
-        pictures,
+        images,
         size,
         shuffle=cfg is not None,
         collate_fn=collate if cfg else None,

@@ -8,7 +8,7 @@ from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # has no
 from tests.api.test_contract import schema
 from tests.api.test_detect import problem
 from tests.support.fixtures import Client, Part, StartServer
-from tests.support.pictures import jpeg
+from tests.support.sample_images import jpeg
 
 OPTIONS: list[Part] = [("threshold", "0.01")]
 
@@ -18,10 +18,10 @@ def test_each_image_is_answered_as_alone_and_in_order(
     client: Client, photo: bytes, form: str
 ) -> None:
     options = [*OPTIONS, ("format", form)]
-    pictures = [photo, jpeg(31, 77), photo, jpeg(200, 90)]
-    answer = client.post([*(("image_file", data) for data in pictures), *options])
+    images = [photo, jpeg(31, 77), photo, jpeg(200, 90)]
+    answer = client.post([*(("image_file", data) for data in images), *options])
     assert answer.status == 200
-    alone = [client.post([("image_file", data), *options]).json for data in pictures]
+    alone = [client.post([("image_file", data), *options]).json for data in images]
     together = answer.json
     for document in (*alone, *together):
         if form != "darknet":

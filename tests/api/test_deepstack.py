@@ -32,7 +32,7 @@ def predictions(answer: Answer) -> list[dict[str, Any]]:
     return found
 
 
-def test_corners_are_whole_pixels_within_the_picture(
+def test_corners_are_whole_pixels_within_the_image(
     client: Client, photo: bytes, find: Find
 ) -> None:
     expected = find(photo, 0.4)

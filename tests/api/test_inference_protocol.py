@@ -14,7 +14,7 @@ from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # has no
 from darknet.detections import Detections
 from tests.api.test_contract import schema
 from tests.support.fixtures import Answer, Client, Find, StartServer
-from tests.support.pictures import jpeg
+from tests.support.sample_images import jpeg
 from yolo_service.images.decode import decode
 
 INFER = "/v2/models/a-tiny/infer"
@@ -51,7 +51,7 @@ def outputs(answer: Answer) -> dict[str, Any]:
 
 
 def check(answer: Answer, *expected: Detections) -> None:
-    """Compare an answer with what the library finds in each picture."""
+    """Compare an answer with what the library finds in each image."""
     found = outputs(answer)
     assert found["labels"].tolist() == [label for one in expected for label in one.labels]
     ids = [i for i, one in enumerate(expected) for _ in range(len(one))]
@@ -65,14 +65,14 @@ def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def test_encoded_pictures_are_taken_as_base64(client: Client, photo: bytes, find: Find) -> None:
+def test_encoded_images_are_taken_as_base64(client: Client, photo: bytes, find: Find) -> None:
     other = jpeg(200, 90)
     answer = post(client, request("image", "BYTES", [2], [b64(photo), b64(other)], id="42"))
     check(answer, find(photo, 0.01), find(other, 0.01))
     assert (answer.json["id"], answer.json["model_name"]) == ("42", "a-tiny")
 
 
-def test_encoded_pictures_are_taken_as_bytes(client: Client, photo: bytes, find: Find) -> None:
+def test_encoded_images_are_taken_as_bytes(client: Client, photo: bytes, find: Find) -> None:
     other = jpeg(200, 90)
     raw = b"".join(struct.pack("<I", len(data)) + data for data in (other, photo))
     answer = post(client, request("image", "BYTES", [2], len(raw)), raw)
@@ -185,7 +185,7 @@ PIXELS = {"name": "image_uint8", "datatype": "UINT8", "shape": [1, 1, 2, 3]}
         ({"inputs": [{**PIXELS, "shape": []}]}, "expected shape"),
         ({"inputs": [{**PIXELS, "shape": [1, 2, 1, 4]}]}, "expected shape"),
         ({"inputs": [{**PIXELS, "shape": [1, -2, -1, 3]}]}, "expected shape"),
-        ({"inputs": [{**PIXELS, "shape": [33, 1, 1, 3]}]}, "at most 32 pictures"),
+        ({"inputs": [{**PIXELS, "shape": [33, 1, 1, 3]}]}, "at most 32 images"),
         ({"inputs": [PIXELS]}, "expected 6 numbers"),
         ({"inputs": [{**PIXELS, "data": [1, 2, 3]}]}, "expected 6 numbers"),
         ({"inputs": [{**PIXELS, "data": [[1, 2], [3]]}]}, "expected 6 numbers"),
@@ -195,9 +195,9 @@ PIXELS = {"name": "image_uint8", "datatype": "UINT8", "shape": [1, 1, 2, 3]}
         ({"inputs": [{**PIXELS, "data": [None] * 6}]}, "whole numbers from 0 to 255"),
         ({"inputs": [{**PIXELS, "data": [10**30] * 6}]}, "whole numbers from 0 to 255"),
         (request("image_fp32", "FP32", [1, 1, 1, 3], [0, 0, 2]), "numbers from 0 to 1"),
-        (request("image", "BYTES", [2], ["YQ=="]), "expected data of 2 pictures"),
-        (request("image", "BYTES", [1], ["?"]), "image: expected a picture in base64"),
-        (request("image", "BYTES", [1], [7]), "image: expected a picture in base64"),
+        (request("image", "BYTES", [2], ["YQ=="]), "expected data of 2 images"),
+        (request("image", "BYTES", [1], ["?"]), "image: expected an image in base64"),
+        (request("image", "BYTES", [1], [7]), "image: expected an image in base64"),
         (request("image", "BYTES", [1], ["YQ=="], outputs=[{"name": "x"}]), "unknown 'x'"),
         (
             request("image", "BYTES", [1], ["YQ=="]) | {"parameters": {"threshold": 2}},

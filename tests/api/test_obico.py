@@ -14,7 +14,7 @@ from tests.support.fixtures import Client, Find, StartServer, start_process
 LOOPBACK = "127.0.0.0/8"
 
 
-def test_a_picture_is_answered_as_ml_api_does(
+def test_an_image_is_answered_as_ml_api_does(
     client: Client, photo: bytes, photos: str, find: Find
 ) -> None:
     answer = client.get(f"/p/?img={quote(f'{photos}/snapshot.jpg?a=1&b=2', safe='')}")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.api.test_detect import problem
 from tests.support.fixtures import Answer, Client, Find, StartServer
-from tests.support.pictures import jpeg
+from tests.support.sample_images import jpeg
 from yolo_service.images.decode import decode
 from yolo_service.images.draw import draw, encode
 
@@ -46,9 +46,9 @@ def test_every_form_of_a_request_gets_the_same_answer(
     assert as_json.json["stat"] == {"cat": stat["cat"], "dog": stat["dog"]}
     drawn = base64.b64decode(as_json.json["img"], validate=True)
     expected = encode(draw(decode(photo, max_pixels=10**6), found), "jpeg")
-    picture = np.asarray(Image.open(io.BytesIO(drawn)))
-    assert picture.shape == (64, 96, 3)
-    np.testing.assert_array_equal(picture, np.asarray(Image.open(io.BytesIO(expected))))
+    drawn_image = np.asarray(Image.open(io.BytesIO(drawn)))
+    assert drawn_image.shape == (64, 96, 3)
+    np.testing.assert_array_equal(drawn_image, np.asarray(Image.open(io.BytesIO(expected))))
     for kind in ("image/jpeg", "application/x-image", "application/octet-stream"):
         assert invoke(client, photo, kind).json == as_json.json
     form = client.post([("image", photo), ("filename", "a.jpg")], "/invocations")
@@ -74,7 +74,7 @@ def test_base64_may_be_broken_into_lines(client: Client, photo: bytes) -> None:
         (b"[]", "the body: Input should be"),
         (b"{}", "image: Field required"),
         (b'{"image": 7}', "image: Input should be a valid string"),
-        (b'{"image": "!!!!"}', "image: expected a picture in base64"),
+        (b'{"image": "!!!!"}', "image: expected an image in base64"),
         (b'{"image": "\xff"}', "no JSON object"),
         (b'{"image": NaN}', "NaN is not a number of JSON"),
         (b"[" * 100_000, "no JSON object"),
@@ -87,7 +87,7 @@ def test_a_bad_document_is_refused_in_words(client: Client, body: bytes, words: 
     problem(invoke(client, body, "application/json"), 400, words)
 
 
-def test_a_bad_picture_is_refused_in_words(client: Client, photo: bytes) -> None:
+def test_a_bad_image_is_refused_in_words(client: Client, photo: bytes) -> None:
     problem(invoke(client, document(b"text"), "application/json"), 415, "JPEG")
     problem(invoke(client, document(photo[:500]), "application/json"), 422, "")
     problem(invoke(client, b"", "image/jpeg"), 422, "the file is empty")

@@ -31,13 +31,13 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder with a picture in which the small models find something, and a broken one."""
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    """A folder with an image in which the small models find something, and a broken one."""
+    folder = tmp_path / "images"
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     assert cv2.imwrite(str(folder / "a.png"), pixels)
-    (folder / "b.jpg").write_bytes(b"not a picture")
+    (folder / "b.jpg").write_bytes(b"not an image")
     return folder
 
 
@@ -51,11 +51,11 @@ def test_every_command_explains_itself(command: str) -> None:
     assert command in run("--help").stdout
 
 
-def test_detect_prints_one_line_of_json_per_picture_and_draws(
-    models: Path, pictures: Path, tmp_path: Path
+def test_detect_prints_one_line_of_json_per_image_and_draws(
+    models: Path, images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    answer = run("detect", pictures, "--threshold", "0.01", "--models-dir", models, "--draw", out)
+    answer = run("detect", images, "--threshold", "0.01", "--models-dir", models, "--draw", out)
     found, failed = map(json.loads, answer.stdout.splitlines())
     assert answer.returncode == 1
     assert found["model"] == "a-tiny"
@@ -69,8 +69,8 @@ def test_detect_prints_one_line_of_json_per_picture_and_draws(
     assert drawn.shape == (64, 96, 3)
 
 
-def test_detect_leaves_out_what_is_below_the_threshold(models: Path, pictures: Path) -> None:
-    answer = run("detect", pictures / "a.png", "--models-dir", models, "--threshold", "1")
+def test_detect_leaves_out_what_is_below_the_threshold(models: Path, images: Path) -> None:
+    answer = run("detect", images / "a.png", "--models-dir", models, "--threshold", "1")
     assert answer.returncode == 0
     assert json.loads(answer.stdout)["detections"] == []
 

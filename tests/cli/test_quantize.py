@@ -14,13 +14,13 @@ pytest.importorskip("nncf")
 from darknet.errors import QuantizationError
 from tests.cli.test_main import run
 from tests.support.networks import write_model
-from yolo_service.cli.quantize import MOST, find_pictures
+from yolo_service.cli.quantize import MOST, find_images
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder with three pictures and the text that labels one of them."""
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    """A folder with three images and the text that labels one of them."""
+    folder = tmp_path / "images"
     folder.mkdir()
     random = np.random.default_rng(0)
     for name in ("a.png", "b.JPG", "c.bmp"):
@@ -36,15 +36,15 @@ def models(tmp_path: Path) -> Path:
     return write_model(tmp_path / "models" / "tiny").parent
 
 
-def test_a_model_is_quantized_and_then_serves_in_int8(models: Path, pictures: Path) -> None:
-    done = run("quantize", "--models-dir", models, "--model", "tiny", "--images", pictures)
+def test_a_model_is_quantized_and_then_serves_in_int8(models: Path, images: Path) -> None:
+    done = run("quantize", "--models-dir", models, "--model", "tiny", "--images", images)
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
-        f"tiny: int8 version in {models / 'tiny' / 'model.int8'}, looked at 3 pictures\n"
+        f"tiny: int8 version in {models / 'tiny' / 'model.int8'}, looked at 3 images\n"
     )
     assert "3/3" in done.stderr  # how far it was
     where = {"YOLO_MODELS_DIR": str(models), "YOLO_PRECISION": "int8"}
-    answer = run("detect", pictures / "a.png", "--threshold", "0.01", **where)
+    answer = run("detect", images / "a.png", "--threshold", "0.01", **where)
     assert json.loads(answer.stdout)["precision"] == "int8"
     table = run("benchmark", "--seconds", "0.1", "--threads", "1", **where).stdout
     assert " int8 " in table
@@ -58,25 +58,25 @@ def test_without_an_int8_version_the_benchmark_says_how_to_make_one(models: Path
     assert "yolo-service quantize" in table
 
 
-def test_a_damaged_picture_is_named_and_nothing_is_written(models: Path, pictures: Path) -> None:
-    (pictures / "d.png").write_bytes((pictures / "a.png").read_bytes()[:100])
-    done = run("quantize", "--models-dir", models, "--images", pictures)
+def test_a_damaged_image_is_named_and_nothing_is_written(models: Path, images: Path) -> None:
+    (images / "d.png").write_bytes((images / "a.png").read_bytes()[:100])
+    done = run("quantize", "--models-dir", models, "--images", images)
     assert done.returncode == 1
     assert "d.png: " in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(models.rglob("*.int8"))
 
 
-def test_of_many_pictures_some_from_all_over_the_folder_are_taken(tmp_path: Path) -> None:
+def test_of_many_images_some_from_all_over_the_folder_are_taken(tmp_path: Path) -> None:
     for number in range(2 * MOST + 1):
         (tmp_path / f"{number:04}.jpg").touch()
-    found = find_pictures(tmp_path)
+    found = find_images(tmp_path)
     assert MOST / 2 < len(found) <= MOST
     assert found[0].name == "0000.jpg"
     assert found[-1].name > f"{2 * MOST - 3:04}.jpg"
 
 
-def test_a_folder_without_pictures_says_what_was_expected(tmp_path: Path) -> None:
+def test_a_folder_without_images_says_what_was_expected(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").touch()
-    with pytest.raises(QuantizationError, match=r"expected pictures \(.*\.jpg.*found none"):
-        find_pictures(tmp_path)
+    with pytest.raises(QuantizationError, match=r"expected images \(.*\.jpg.*found none"):
+        find_images(tmp_path)

@@ -122,11 +122,11 @@ def test_other_engines_refuse_int8_and_name_the_one_that_has_it(
 
 
 def test_a_cached_graph_of_another_precision_is_not_taken(folder: Path, tmp_path: Path) -> None:
-    cache, picture = tmp_path / "cache", noise(1)
+    cache, image = tmp_path / "cache", noise(1)
     answers = []
     for precision in ("fp32", "int8", "int8", "fp32"):
         with load_network(*files(folder), precision=precision, cache=cache) as network:
-            answers.append(network.detect(picture, threshold=0.01)[0])
+            answers.append(network.detect(image, threshold=0.01)[0])
             assert network.precision == precision
     assert len(list(cache.iterdir())) == 2
     np.testing.assert_array_equal(answers[0].scores, answers[3].scores)
@@ -167,9 +167,9 @@ def test_a_folder_instead_of_a_file_is_a_designed_error(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.int8"]
 
 
-def test_no_pictures_wrong_pictures_and_wrong_files_have_their_own_errors(tmp_path: Path) -> None:
+def test_no_images_wrong_images_and_wrong_files_have_their_own_errors(tmp_path: Path) -> None:
     folder = write_model(tmp_path)
-    with pytest.raises(QuantizationError, match="pictures"):
+    with pytest.raises(QuantizationError, match="images"):
         quantize(*files(folder), [])
     with pytest.raises(ImageError):
         quantize(*files(folder), [np.zeros((4, 4), np.uint8)])

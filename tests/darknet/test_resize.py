@@ -39,16 +39,16 @@ def resized(image: RgbImage, network: tuple[int, int], resize: Resize = "stretch
 
 def two_passes(image: RgbImage, height: int, width: int) -> FloatArray:
     """Darknet's loops, line by line: float32[3, height, width]."""
-    picture = (image.astype(np.float32) / np.float32(255)).transpose(2, 0, 1)
-    _, in_height, in_width = picture.shape
+    planes = (image.astype(np.float32) / np.float32(255)).transpose(2, 0, 1)
+    _, in_height, in_width = planes.shape
     part = np.empty((3, in_height, width), np.float32)
     for column in range(width):
         if column == width - 1 or in_width == 1:
-            part[:, :, column] = picture[:, :, -1]
+            part[:, :, column] = planes[:, :, -1]
             continue
         x = np.float32(column) * (np.float32(in_width - 1) / np.float32(width - 1))
         left, dx = int(x), x - np.float32(int(x))
-        part[:, :, column] = (1 - dx) * picture[:, :, left] + dx * picture[:, :, left + 1]
+        part[:, :, column] = (1 - dx) * planes[:, :, left] + dx * planes[:, :, left + 1]
     out = np.empty((3, height, width), np.float32)
     for row in range(height):
         # One row: Darknet divides by zero; ours is the last one, as with columns.
@@ -101,7 +101,7 @@ def by_darknet(
         np.zeros((1, 4, 4, 3), np.uint8),
     ],
 )
-def test_what_is_not_a_picture_is_refused(image: object) -> None:
+def test_what_is_not_an_image_is_refused(image: object) -> None:
     with pytest.raises(
         ImageError, match=r"expected .*uint8\[height, width, 3\].*; found "
     ) as error:
@@ -109,7 +109,7 @@ def test_what_is_not_a_picture_is_refused(image: object) -> None:
     assert isinstance(error.value, DarknetError)
 
 
-def test_the_smallest_picture_is_accepted() -> None:
+def test_the_smallest_image_is_accepted() -> None:
     check_image(np.zeros((1, 1, 3), np.uint8))
 
 
@@ -128,25 +128,25 @@ def test_the_message_says_what_was_found() -> None:
         ((1, 1), (320, 320), Placement(0, 0, 320, 320)),
     ],
 )
-def test_a_letterboxed_picture_keeps_its_proportions(
+def test_a_letterboxed_image_keeps_its_proportions(
     size: tuple[int, int], network: tuple[int, int], expected: Placement
 ) -> None:
     assert placement(size, network, "letterbox") == expected
 
 
-def test_a_stretched_picture_fills_the_input() -> None:
+def test_a_stretched_image_fills_the_input() -> None:
     assert placement((10, 1000), (320, 416), "stretch") == Placement(0, 0, 416, 320)
 
 
 @pytest.mark.parametrize("size", [(1, 1000), (1000, 1)])
-def test_a_very_long_picture_keeps_one_line(size: tuple[int, int]) -> None:
+def test_a_very_long_image_keeps_one_line(size: tuple[int, int]) -> None:
     place = placement(size, (320, 320), "letterbox")
     assert min(place.width, place.height) == 1
     assert np.isfinite(resized(noise(*size), (320, 320), "letterbox")).all()
 
 
 @given(size=st.tuples(st.integers(1, 5000), st.integers(1, 5000)), network=SIZES)
-def test_a_letterboxed_picture_lies_inside_and_touches_two_sides(
+def test_a_letterboxed_image_lies_inside_and_touches_two_sides(
     size: tuple[int, int], network: tuple[int, int]
 ) -> None:
     place = placement(size, network, "letterbox")
@@ -174,9 +174,7 @@ def test_the_resize_equals_darknets_two_passes(
 
 @pytest.mark.parametrize("network", [(320, 320), (608, 416)])
 @pytest.mark.parametrize("size", [(1080, 1920), (1500, 1000), (576, 768), (200, 100), (2, 700)])
-def test_large_and_small_pictures_are_exact(
-    size: tuple[int, int], network: tuple[int, int]
-) -> None:
+def test_large_and_small_images_are_exact(size: tuple[int, int], network: tuple[int, int]) -> None:
     image = noise(*size)
     np.testing.assert_allclose(
         resized(image, network), two_passes(image, *network), rtol=0, atol=TOLERANCE
@@ -217,7 +215,7 @@ def test_a_last_row_that_darknet_darkens_is_dark_here_too(libdarknet: Path) -> N
 
 @given(size=SIZES, network=SIZES, colour=st.tuples(*[st.integers(0, 255)] * 3))
 @settings(deadline=None)
-def test_a_plain_picture_stays_plain_but_for_the_last_row(
+def test_a_plain_image_stays_plain_but_for_the_last_row(
     size: tuple[int, int], network: tuple[int, int], colour: tuple[int, int, int]
 ) -> None:
     out = resized(np.full((*size, 3), colour, np.uint8), network)
@@ -227,7 +225,7 @@ def test_a_plain_picture_stays_plain_but_for_the_last_row(
 
 @given(size=SIZES, network=SIZES)
 @settings(deadline=None)
-def test_around_a_letterboxed_picture_all_is_grey_and_within_it_all_is_picture(
+def test_around_a_letterboxed_image_all_is_grey_and_within_it_all_is_image(
     size: tuple[int, int], network: tuple[int, int]
 ) -> None:
     image = noise(*size)
@@ -242,7 +240,7 @@ def test_around_a_letterboxed_picture_all_is_grey_and_within_it_all_is_picture(
 
 
 @pytest.mark.parametrize("size", [(50, 70), (50, 700), (500, 70), (500, 700)])
-def test_any_view_of_a_picture_will_do(size: tuple[int, int]) -> None:
+def test_any_view_of_an_image_will_do(size: tuple[int, int]) -> None:
     image = noise(*size)
     view = image[::-1, ::2, ::-1]
     view.flags.writeable = False
@@ -253,9 +251,9 @@ def test_any_view_of_a_picture_will_do(size: tuple[int, int]) -> None:
 def test_a_fourth_channel_is_not_looked_at(size: tuple[int, int]) -> None:
     image = noise(*size)
     for fourth in (noise(*size, seed=1)[..., :1], np.zeros((*size, 1), np.uint8)):
-        picture = np.concatenate((image, fourth), axis=2)
-        check_image(picture)
-        for view, same in ((picture, image), (picture[::-1, 1:-1], image[::-1, 1:-1])):
+        planes = np.concatenate((image, fourth), axis=2)
+        check_image(planes)
+        for view, same in ((planes, image), (planes[::-1, 1:-1], image[::-1, 1:-1])):
             np.testing.assert_array_equal(resized(view, (32, 48)), resized(same, (32, 48)))
 
 

@@ -50,7 +50,7 @@ def test_objects_explain_themselves(answer: Answer) -> None:
     assert second["corners"] == {"left": 8.0, "top": 16.0, "right": 12.0, "bottom": 24.0}
 
 
-def test_opex_has_whole_pixels_within_the_picture_and_the_box_as_polygon(answer: Answer) -> None:
+def test_opex_has_whole_pixels_within_the_image_and_the_box_as_polygon(answer: Answer) -> None:
     told = opex(answer)
     assert re.fullmatch(r"\d{8}_\d{6}\.\d{6}", told["timestamp"])
     assert told["id"] == "pets.jpg"
@@ -70,7 +70,7 @@ def test_opex_calls_a_class_without_a_name_by_its_number(answer: Answer) -> None
     assert [found["label"] for found in told["objects"]] == ["0", "dog"]
 
 
-def test_rois_have_pixels_and_parts_of_the_picture(answer: Answer) -> None:
+def test_rois_have_pixels_and_parts_of_the_image(answer: Answer) -> None:
     first, second = csv.DictReader(io.StringIO(rois(replace(answer, name='a,"b".jpg'))))
     assert (first["label_str"], first["y0"]) == ("cat", "-4.0")  # Darknet's box, not clipped
     assert second == {

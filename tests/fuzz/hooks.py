@@ -1,4 +1,4 @@
-"""What schemathesis cannot know: what a picture is, which models there are.
+"""What schemathesis cannot know: what an image is, which models there are.
 
 Loaded by ``SCHEMATHESIS_HOOKS=tests.fuzz.hooks``.
 """
@@ -10,20 +10,20 @@ from urllib.parse import urlencode
 
 import schemathesis
 
-from tests.support import pictures
+from tests.support import sample_images
 
-PICTURE = pictures.png()
+IMAGE = sample_images.png()
 MODEL = "a-tiny"
 
 
 @schemathesis.hook
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:
-    """Send a picture where random bytes would end at the decoder, but not always; never nothing."""
+    """Send an image where random bytes would end at the decoder, but not always; never nothing."""
     if isinstance(body, dict):
         for name in ("image_file", "image"):
             data = body.get(name)
             if isinstance(data, bytes) and (len(data) % 2 or not data):
-                body[name] = PICTURE
+                body[name] = IMAGE
     return body
 
 

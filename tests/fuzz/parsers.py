@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["darknet", "yolo_service"]):
     from yolo_service.http import forms
     from yolo_service.images import decode as images
 
-from tests.support import pictures
+from tests.support import sample_images
 from tests.support.fixtures import BOUNDARY, multipart
 from tests.support.networks import TINY, random_weights
 
@@ -48,14 +48,14 @@ def fuzz_weights(data: bytes) -> None:
 
 
 def fuzz_image(data: bytes) -> None:
-    """Decode any bytes as a picture."""
+    """Decode any bytes as an image."""
     try:
-        picture = images.decode(data, max_pixels=MAX_PIXELS)
+        image = images.decode(data, max_pixels=MAX_PIXELS)
     except ServiceError:
         return
-    assert picture.ndim == 3
-    assert picture.shape[2] == 3
-    assert picture.size <= 3 * MAX_PIXELS
+    assert image.ndim == 3
+    assert image.shape[2] == 3
+    assert image.size <= 3 * MAX_PIXELS
 
 
 def fuzz_form(data: bytes) -> None:
@@ -74,8 +74,8 @@ def fuzz_tensor(data: bytes) -> None:
     parameters = {"binary_data_size": len(raw)}
     head = json.dumps({"inputs": [{**declared, "shape": shape, "parameters": parameters}]}).encode()
     with suppress(ServiceError):
-        for picture in tensors.read_call(head + raw, len(head), MAX_PIXELS).pictures:
-            assert isinstance(picture, bytes) or picture.ndim == 3
+        for image in tensors.read_call(head + raw, len(head), MAX_PIXELS).images:
+            assert isinstance(image, bytes) or image.ndim == 3
 
 
 TARGETS = {
@@ -99,7 +99,7 @@ def seeds(name: str) -> list[bytes]:
         weights.write_weights(WEIGHTS, NETWORK, random_weights(NETWORK))
         return [WEIGHTS.read_bytes()]
     kinds = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-    return [pictures.encode(pictures.quarters(16, 8), kind) for kind in kinds]
+    return [sample_images.encode(sample_images.quarters(16, 8), kind) for kind in kinds]
 
 
 def main() -> None:

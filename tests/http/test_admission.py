@@ -1,4 +1,4 @@
-"""A full queue: pictures are refused at once, in the format of the interface; the rest goes on."""
+"""A full queue: images are refused at once, in the format of the interface; the rest goes on."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def client(full: ServerProcess) -> Iterator[Client]:
     client.close()
 
 
-def test_uploads_and_addresses_of_pictures_are_refused_with_a_problem(
+def test_uploads_and_addresses_of_images_are_refused_with_a_problem(
     client: Client, photo: bytes
 ) -> None:
     for answer in (
@@ -100,7 +100,7 @@ def test_a_refused_upload_leaves_the_connection_in_use(client: Client, photo: by
         ("GET", "/nothing?url=http://127.0.0.1/", 404),
     ],
 )
-def test_what_brings_no_picture_is_answered_as_ever(
+def test_what_brings_no_image_is_answered_as_ever(
     client: Client, method: str, path: str, status: int
 ) -> None:
     assert client.request(method, path, b"", {}).status == status

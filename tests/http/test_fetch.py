@@ -31,7 +31,7 @@ LOCAL = FetchPolicy(
     read_timeout=0.3,
 )
 PUBLIC_ONLY = FetchPolicy(max_bytes=100_000)
-PICTURE = bytes(range(256)) * 20
+IMAGE = bytes(range(256)) * 20
 OK = "HTTP/1.1 200 OK\nContent-Type: image/jpeg"
 MOVED = "HTTP/1.1 302 Found\nContent-Length: 0\nLocation: "
 
@@ -52,22 +52,22 @@ def forever(piece: bytes) -> Handler:
 
 class TestAnswers:
     def test_the_bytes_arrive_as_they_were_sent(self, site: Site) -> None:
-        url = site.on("/dog.jpg", f"{OK}\nContent-Length: {len(PICTURE)}", PICTURE)
-        assert fetch(url, LOCAL) == PICTURE
+        url = site.on("/dog.jpg", f"{OK}\nContent-Length: {len(IMAGE)}", IMAGE)
+        assert fetch(url, LOCAL) == IMAGE
 
     def test_a_body_without_length_ends_with_the_connection(self, site: Site) -> None:
-        assert fetch(site.on("/", OK, PICTURE), LOCAL) == PICTURE
+        assert fetch(site.on("/", OK, IMAGE), LOCAL) == IMAGE
 
     def test_a_chunked_body_is_put_together(self, site: Site) -> None:
-        half = len(PICTURE) // 2
+        half = len(IMAGE) // 2
         chunks = b"".join(
-            f"{half:x}\r\n".encode() + part + b"\r\n" for part in (PICTURE[:half], PICTURE[half:])
+            f"{half:x}\r\n".encode() + part + b"\r\n" for part in (IMAGE[:half], IMAGE[half:])
         )
         url = site.on("/", f"{OK}\nTransfer-Encoding: chunked", chunks, b"0\r\n\r\n")
-        assert fetch(url, LOCAL) == PICTURE
+        assert fetch(url, LOCAL) == IMAGE
 
     def test_the_request_says_who_asks_and_wants_no_compression(self, site: Site) -> None:
-        fetch(site.on("/a%20b", OK, PICTURE) + "?k=v", LOCAL)
+        fetch(site.on("/a%20b", OK, IMAGE) + "?k=v", LOCAL)
         head = site.requests[0].split("\r\n")
         assert head[0] == "GET /a%20b?k=v HTTP/1.1"
         assert f"Host: 127.0.0.1:{site.port}" in head
@@ -75,13 +75,13 @@ class TestAnswers:
         assert any(line.startswith("User-Agent: yolo-service/") for line in head)
 
     def test_blanks_and_umlauts_in_a_url_are_escaped(self, site: Site) -> None:
-        site.on("/k%C3%BCche%201.jpg", OK, PICTURE)
-        assert fetch(site.url("/küche 1.jpg"), LOCAL) == PICTURE
+        site.on("/k%C3%BCche%201.jpg", OK, IMAGE)
+        assert fetch(site.url("/küche 1.jpg"), LOCAL) == IMAGE
 
     @pytest.mark.parametrize("kind", ["application/octet-stream", "image/x-unknown"])
     def test_an_unusual_content_type_is_left_to_the_decoder(self, site: Site, kind: str) -> None:
-        url = site.on("/", f"HTTP/1.1 200 OK\nContent-Type: {kind}", PICTURE)
-        assert fetch(url, LOCAL) == PICTURE
+        url = site.on("/", f"HTTP/1.1 200 OK\nContent-Type: {kind}", IMAGE)
+        assert fetch(url, LOCAL) == IMAGE
 
     @pytest.mark.parametrize(
         ("head", "body", "words"),
@@ -100,7 +100,7 @@ class TestAnswers:
             ("HTTP/1.1 200 OK\nX: " + "y" * 70_000, b"", "valid HTTP"),
         ],
     )
-    def test_what_is_no_picture_is_named(
+    def test_what_is_no_image_is_named(
         self, site: Site, head: str, body: bytes, words: str
     ) -> None:
         url = site.on("/x", head, body)
@@ -119,14 +119,14 @@ class TestRedirects:
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
     def test_a_redirect_is_followed_relative_to_its_url(self, site: Site, status: int) -> None:
         url = site.on("/a/old", f"HTTP/1.1 {status} Moved\nLocation: new?x=1\nContent-Length: 0")
-        site.on("/a/new", OK, PICTURE)
-        assert fetch(url, LOCAL) == PICTURE
+        site.on("/a/new", OK, IMAGE)
+        assert fetch(url, LOCAL) == IMAGE
 
     def test_three_redirects_are_followed_and_four_are_not(self, site: Site) -> None:
-        site.on("/0", OK, PICTURE)
+        site.on("/0", OK, IMAGE)
         for n in range(1, 5):
             site.on(f"/{n}", f"{MOVED}/{n - 1}")
-        assert fetch(site.url("/3"), LOCAL) == PICTURE
+        assert fetch(site.url("/3"), LOCAL) == IMAGE
         with pytest.raises(FetchFailed, match="redirected more than 3 times"):
             fetch(site.url("/4"), LOCAL)
 
@@ -144,7 +144,7 @@ class TestRedirects:
     def test_a_redirect_into_a_forbidden_network_is_refused(self) -> None:
         only_2 = replace(LOCAL, allow_networks=(ip_network("127.0.0.2"),))
         with Site("127.0.0.2").running() as public, Site("127.0.0.3").running() as private:
-            url = public.on("/", MOVED + private.on("/", OK, PICTURE))
+            url = public.on("/", MOVED + private.on("/", OK, IMAGE))
             with pytest.raises(FetchForbidden, match=r"127\.0\.0\.3 is not on the public"):
                 fetch(url, only_2)
             assert private.requests == []
@@ -189,7 +189,7 @@ class TestLimits:
                 gevent.sleep(0.05)
                 connection.sendall(b"x")
 
-        with pytest.raises(FetchFailed, match=r"did not send the picture within 0\.4 s"):
+        with pytest.raises(FetchFailed, match=r"did not send the image within 0\.4 s"):
             fetch(site.handle("/", drip), replace(LOCAL, total_timeout=0.4))
 
     def test_a_look_up_counts_for_the_total_time(self) -> None:
@@ -211,12 +211,12 @@ class TestLimits:
 
     def test_a_hundred_waiting_fetches_do_not_hold_up_others(self, site: Site) -> None:
         silent = site.handle("/silent", lambda connection: connection.recv(1))
-        picture = site.on("/dog.jpg", OK, PICTURE)
+        image = site.on("/dog.jpg", OK, IMAGE)
         patient = replace(LOCAL, read_timeout=60, total_timeout=60)
         waiting = [gevent.spawn(fetch, silent, patient) for _ in range(100)]
         try:
             for _ in range(10):
-                assert fetch(picture, LOCAL) == PICTURE
+                assert fetch(image, LOCAL) == IMAGE
             assert not any(greenlet.ready() for greenlet in waiting)
         finally:
             gevent.killall(waiting)
@@ -282,9 +282,9 @@ class TestNames:
     def test_a_name_is_looked_up_once_and_its_checked_address_is_used(self) -> None:
         only_2 = replace(LOCAL, allow_networks=(ip_network("127.0.0.2"),))
         with Site("127.0.0.2").running() as public, Site("127.0.0.3").running() as private:
-            public.on("/", OK, PICTURE)
+            public.on("/", OK, IMAGE)
             rebinding = resolver([("127.0.0.2", public.port)], [("127.0.0.3", private.port)])
-            assert fetch("http://rebind.example/", only_2, resolve=rebinding) == PICTURE
+            assert fetch("http://rebind.example/", only_2, resolve=rebinding) == IMAGE
             with pytest.raises(FetchForbidden):
                 fetch("http://rebind.example/", only_2, resolve=rebinding)
             assert private.requests == []
@@ -295,9 +295,9 @@ class TestNames:
             fetch("http://mixed.example/", PUBLIC_ONLY, resolve=mixed)
 
     def test_the_next_address_is_tried_where_one_refuses(self, site: Site) -> None:
-        site.on("/", OK, PICTURE)
+        site.on("/", OK, IMAGE)
         both = resolver([("127.0.0.9", site.port), ("127.0.0.1", site.port)])
-        assert fetch("http://two.example/", LOCAL, resolve=both) == PICTURE
+        assert fetch("http://two.example/", LOCAL, resolve=both) == IMAGE
         assert "Host: two.example\r\n" in site.requests[0]
 
     def test_an_unknown_name_is_called_unknown(self) -> None:
@@ -316,8 +316,8 @@ class TestNames:
                 site = stack.enter_context(Site("::1").running())
             except OSError:
                 pytest.skip("this machine has no IPv6 loopback")
-            site.on("/", OK, PICTURE)
-            assert fetch(site.url("/", "[::1]"), LOCAL) == PICTURE
+            site.on("/", OK, IMAGE)
+            assert fetch(site.url("/", "[::1]"), LOCAL) == IMAGE
             assert f"Host: [::1]:{site.port}\r\n" in site.requests[0]
 
 
@@ -342,7 +342,7 @@ class TestTls:
         context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
         with Site(tls=context).running() as running:
-            running.on("/", OK, PICTURE)
+            running.on("/", OK, IMAGE)
             yield running
 
     @pytest.fixture
@@ -362,7 +362,7 @@ class TestTls:
     @pytest.mark.usefixtures("trusted")
     def test_a_trusted_certificate_is_checked_against_the_name(self, secure: Site) -> None:
         here = resolver(*[[("127.0.0.1", secure.port)]] * 2)
-        assert fetch("https://localhost/", LOCAL, resolve=here) == PICTURE
+        assert fetch("https://localhost/", LOCAL, resolve=here) == IMAGE
         assert "Host: localhost\r\n" in secure.requests[0]
         with pytest.raises(FetchFailed, match=r"other\.example has a certificate"):
             fetch("https://other.example/", LOCAL, resolve=here)

@@ -165,7 +165,7 @@ def test_a_file_that_looks_like_boundaries_is_parsed_fast(
     with served_meanwhile(client):
         before = time.perf_counter()
         with Peer(server.port, post("/detect", f"Content-Length: {len(body)}") + body) as peer:
-            problem(peer.answer(), 415, "no picture of a known format")
+            problem(peer.answer(), 415, "no image of a known format")
         assert time.perf_counter() - before < 5
 
 
@@ -180,7 +180,7 @@ def test_uploads_together_are_bounded(start_server: StartServer, photo: bytes) -
             peer.flood(bytes(1_000_000), times=19)
         client = server.client()
         refused = client.post([("image_file", photo + bytes(15_000_000))])
-        problem(refused, 503, "MB of pictures are being served already")
+        problem(refused, 503, "MB of images are being served already")
         assert refused.headers["Retry-After"]
         assert cost.memory < 1_000_000_000
     # What they held is free again.

@@ -51,7 +51,7 @@ def test_an_engine_that_fails_is_told_until_it_works_again(
     (faults / "fail").touch()
     assert client.get("/readyz").status == 200  # nobody has met it yet
     problem(client.post(parts), 503, "the device is lost")
-    problem(client.get("/readyz"), 503, "fails with every picture")
+    problem(client.get("/readyz"), 503, "fails with every image")
     (faults / "fail").unlink()
     # No request comes while it is not ready, so it has to find out by itself.
     until_ready_is(client, 200)

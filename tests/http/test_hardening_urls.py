@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.api.test_detect import problem
-from tests.support import pictures
+from tests.support import sample_images
 from tests.support.attacks import Cost, Peer, zipped
 from tests.support.fixtures import Answer, Client, ServerProcess, StartServer, start_process
 
@@ -42,7 +42,7 @@ def site() -> Iterator[Site]:
         listener = socket.create_server(("127.0.0.1", 0))
         listeners.append(listener)
         threading.Thread(target=serve, args=(listener, respond), daemon=True).start()
-        return f"http://127.0.0.1:{listener.getsockname()[1]}/picture.png"
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/image.png"
 
     yield start
     for listener in listeners:
@@ -149,7 +149,7 @@ def bomb(connection: socket.socket) -> None:
 
 
 def too_short(connection: socket.socket) -> None:
-    connection.sendall(OK + b"Content-Length: 1000000\r\n\r\n" + pictures.png())
+    connection.sendall(OK + b"Content-Length: 1000000\r\n\r\n" + sample_images.png())
 
 
 def silent(connection: socket.socket) -> None:
@@ -217,7 +217,7 @@ def test_a_client_that_sends_its_next_request_early_gets_its_download(
 
     def wait(connection: socket.socket) -> None:
         assert proceed.wait(10)
-        connection.sendall(OK + b"\r\n" + pictures.png())
+        connection.sendall(OK + b"\r\n" + sample_images.png())
 
     head = f"GET /detect?url={quote(site(wait), safe='')} HTTP/1.1\r\nHost: a\r\n\r\n"
     with Peer(server.port, head.encode()) as peer:

@@ -19,7 +19,7 @@ CAPACITY = WORKERS / SLOW
 
 @pytest.fixture
 def slow_server(models: Path, tmp_path: Path) -> Iterator[ServerProcess]:
-    """A server whose pictures take ``SLOW`` seconds each, without using the processor."""
+    """A server whose images take ``SLOW`` seconds each, without using the processor."""
     settings = {
         "YOLO_MODELS_DIR": str(models),
         "YOLO_WORKERS": str(WORKERS),

@@ -103,7 +103,7 @@ def test_a_request_that_waits_unread_on_a_kept_connection_is_answered(
 
 
 def test_what_waits_for_workers_is_finished(start_server: StartServer, photo: bytes) -> None:
-    """A batch that does not fill holds each picture for half a second."""
+    """A batch that does not fill holds each image for half a second."""
     server = start_server(batch_size="2", batch_wait_ms="500", workers="1")
     with ExitStack() as stack:
         peers = [stack.enter_context(Peer(server.port, request(photo))) for _ in range(7)]

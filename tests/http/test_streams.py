@@ -14,7 +14,7 @@ def test_a_budget_is_spent_to_the_last_byte_and_no_further() -> None:
     budget = Budget(10_000_000)
     budget.take(9_999_999)
     budget.take(1)
-    with pytest.raises(Overloaded, match="10 MB of pictures") as caught:
+    with pytest.raises(Overloaded, match="10 MB of images") as caught:
         budget.take(1)
     assert caught.value.retry_after == 1
     budget.give_back(1)

@@ -89,7 +89,7 @@ def test_the_page_shows_every_operation_of_the_contract(
             assert page.find(f".opblock-{method} [data-path='{path}']")
 
 
-def test_a_picture_is_uploaded_and_answered_in_the_page(
+def test_an_image_is_uploaded_and_answered_in_the_page(
     browser: webdriver.Chrome, server: ServerProcess, client: Client, photo: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes(photo)

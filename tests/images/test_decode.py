@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from darknet.model import RgbImage
-from tests.support import pictures
-from tests.support.pictures import HEIGHT, WIDTH, chunk, encode, grey, quarters
+from tests.support import sample_images
+from tests.support.sample_images import HEIGHT, WIDTH, chunk, encode, grey, quarters
 from yolo_service.errors import (
     ImageTooLarge,
     ServiceError,
@@ -31,18 +31,18 @@ MAX_PIXELS = 1_000_000
 BLACK_WHITE = np.where(grey() > 127, 255, 0).astype(np.uint8)
 
 PLAIN = {
-    "JPEG": pictures.jpeg(),
-    "progressive JPEG": pictures.jpeg(progressive=True),
+    "JPEG": sample_images.jpeg(),
+    "progressive JPEG": sample_images.jpeg(progressive=True),
     "CMYK JPEG": encode(quarters(), "JPEG", "CMYK", quality=95, subsampling=0),
-    "PNG": pictures.png(),
-    "palette PNG": pictures.png(mode="P"),
-    "16-bit PNG": pictures.png16(3),
-    "16-bit PNG with alpha": pictures.png16(4),
-    "PNG with alpha": pictures.transparent("PNG"),
+    "PNG": sample_images.png(),
+    "palette PNG": sample_images.png(mode="P"),
+    "16-bit PNG": sample_images.png16(3),
+    "16-bit PNG with alpha": sample_images.png16(4),
+    "PNG with alpha": sample_images.transparent("PNG"),
     "GIF": encode(quarters(), "GIF"),
     "WebP": encode(quarters(), "WEBP", quality=95),
     "lossless WebP": encode(quarters(), "WEBP", lossless=True),
-    "WebP with alpha": pictures.transparent("WEBP", lossless=True, exact=True),
+    "WebP with alpha": sample_images.transparent("WEBP", lossless=True, exact=True),
     "BMP": encode(quarters(), "BMP"),
     "palette BMP": encode(quarters(), "BMP", "P"),
     "TIFF": encode(quarters(), "TIFF"),
@@ -52,9 +52,9 @@ PLAIN = {
 }
 GREY = {
     "grey JPEG": encode(quarters(), "JPEG", "L", quality=95),
-    "grey PNG": pictures.png(mode="L"),
-    "grey PNG with alpha": pictures.transparent("PNG", "L"),
-    "16-bit grey PNG": pictures.png16(1),
+    "grey PNG": sample_images.png(mode="L"),
+    "grey PNG with alpha": sample_images.transparent("PNG", "L"),
+    "16-bit grey PNG": sample_images.png16(1),
     "grey GIF": encode(quarters(), "GIF", "L"),
     "grey BMP": encode(quarters(), "BMP", "L"),
     "grey TIFF": encode(quarters(), "TIFF", "L"),
@@ -68,7 +68,7 @@ ANIMATED = ("GIF", "WEBP", "PNG", "TIFF")
 KINDS = {**PLAIN, **GREY, **ONE_BIT}
 
 LARGE = {  # headers of 40,000 x 30,000 pixels with next to nothing behind them
-    "PNG": pictures.png_claiming(40_000, 30_000),
+    "PNG": sample_images.png_claiming(40_000, 30_000),
     "GIF": b"GIF89a" + struct.pack("<HH", 40_000, 30_000) + bytes(20),
     "BMP": b"BM" + bytes(12) + struct.pack("<Iii", 40, 40_000, -30_000) + bytes(28),
     "old BMP": b"BM" + bytes(12) + struct.pack("<IHH", 12, 40_000, 30_000) + bytes(28),
@@ -78,7 +78,7 @@ LARGE = {  # headers of 40,000 x 30,000 pixels with next to nothing behind them
     + b"\xff\xda\0\x0c\x03"
     + bytes(9),
     "WebP": b"RIFF\0\0\0\0WEBPVP8X" + struct.pack("<IIHBHB", 10, 0, 39_999, 0, 29_999, 0),
-    "TIFF": pictures.tiff([(256, 4, 1, 40_000), (257, 3, 1, 30_000)]),
+    "TIFF": sample_images.tiff([(256, 4, 1, 40_000), (257, 3, 1, 30_000)]),
 }
 
 
@@ -95,38 +95,40 @@ def assert_shows(pixels: RgbImage, expected: RgbImage) -> None:
 
 
 @pytest.mark.parametrize("kind", PLAIN)
-def test_every_kind_of_colour_picture_becomes_the_same_rgb(kind: str) -> None:
+def test_every_kind_of_colour_image_becomes_the_same_rgb(kind: str) -> None:
     assert_shows(decode(PLAIN[kind]), quarters())
 
 
 @pytest.mark.parametrize("kind", GREY)
-def test_grey_pictures_get_three_equal_channels(kind: str) -> None:
+def test_grey_images_get_three_equal_channels(kind: str) -> None:
     assert_shows(decode(GREY[kind]), grey())
 
 
 @pytest.mark.parametrize("kind", ONE_BIT)
-def test_pictures_of_one_bit_become_black_and_white(kind: str) -> None:
+def test_images_of_one_bit_become_black_and_white(kind: str) -> None:
     assert_shows(decode(ONE_BIT[kind]), BLACK_WHITE)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_the_exif_orientation_is_applied(kind: str, orientation: int) -> None:
-    assert_shows(decode(pictures.oriented(kind, orientation)), pictures.upright(orientation))
+    assert_shows(
+        decode(sample_images.oriented(kind, orientation)), sample_images.upright(orientation)
+    )
 
 
 @pytest.mark.parametrize("kind", ANIMATED)
-def test_the_first_picture_of_several_is_taken(kind: str) -> None:
-    assert_shows(decode(pictures.animation(kind)), quarters())
+def test_the_first_image_of_several_is_taken(kind: str) -> None:
+    assert_shows(decode(sample_images.animation(kind)), quarters())
 
 
-def test_a_picture_of_one_pixel_is_a_picture() -> None:
+def test_an_image_of_one_pixel_is_an_image() -> None:
     one = np.full((1, 1, 3), (1, 2, 3), np.uint8)
     np.testing.assert_array_equal(decode(encode(one, "PNG")), one)
 
 
-def test_what_is_appended_to_a_picture_does_not_matter() -> None:
-    data = pictures.jpeg()
+def test_what_is_appended_to_an_image_does_not_matter() -> None:
+    data = sample_images.jpeg()
     np.testing.assert_array_equal(decode(data + b"PK\x03\x04<html>"), decode(data))
 
 
@@ -138,13 +140,13 @@ def test_the_header_says_the_size_without_decoding(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", LARGE)
-def test_a_large_picture_is_refused_by_its_header(kind: str) -> None:
+def test_a_large_image_is_refused_by_its_header(kind: str) -> None:
     with pytest.raises(ImageTooLarge, match=r"40000 x 30000 pixels.*YOLO_MAX_PIXELS"):
         decode(LARGE[kind])
 
 
 def test_as_many_pixels_as_allowed_are_decoded_and_one_more_is_not() -> None:
-    data = pictures.png(100, 10)
+    data = sample_images.png(100, 10)
     assert images.decode(data, max_pixels=1000).shape == (10, 100, 3)
     with pytest.raises(ImageTooLarge):
         images.decode(data, max_pixels=999)
@@ -153,18 +155,18 @@ def test_as_many_pixels_as_allowed_are_decoded_and_one_more_is_not() -> None:
 @pytest.mark.parametrize(("width", "height"), [(1, 65_000), (65_000, 1)])
 def test_a_side_too_long_for_opencv_is_refused(width: int, height: int) -> None:
     with pytest.raises(ImageTooLarge, match="32767 a side"):
-        decode(pictures.png_claiming(width, height))
+        decode(sample_images.png_claiming(width, height))
 
 
-def test_a_picture_without_pixels_is_refused() -> None:
+def test_an_image_without_pixels_is_refused() -> None:
     with pytest.raises(UndecodableImage, match="at least 1 x 1"):
-        decode(pictures.png_claiming(0, 10))
+        decode(sample_images.png_claiming(0, 10))
 
 
 @pytest.mark.parametrize(
     ("data", "found"),
     [
-        (b"just some text", "no picture of a known format"),
+        (b"just some text", "no image of a known format"),
         (b"\n <!DOCTYPE html><html>", "HTML"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b'{"error": "not found"}', "JSON"),
@@ -172,7 +174,7 @@ def test_a_picture_without_pixels_is_refused() -> None:
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
         (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "a video"),
-        (bytes(1000), "no picture of a known format"),
+        (bytes(1000), "no image of a known format"),
     ],
 )
 def test_other_files_are_named_with_the_formats_that_work(data: bytes, found: str) -> None:
@@ -187,7 +189,7 @@ def test_an_empty_file_is_called_empty() -> None:
 
 @given(st.sampled_from(sorted(KINDS)), st.floats(0, 1, exclude_max=True))
 @settings(deadline=None)
-def test_a_picture_that_is_cut_off_is_never_taken(kind: str, part: float) -> None:
+def test_an_image_that_is_cut_off_is_never_taken(kind: str, part: float) -> None:
     data = KINDS[kind]
     with pytest.raises((UndecodableImage, UnsupportedImageType)):
         decode(data[: int(len(data) * part)])
@@ -241,7 +243,7 @@ def test_a_jpeg_is_turned_as_opencv_does_whatever_its_exif_says(
     about = struct.pack(f"{order}IH", 8, len(fields) + max(0, more - 100))
     head = {"<": b"II*\0", ">": b"MM\0*"}[order] + about
     exif = (b"Exif\0\0" + head + entries + bytes(4))[: -cut or None]
-    plain = pictures.jpeg()
+    plain = sample_images.jpeg()
     data = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(decode(data), expected)
@@ -262,13 +264,13 @@ def test_colours_that_are_not_smoothed_are_nearly_the_same() -> None:
 def test_a_large_jpeg_has_the_pixels_that_opencv_gives(orientation: int, progressive: bool) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    data = pictures.jpeg(2500, 2000, exif=exif, progressive=progressive)
+    data = sample_images.jpeg(2500, 2000, exif=exif, progressive=progressive)
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(images.decode(data, max_pixels=5_000_000), expected)
 
 
 def test_a_large_jpeg_is_reduced_as_a_small_one_is() -> None:
-    data = pictures.jpeg(5000, 3300)
+    data = sample_images.jpeg(5000, 3300)
     reduced = images.decode_as(data, Quality(at_least=(1500, 1200)), max_pixels=17_000_000)
     flags = cv2.IMREAD_REDUCED_COLOR_2
     expected = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags))
@@ -279,19 +281,19 @@ def test_a_large_jpeg_is_reduced_as_a_small_one_is() -> None:
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.99])
 def test_a_large_jpeg_that_is_cut_off_is_never_taken(part: float, progressive: bool) -> None:
-    data = pictures.jpeg(2500, 2000, progressive=progressive)
+    data = sample_images.jpeg(2500, 2000, progressive=progressive)
     with pytest.raises(UndecodableImage):
         images.decode(data[: int(part * len(data))], max_pixels=5_000_000)
 
 
 def test_what_is_appended_to_a_large_jpeg_does_not_matter() -> None:
-    data = pictures.jpeg(2500, 2000)
+    data = sample_images.jpeg(2500, 2000)
     plain = images.decode(data, max_pixels=5_000_000)
     np.testing.assert_array_equal(images.decode(data + b"more", max_pixels=5_000_000), plain)
 
 
 def test_decoding_large_jpegs_leaves_no_file_open() -> None:
-    data = pictures.jpeg(2500, 2000)
+    data = sample_images.jpeg(2500, 2000)
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names only
     for content in (data, data[:1000] + data[-2:]):
         with contextlib.suppress(UndecodableImage):
@@ -299,7 +301,7 @@ def test_decoding_large_jpegs_leaves_no_file_open() -> None:
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
-def test_opencv_does_not_write_about_damaged_pictures(capfd: pytest.CaptureFixture[str]) -> None:
+def test_opencv_does_not_write_about_damaged_images(capfd: pytest.CaptureFixture[str]) -> None:
     for kind in ("GIF", "TIFF", "LZW TIFF", "BMP"):
         with pytest.raises(UndecodableImage):
             decode(KINDS[kind][:-5])
@@ -309,22 +311,22 @@ def test_opencv_does_not_write_about_damaged_pictures(capfd: pytest.CaptureFixtu
 @pytest.mark.timeout(30)
 class TestFilesMadeToExhaustADecoder:
     def test_a_jpeg_of_thousands_of_scans(self) -> None:
-        data = pictures.jpeg(progressive=True)
+        data = sample_images.jpeg(progressive=True)
         last = data[data.rindex(b"\xff\xda") : -2]
         with pytest.raises(UndecodableImage, match="more than 100 scans"):
             decode(data[:-2] + last * 10_000 + data[-2:])
 
     def test_a_jpeg_of_millions_of_comments(self) -> None:
-        data = pictures.jpeg()
+        data = sample_images.jpeg()
         with pytest.raises(UndecodableImage, match="more than 1024 segments"):
             decode(data[:2] + b"\xff\xfe\0\2" * 2_000_000 + data[2:])
 
     def test_a_jpeg_of_millions_of_fill_bytes_is_only_padded(self) -> None:
-        data = pictures.jpeg()
+        data = sample_images.jpeg()
         assert decode(data[:2] + b"\xff" * 4_000_000 + data[2:]).shape == (HEIGHT, WIDTH, 3)
 
     def test_a_jpeg_with_two_sizes(self) -> None:
-        data = pictures.jpeg()
+        data = sample_images.jpeg()
         at = data.index(b"\xff\xc0")
         frame = data[at : at + 19]
         with pytest.raises(UndecodableImage, match="2 frame headers"):
@@ -333,39 +335,39 @@ class TestFilesMadeToExhaustADecoder:
     def test_a_png_that_expands_beyond_its_size(self) -> None:
         bomb = zlib.compress(bytes(400_000_000), 9)
         with pytest.raises(UndecodableImage, match="more data than its size needs"):
-            decode(pictures.png_claiming(WIDTH, HEIGHT, chunk(b"IDAT", bomb)))
+            decode(sample_images.png_claiming(WIDTH, HEIGHT, chunk(b"IDAT", bomb)))
 
     def test_a_png_of_millions_of_chunks(self) -> None:
         with pytest.raises(UndecodableImage, match="more than 65536 chunks"):
-            decode(pictures.png_claiming(WIDTH, HEIGHT, chunk(b"teSt") * 1_000_000))
+            decode(sample_images.png_claiming(WIDTH, HEIGHT, chunk(b"teSt") * 1_000_000))
 
     def test_a_png_whose_chunk_claims_gigabytes(self) -> None:
-        data = bytearray(pictures.png())
+        data = bytearray(sample_images.png())
         data[data.index(b"IDAT") - 4] = 0x7F
         with pytest.raises(UndecodableImage, match="cut off"):
             decode(bytes(data))
 
     def test_a_png_whose_animation_crashes_opencv(self) -> None:
-        data = pictures.animation("PNG")
+        data = sample_images.animation("PNG")
         first, last = data.index(b"fcTL"), data.rindex(b"fcTL")
         data = data[:first] + b"fcTE" + data[first + 4 : last] + b"fcTE" + data[last + 4 :]
         assert_shows(decode(data), quarters())
 
     def test_a_png_that_ends_before_its_data(self) -> None:
-        data = pictures.png_claiming(WIDTH, HEIGHT, chunk(b"IEND"), b"\x7f\0\0\0IDAT")
+        data = sample_images.png_claiming(WIDTH, HEIGHT, chunk(b"IEND"), b"\x7f\0\0\0IDAT")
         with pytest.raises(UndecodableImage, match="no pixels"):
             decode(data)
 
     def test_a_tiff_that_says_its_width_twice(self) -> None:
         fields = [(256, 4, 1, 10), (256, 4, 1, 60_000), (257, 4, 1, HEIGHT)]
         with pytest.raises(UndecodableImage, match="each once"):
-            decode(pictures.tiff(fields))
+            decode(sample_images.tiff(fields))
 
     def test_a_tiff_whose_tags_overlap(self) -> None:
         fields = [(256, 4, 1, WIDTH), (257, 4, 1, HEIGHT)]
         fields += [(tag, 1, 1_000_000, 8) for tag in range(40_000, 41_000)]
         with pytest.raises(UndecodableImage, match="overlap"):
-            decode(pictures.tiff(fields, bytes(2_000_000)))
+            decode(sample_images.tiff(fields, bytes(2_000_000)))
 
 
 def test_a_large_honest_png_passes_the_check_of_its_data() -> None:
@@ -387,7 +389,7 @@ def test_random_bytes_raise_nothing_but_service_errors(data: bytes) -> None:
     st.booleans(),
 )
 @settings(deadline=None, max_examples=300)
-def test_damaged_pictures_decode_to_what_their_header_says_or_raise_service_errors(
+def test_damaged_images_decode_to_what_their_header_says_or_raise_service_errors(
     kind: str, changes: list[tuple[float, int]], at_start: bool
 ) -> None:
     data = bytearray(KINDS[kind])

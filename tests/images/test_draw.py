@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from darknet.detections import Detections, FloatArray, IntArray
 from darknet.model import RgbImage
-from tests.support.pictures import quarters
+from tests.support.sample_images import quarters
 from yolo_service.images import decode as images
 from yolo_service.images import draw as render
 from yolo_service.images.draw import Colour, class_colour
@@ -38,22 +38,22 @@ def luminance(colour: Colour) -> float:
     return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
-def test_the_picture_given_stays_as_it_is() -> None:
-    picture = GREY.copy()
-    drawn = render.draw(picture, found((160, 120, 100, 80, 0.9, 0)))
-    np.testing.assert_array_equal(picture, GREY)
+def test_the_image_given_stays_as_it_is() -> None:
+    original = GREY.copy()
+    drawn = render.draw(original, found((160, 120, 100, 80, 0.9, 0)))
+    np.testing.assert_array_equal(original, GREY)
     assert drawn.shape == GREY.shape
     assert (drawn != GREY).any()
 
 
-def test_a_picture_of_nothing_comes_back_the_same() -> None:
+def test_an_image_of_nothing_comes_back_the_same() -> None:
     np.testing.assert_array_equal(render.draw(GREY, found()), GREY)
 
 
-def test_a_picture_that_cannot_be_written_to_can_be_drawn_on() -> None:
-    picture = GREY[::-1]
-    picture.flags.writeable = False
-    assert area(render.draw(picture, found((160, 120, 100, 80, 0.9, 0))), class_colour(0)) > 0
+def test_an_image_that_cannot_be_written_to_can_be_drawn_on() -> None:
+    original = GREY[::-1]
+    original.flags.writeable = False
+    assert area(render.draw(original, found((160, 120, 100, 80, 0.9, 0))), class_colour(0)) > 0
 
 
 def test_the_frame_stands_where_the_box_is() -> None:
@@ -84,7 +84,7 @@ def test_a_box_shows_on_black_and_on_white(ground: int) -> None:
 @pytest.mark.parametrize(
     ("x", "y"), [(0, 0), (320, 0), (0, 240), (320, 240), (160, -500), (-500, 120), (900, 900)]
 )
-def test_a_label_stays_in_the_picture_wherever_its_box_is(x: float, y: float) -> None:
+def test_a_label_stays_in_the_image_wherever_its_box_is(x: float, y: float) -> None:
     inside = area(render.draw(GREY, found((160, 120, 30, 30, 0.9, 0))), class_colour(0))
     drawn = render.draw(GREY, found((x, y, 30, 30, 0.9, 0)))
     assert area(drawn, class_colour(0)) > 0.6 * inside
@@ -112,7 +112,7 @@ def test_neighbouring_classes_have_different_colours() -> None:
 
 
 @pytest.mark.parametrize("side", [24, 64, 640, 4000])
-def test_letters_grow_with_the_picture(side: int) -> None:
+def test_letters_grow_with_the_image(side: int) -> None:
     size = render._font_size(side, side)
     assert size == max(11, round(side / 30))
 
@@ -152,7 +152,7 @@ def test_names_beyond_ascii_are_written_and_not_replaced() -> None:
     drawn = [
         render.draw(GREY, Detections(*_one(), (name,))) for name in ("犬", "猫", "?", "ш", "щ")
     ]
-    assert len({picture.tobytes() for picture in drawn}) == 5
+    assert len({original.tobytes() for original in drawn}) == 5
 
 
 def _one() -> tuple[FloatArray, FloatArray, IntArray]:

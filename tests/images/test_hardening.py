@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.api.test_detect import problem
-from tests.support import pictures
-from tests.support.attacks import Cost, hostile_pictures
+from tests.support import sample_images
+from tests.support.attacks import Cost, hostile_images
 from tests.support.fixtures import Client, ServerProcess
 
 SECONDS = 1.0
@@ -20,13 +20,13 @@ BYTES = 100_000_000
 def warm(server: ServerProcess) -> ServerProcess:
     """The shared server after an honest upload of the largest size."""
     client = server.client()
-    client.post([("image_file", pictures.jpeg() + bytes(19_000_000))])
+    client.post([("image_file", sample_images.jpeg() + bytes(19_000_000))])
     client.close()
     return server
 
 
 def cases() -> Iterator[object]:
-    for name, data, status in hostile_pictures():
+    for name, data, status in hostile_images():
         yield pytest.param(data, status, id=name)
 
 
@@ -47,13 +47,13 @@ def test_a_hostile_file_is_an_error_that_costs_little(
 def test_a_name_and_a_type_that_lie_play_no_part(client: Client) -> None:
     """The parts of a form are all called .bin and image/jpeg here, whatever they are."""
     for kind in ("PNG", "GIF", "WEBP", "BMP", "TIFF"):
-        data = pictures.encode(pictures.quarters(), kind)
+        data = sample_images.encode(sample_images.quarters(), kind)
         assert client.post([("image_file", data)]).status == 200
 
 
-def test_a_picture_with_an_archive_behind_it_is_only_a_picture(client: Client) -> None:
-    data = pictures.png() + b"PK\x03\x04" + bytes(1000)
+def test_an_image_with_an_archive_behind_it_is_only_an_image(client: Client) -> None:
+    data = sample_images.png() + b"PK\x03\x04" + bytes(1000)
     assert (
         client.post([("image_file", data)]).json
-        == client.post([("image_file", pictures.png())]).json
+        == client.post([("image_file", sample_images.png())]).json
     )

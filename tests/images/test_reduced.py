@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support import pictures
+from tests.support import sample_images
 from tests.support.fixtures import StartServer
 from yolo_service.images import decode as images
 from yolo_service.images.decode import Quality
@@ -18,7 +18,7 @@ LIMIT = 10_000_000
 @pytest.mark.parametrize(
     ("at_least", "pixels"),
     [
-        ((80, 60), (120, 160)),  # (height, width) of a picture of 640 x 480
+        ((80, 60), (120, 160)),  # (height, width) of an image of 640 x 480
         ((60, 60), (60, 80)),
         ((200, 60), (240, 320)),
         ((300, 10), (480, 640)),
@@ -29,15 +29,15 @@ def test_a_jpeg_is_reduced_as_far_as_it_stays_large_enough_either_way(
     at_least: images.Size | None, pixels: tuple[int, int]
 ) -> None:
     decoded = images.decode_as(
-        pictures.jpeg(640, 480), Quality(at_least=at_least), max_pixels=LIMIT
+        sample_images.jpeg(640, 480), Quality(at_least=at_least), max_pixels=LIMIT
     )
     assert decoded.pixels.shape[:2] == pixels
     assert decoded.size == (640, 480)
     assert decoded.scale == (640 / pixels[1], 480 / pixels[0])
 
 
-def test_a_reduced_picture_shows_the_same_in_the_same_colours() -> None:
-    data = pictures.jpeg(640, 480)
+def test_a_reduced_image_shows_the_same_in_the_same_colours() -> None:
+    data = sample_images.jpeg(640, 480)
     whole = images.decode(data, max_pixels=LIMIT)
     reduced = images.decode_as(data, Quality(at_least=(60, 60)), max_pixels=LIMIT).pixels
     expected = cv2.resize(whole, (80, 60), interpolation=cv2.INTER_AREA)
@@ -45,23 +45,23 @@ def test_a_reduced_picture_shows_the_same_in_the_same_colours() -> None:
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_the_size_of_a_reduced_picture_is_upright(orientation: int) -> None:
+def test_the_size_of_a_reduced_image_is_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = pictures.jpeg(641, 483, exif=exif)
+    data = sample_images.jpeg(641, 483, exif=exif)
     decoded = images.decode_as(data, Quality(at_least=(60, 60)), max_pixels=LIMIT)
     turned = orientation in (6, 8)
     assert decoded.size == ((483, 641) if turned else (641, 483))
     assert decoded.pixels.shape[:2] == ((81, 61) if turned else (61, 81))
 
 
-@pytest.mark.parametrize("data", [pictures.png(640, 480), pictures.jpeg(640, 636)])
+@pytest.mark.parametrize("data", [sample_images.png(640, 480), sample_images.jpeg(640, 636)])
 def test_what_cannot_be_reduced_safely_is_decoded_whole(data: bytes) -> None:
     decoded = images.decode_as(data, Quality(at_least=(8, 8)), max_pixels=LIMIT)
     assert decoded.scale == (1, 1)
 
 
-def test_a_service_may_reduce_and_answers_in_pixels_of_the_whole_picture(
+def test_a_service_may_reduce_and_answers_in_pixels_of_the_whole_image(
     start_server: StartServer,
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)

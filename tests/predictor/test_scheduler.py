@@ -67,12 +67,12 @@ def test_a_job_comes_back_with_detections_and_times(make: MakeScheduler) -> None
     assert min(outcome.queue_ms, outcome.decode_ms, outcome.inference_ms) >= 0
 
 
-def test_a_picture_is_kept_only_if_its_answer_shows_it(make: MakeScheduler) -> None:
+def test_an_image_is_kept_only_if_its_answer_shows_it(make: MakeScheduler) -> None:
     assert make().run(job(FakeModel(), quality=SHOWN)).pixels is GREY
     assert make().run(job(FakeModel())).pixels.size == 0
 
 
-def test_boxes_of_a_reduced_picture_are_in_pixels_of_the_whole_one(make: MakeScheduler) -> None:
+def test_boxes_of_a_reduced_image_are_in_pixels_of_the_whole_one(make: MakeScheduler) -> None:
     whole_one = make().run(job(FakeModel()))
     reduced = make().run(job(FakeModel(), quality=Quality(shown=False, at_least=(8, 8))))
     assert reduced.size == (160, 40)
@@ -130,7 +130,7 @@ def test_a_job_whose_client_has_gone_costs_no_inference(make: MakeScheduler) -> 
     assert model.batches == []
 
 
-def test_a_broken_picture_fails_alone(make: MakeScheduler) -> None:
+def test_a_broken_image_fails_alone(make: MakeScheduler) -> None:
     scheduler, model = make(batch_size=2, batch_wait=5), FakeModel()
     good, bad = job(model), job(model, b"broken")
     scheduler.submit(good)
@@ -153,7 +153,7 @@ def test_jobs_of_a_model_share_a_call_of_the_network(make: MakeScheduler) -> Non
 def group(scheduler: Scheduler, model: FakeModel, count: int, **options: Any) -> list[int]:
     """Return the batches in which a worker takes so many jobs that wait for it."""
     first = busy(scheduler, model)
-    # From the one that comes first the worker learns how long a picture takes.
+    # From the one that comes first the worker learns how long an image takes.
     jobs = [job(FakeModel(seconds=model.seconds)), *(job(model, **options) for _ in range(count))]
     for each in jobs:
         scheduler.submit(each)
@@ -172,7 +172,7 @@ def test_slow_jobs_do_not_wait_for_each_other(make: MakeScheduler) -> None:
     assert group(make(), FakeModel(seconds=GROUP_SECONDS * 0.6), 3) == [1, 1, 1]
 
 
-def test_of_pictures_that_are_shown_one_is_in_memory(make: MakeScheduler) -> None:
+def test_of_images_that_are_shown_one_is_in_memory(make: MakeScheduler) -> None:
     assert group(make(), FakeModel(), 3, quality=SHOWN) == [1, 1, 1]
 
 

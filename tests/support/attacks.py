@@ -9,9 +9,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support import pictures
+from tests.support import sample_images
 from tests.support.fixtures import Answer
-from tests.support.pictures import chunk
+from tests.support.sample_images import chunk
 
 
 class Peer:
@@ -107,26 +107,26 @@ class Cost:
 
 
 def gif_claiming(width: int, height: int) -> bytes:
-    data = bytearray(pictures.encode(pictures.quarters(), "GIF"))
+    data = bytearray(sample_images.encode(sample_images.quarters(), "GIF"))
     struct.pack_into("<HH", data, 6, width, height)
     return bytes(data)
 
 
 def jpeg_claiming(width: int, height: int) -> bytes:
-    data = bytearray(pictures.jpeg())
+    data = bytearray(sample_images.jpeg())
     struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, height, width)
     return bytes(data)
 
 
 def webp_claiming(width: int, height: int) -> bytes:
-    data = bytearray(pictures.encode(pictures.quarters(), "WEBP"))
+    data = bytearray(sample_images.encode(sample_images.quarters(), "WEBP"))
     at = data.index(b"\x9d\x01\x2a")
     struct.pack_into("<HH", data, at + 3, width & 0x3FFF, height & 0x3FFF)
     return bytes(data)
 
 
 def bmp_claiming(width: int, height: int) -> bytes:
-    data = bytearray(pictures.encode(pictures.quarters(), "BMP"))
+    data = bytearray(sample_images.encode(sample_images.quarters(), "BMP"))
     struct.pack_into("<ii", data, 18, width, height)
     return bytes(data)
 
@@ -137,28 +137,28 @@ def zipped(data: bytes) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-def hostile_pictures() -> Iterator[tuple[str, bytes, int]]:
+def hostile_images() -> Iterator[tuple[str, bytes, int]]:
     """Yield name, bytes and the status that is right for files that nobody should send."""
     for size in ((60_000, 60_000), (65_000, 700), (16_383, 16_383)):
         name = f"{size[0]} x {size[1]}"
-        yield f"PNG bomb of {name}", pictures.png_claiming(*size), 413
+        yield f"PNG bomb of {name}", sample_images.png_claiming(*size), 413
         yield f"GIF bomb of {name}", gif_claiming(*size), 413
         yield f"JPEG bomb of {name}", jpeg_claiming(*size), 413
-    yield "PNG of nearly as many pixels as allowed", pictures.png_claiming(7000, 7000), 422
+    yield "PNG of nearly as many pixels as allowed", sample_images.png_claiming(7000, 7000), 422
     yield "WebP of nearly as many pixels as allowed", webp_claiming(7000, 7000), 422
     yield "BMP of nearly as many pixels as allowed", bmp_claiming(7000, 7000), 422
     yield "WebP bomb", webp_claiming(16_383, 16_383), 413
     yield "BMP bomb", bmp_claiming(2_000_000_000, 2_000_000_000), 413
     yield "BMP of negative size", bmp_claiming(-5, 10), 422
-    yield "PNG of 1 x 65,000", pictures.png_claiming(1, 65_000), 413
+    yield "PNG of 1 x 65,000", sample_images.png_claiming(1, 65_000), 413
     yield "JPEG of 1 x 65,000", jpeg_claiming(1, 65_000), 413
     yield "PNG data that expand", _expanding_png(), 422
-    yield "PNG of a million chunks", pictures.png_claiming(64, 48, chunk(b"teSt") * 10**6), 422
+    yield "PNG of a million chunks", sample_images.png_claiming(64, 48, chunk(b"teSt") * 10**6), 422
     yield "JPEG of thousands of scans", _scans(), 422
     yield "JPEG of millions of comments", b"\xff\xd8" + b"\xff\xfe\0\2" * 2_000_000, 422
     yield "TIFF of overlapping tags", _overlapping_tiff(), 422
     for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"):
-        data = pictures.encode(pictures.quarters(), kind)
+        data = sample_images.encode(sample_images.quarters(), kind)
         yield f"{kind} cut off", data[: len(data) // 2], 422
         yield f"{kind} of its signature only", data[:12], 422
     yield "SVG", b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415
@@ -170,11 +170,11 @@ def hostile_pictures() -> Iterator[tuple[str, bytes, int]]:
 
 
 def _expanding_png() -> bytes:
-    return pictures.png_claiming(64, 48, chunk(b"IDAT", zlib.compress(bytes(400_000_000), 9)))
+    return sample_images.png_claiming(64, 48, chunk(b"IDAT", zlib.compress(bytes(400_000_000), 9)))
 
 
 def _scans() -> bytes:
-    data = pictures.jpeg(progressive=True)
+    data = sample_images.jpeg(progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + last * 10_000 + data[-2:]
 
@@ -182,4 +182,4 @@ def _scans() -> bytes:
 def _overlapping_tiff() -> bytes:
     fields = [(256, 4, 1, 64), (257, 4, 1, 48)]
     fields += [(tag, 1, 1_000_000, 8) for tag in range(40_000, 41_000)]
-    return pictures.tiff(fields, bytes(2_000_000))
+    return sample_images.tiff(fields, bytes(2_000_000))

@@ -13,7 +13,7 @@ from darknet.detections import Detections
 from darknet.model import RgbImage, Thresholds
 
 GREY = np.full((8, 16, 3), 128, np.uint8)
-"""A picture 16 wide and 8 high."""
+"""An image 16 wide and 8 high."""
 
 
 def detections(*scores: float) -> Detections:
@@ -30,9 +30,9 @@ class FakeModel:
     Attributes:
         go: calls wait for this event; set from the start unless a test clears it.
         entered: released once per call that has begun.
-        batches: number of pictures of each call.
+        batches: number of images of each call.
         error: raised by every call if given.
-        seconds: that every picture takes.
+        seconds: that every image takes.
     """
 
     go: threading.Event = field(default_factory=threading.Event)
@@ -45,7 +45,7 @@ class FakeModel:
         self.go.set()
 
     def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
-        """Find one dog per picture, as confident as the threshold."""
+        """Find one dog per image, as confident as the threshold."""
         count = len(list(images))
         self.batches.append(count)
         self.entered.release()

@@ -2,7 +2,7 @@
 
 While the folder named by the variable ``FAULTS`` holds a file ``hang``, OpenVINO does not answer;
 while it holds a file ``fail``, it raises what it raises when a device is lost. Where the variable
-``SLOW`` gives a number of seconds, every picture takes so much longer.
+``SLOW`` gives a number of seconds, every image takes so much longer.
 """
 
 from __future__ import annotations

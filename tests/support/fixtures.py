@@ -253,7 +253,7 @@ def photo() -> bytes:
 
 
 Find = Callable[[bytes, float], Detections]
-"""Detects in an encoded picture above a threshold; the most confident come first."""
+"""Detects in an encoded image above a threshold; the most confident come first."""
 
 
 @pytest.fixture(scope="session")
@@ -264,8 +264,8 @@ def find(models: Path) -> Iterator[Find]:
     with load_network(*files) as network:
 
         def detect(data: bytes, threshold: float) -> Detections:
-            picture = decode(data, max_pixels=10**6)
-            return network.detect([picture], threshold)[0].by_score()
+            image = decode(data, max_pixels=10**6)
+            return network.detect([image], threshold)[0].by_score()
 
         yield detect
 

@@ -41,7 +41,7 @@ anchors=8,8, 16,24
 classes=2
 num=2
 """
-"""A detector of two classes for pictures of 64 x 48, which is not square on purpose."""
+"""A detector of two classes for images of 64 x 48, which is not square on purpose."""
 
 
 def random_weights(

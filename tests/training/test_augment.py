@@ -1,4 +1,4 @@
-"""Boxes follow the pixels, whatever is done to a picture."""
+"""Boxes follow the pixels, whatever is done to an image."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def white(sample: Sample) -> np.ndarray:
     return np.array([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top])
 
 
-def test_without_settings_a_picture_is_only_resized() -> None:
+def test_without_settings_an_image_is_only_resized() -> None:
     done = NONE(square(), np.random.default_rng(0))
     np.testing.assert_allclose(done.boxes, [[42, 22, 12, 12]])
     np.testing.assert_allclose(white(done), done.boxes[0], atol=1.5)
@@ -101,7 +101,7 @@ def test_the_settings_are_those_of_the_cfg() -> None:
     assert settings == replace(NONE, jitter=0.4, hue=0.1, saturation=1.5, exposure=1.2)
 
 
-def test_a_seed_gives_the_same_picture() -> None:
+def test_a_seed_gives_the_same_image() -> None:
     varied = replace(NONE, jitter=0.3, flip=True, hue=0.1)
     one, two = (varied(square(), np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(one.image, two.image)
@@ -109,7 +109,7 @@ def test_a_seed_gives_the_same_picture() -> None:
 
 
 @pytest.mark.parametrize("flips", [("flip", 0), ("flip_vertical", 1)])
-def test_a_mirror_turns_every_other_picture(flips: tuple[str, int]) -> None:
+def test_a_mirror_turns_every_other_image(flips: tuple[str, int]) -> None:
     name, axis = flips
     varied = replace(NONE, **{name: True})  # type: ignore[arg-type] # both are flags
     done = {

@@ -50,7 +50,7 @@ def test_it_counts_the_cells_of_the_sample(sample: RgbImage) -> None:
     counts = np.bincount(detect(sample, "openvino").class_ids, minlength=3)
     assert counts[NAMES.index("WBC")] == wanted[NAMES.index("WBC")]
     assert counts[NAMES.index("Platelets")] == wanted[NAMES.index("Platelets")]
-    # Cells that the picture's edge cuts have no label in most photographs; some are left out.
+    # Cells that the image's edge cuts have no label in most photographs; some are left out.
     assert abs(counts[NAMES.index("RBC")] - wanted[NAMES.index("RBC")]) <= 3
 
 

@@ -1,4 +1,4 @@
-"""The commands train and evaluate, from labelled pictures to a model that is served."""
+"""The commands train and evaluate, from labelled images to a model that is served."""
 
 from __future__ import annotations
 

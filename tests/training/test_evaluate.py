@@ -28,7 +28,7 @@ from darknet.training.evaluate import (
 from darknet.training.readers import read_dataset
 from tests.support.networks import TINY, write_model
 
-PICTURES = 16
+IMAGES = 16
 """Of the 128 labelled photos; libdarknet needs 0.1 s for each."""
 
 
@@ -37,7 +37,7 @@ def photos(shared: Path) -> Dataset:
     path = shared / "datasets" / "coco-val128" / "annotations.json"
     names = (shared / "models" / "yolo-fastest-1.1" / "coco.names").read_text("utf-8").split("\n")
     dataset = read_dataset(path, [name for name in names if name])
-    return Dataset(dataset.names, dataset.pictures[:PICTURES])
+    return Dataset(dataset.names, dataset.images[:IMAGES])
 
 
 def load(shared: Path, engine: EngineName, precision: Precision = "fp32") -> Network:
@@ -66,7 +66,7 @@ def test_the_report_holds_figures_tables_and_plots(tmp_path: Path, evaluation: E
     write_report(evaluation, tmp_path / "report")
     values = json.loads((tmp_path / "report" / "metrics.json").read_text("utf-8"))
     assert values["map50"] == pytest.approx(evaluation.metrics.map50)
-    assert values["pictures"] == PICTURES
+    assert values["images"] == IMAGES
     assert len(values["confusion"]) == 81
     lines = (tmp_path / "report" / "classes.csv").read_text("utf-8").splitlines()
     assert lines[0] == "class,ap50,ap"
@@ -79,7 +79,7 @@ def test_an_engine_that_is_missing_gets_a_row_with_the_reason(
     tmp_path: Path, photos: Dataset
 ) -> None:
     folder = write_model(tmp_path / "tiny", TINY)
-    first = photos.pictures[0]
+    first = photos.images[0]
     few = Dataset(("cat", "dog"), (replace(first, class_ids=first.class_ids % 2),))
 
     def only_openvino(engine: EngineName, precision: Precision) -> Network:

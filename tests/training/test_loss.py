@@ -45,7 +45,7 @@ def test_a_perfect_answer_costs_nothing(kind: str) -> None:
     assert losses(perfect(), OBJECT, f"iou_loss={kind}").total < 1e-3
 
 
-def test_an_empty_picture_costs_only_what_was_found_in_it() -> None:
+def test_an_empty_image_costs_only_what_was_found_in_it() -> None:
     empty = torch.zeros(0, 6)
     assert losses(nothing(), empty).total < 1e-3
     found = losses(perfect(), empty)
@@ -101,7 +101,7 @@ def test_new_coords_undo_the_logistic_activation_before_them() -> None:
     assert activated.box < 1e-3  # (2 * 0.5)^2 is the anchor itself
 
 
-def test_the_mean_is_over_pictures() -> None:
+def test_the_mean_is_over_images() -> None:
     two = torch.cat((OBJECT, OBJECT + torch.tensor([1.0, 0, 0, 0, 0, 0])))
     raw = nothing()
     torch.testing.assert_close(losses(raw.repeat(2, 1, 1, 1), two).total, losses(raw, OBJECT).total)

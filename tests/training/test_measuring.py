@@ -13,7 +13,7 @@ from darknet.cfg.net import Net
 from darknet.detections import Detections
 from darknet.errors import DataError
 from darknet.training.anchors import compute_anchors
-from darknet.training.dataset import Dataset, Picture
+from darknet.training.dataset import Dataset, LabelledImage
 from darknet.training.schedule import learning_rate
 from tests.support.networks import TINY
 
@@ -49,8 +49,8 @@ def test_a_policy_that_is_not_known_is_refused() -> None:
         learning_rate(net("policy=sig"), 0)
 
 
-def picture(boxes: list[list[float]], class_ids: list[int], crowd: bool = False) -> Picture:
-    return Picture(
+def image(boxes: list[list[float]], class_ids: list[int], crowd: bool = False) -> LabelledImage:
+    return LabelledImage(
         Path("none.jpg"),
         100,
         100,
@@ -70,7 +70,7 @@ def found(boxes: list[list[float]], scores: list[float], class_ids: list[int]) -
 
 
 CAT, DOG = [20.0, 20, 20, 20], [70.0, 70, 30, 30]
-TRUTH = Dataset(NAMES, (picture([CAT, DOG], [0, 1]), picture([CAT], [0])))
+TRUTH = Dataset(NAMES, (image([CAT, DOG], [0, 1]), image([CAT], [0])))
 
 
 def test_anchors_are_the_middles_of_the_groups_at_the_networks_size() -> None:
@@ -80,7 +80,7 @@ def test_anchors_are_the_middles_of_the_groups_at_the_networks_size() -> None:
         [50, 50, 60, 30],
         [50, 50, 62, 30],
     ]
-    dataset = Dataset(NAMES, (picture(sizes, [0, 0, 1, 1]),))
+    dataset = Dataset(NAMES, (image(sizes, [0, 0, 1, 1]),))
     anchors, fit = compute_anchors(dataset, Shape(3, 200, 300), 2)
     np.testing.assert_allclose(anchors, [[33, 22], [183, 60]])
     assert 0.9 < fit < 1
@@ -119,7 +119,7 @@ def test_a_box_that_overlaps_half_counts_at_half_only() -> None:
 
 
 def test_a_crowd_costs_nothing_whether_found_or_not() -> None:
-    truth = Dataset(NAMES, (*TRUTH.pictures, picture([DOG], [1], crowd=True)))
+    truth = Dataset(NAMES, (*TRUTH.images, image([DOG], [1], crowd=True)))
     hits = [found([CAT, DOG], [0.9, 0.8], [0, 1]), found([CAT], [0.7], [0])]
     for last in (found([], [], []), found([DOG], [0.99], [1])):
         assert metrics.coco_metrics(truth, [*hits, last]).map50 == pytest.approx(1)

@@ -21,7 +21,7 @@ def test_a_seed_gives_the_same_smear_and_another_another() -> None:
 
 
 @pytest.mark.parametrize("size", [(640, 480), (320, 240), (333, 481)])
-def test_boxes_lie_within_the_picture(size: tuple[int, int]) -> None:
+def test_boxes_lie_within_the_image(size: tuple[int, int]) -> None:
     for seed in SEEDS:
         image, boxes, class_ids = render_smear(seed, size)
         assert image.shape == (size[1], size[0], 3)
@@ -62,7 +62,7 @@ def test_white_cells_are_large_and_violet_and_platelets_small() -> None:
 def test_a_rendered_data_set_is_read_back_without_a_problem(tmp_path: Path) -> None:
     dataset = read_dataset(render_dataset(tmp_path, 3, seed=5), strict=True)
     assert dataset.names == NAMES
-    assert len(dataset.pictures) == 3
+    assert len(dataset.images) == 3
     _, boxes, class_ids = render_smear(5)
-    np.testing.assert_allclose(dataset.pictures[0].boxes, boxes, atol=1e-3)
-    np.testing.assert_array_equal(dataset.pictures[0].class_ids, class_ids)
+    np.testing.assert_allclose(dataset.images[0].boxes, boxes, atol=1e-3)
+    np.testing.assert_array_equal(dataset.images[0].class_ids, class_ids)

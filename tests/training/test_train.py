@@ -128,7 +128,7 @@ def test_the_loss_goes_down_and_average_precision_up(trained: TrainResult) -> No
     assert trained.map50 == max(precision)
 
 
-def test_the_run_leaves_figures_pictures_and_weights(trained: TrainResult) -> None:
+def test_the_run_leaves_figures_images_and_weights(trained: TrainResult) -> None:
     folder = trained.last.parent
     with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -166,7 +166,7 @@ def test_a_seed_gives_the_same_weights(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_processes_of_their_own_can_prepare_the_pictures(tmp_path: Path) -> None:
+def test_processes_of_their_own_can_prepare_the_images(tmp_path: Path) -> None:
     done = train(options(tmp_path, workers=1, max_batches=2, synthetic=8))
     assert done.rows[-1]["seen"] == 2 * BATCH
 
@@ -195,7 +195,7 @@ train(options(Path(sys.argv[1]), max_batches=20, synthetic=16, resume=True, ema=
 """Trains in a process of its own and says when an epoch ends."""
 
 
-def test_a_killed_training_resumes_and_sees_as_many_pictures(tmp_path: Path) -> None:
+def test_a_killed_training_resumes_and_sees_as_many_images(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", RUN, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:

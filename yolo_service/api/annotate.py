@@ -39,7 +39,7 @@ def by_upload(image_file: FileStorage, body: dict[str, Any]) -> Response:
     finish = functools.partial(_drawn, KINDS[media_type])
     data = upload(image_file)
     detection = Detection(Options(**body), finish, every_pixel=True)
-    return _image(detection.in_picture(data), media_type)
+    return _image(detection.in_image(data), media_type)
 
 
 def _accepted() -> str:

@@ -77,7 +77,7 @@ def _detect(image: FileStorage, model: str | None, command: str) -> Response:
     auth.require(form.get("api_key"))
     options = Options(model, float(form.get("min_confidence") or MIN_CONFIDENCE))
     finish = functools.partial(_encoded, command)
-    body = Detection(options, finish).in_picture(upload(image))
+    body = Detection(options, finish).in_image(upload(image))
     return Response(body, mimetype="application/json")
 
 

@@ -42,7 +42,7 @@ def by_upload(body: dict[str, Any]) -> Response:
         raise BadRequest(f"{CSV} is for one image, found {len(files)}; choose opex", name="format")
     detection = Detection(Options(**body), _in_format(form))
     if len(files) == 1:
-        return _answer(detection.in_picture(upload(files[0]), _name(files[0])), form)
+        return _answer(detection.in_image(upload(files[0]), _name(files[0])), form)
     answers = detection.in_each(files, upload, _name)
     return _answer(b"[" + b",".join(map(_entry, answers)) + b"]\n", form)
 

@@ -1,4 +1,4 @@
-"""JSON bodies that carry pictures; read on a native thread, because they are long."""
+"""JSON bodies that carry images; read on a native thread, because they are long."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_document(kind: type[Document], body: bytes) -> Document:
     """
     if sum(body.count(sign) for sign in (b",", b"[", b"{", b'"')) > MAX_VALUES:
         raise BadRequest(
-            f"the JSON has more than {MAX_VALUES} values; send an encoded picture, or the tensor "
+            f"the JSON has more than {MAX_VALUES} values; send an encoded image, or the tensor "
             "as bytes behind the JSON (Inference-Header-Content-Length)"
         )
     try:
@@ -49,7 +49,7 @@ def read_base64(name: str, text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError as error:
-        raise BadRequest(f"expected a picture in base64: {error}", name=name) from error
+        raise BadRequest(f"expected an image in base64: {error}", name=name) from error
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -54,13 +54,13 @@ def model_ready(model: str) -> Response:
 
 
 def infer(model: str) -> Response:
-    """Detect objects in the pictures of a tensor."""
+    """Detect objects in the images of a tensor."""
     current = service.current()
     deadline = current.deadline()
     call = current.compute(_reading(), deadline)
     chosen = call.request.parameters
     options = Options(model, chosen.threshold, chosen.nms, chosen.hier_threshold)
-    answers = Detection(options, _kept, deadline).in_each(call.pictures, lambda picture: picture)
+    answers = Detection(options, _kept, deadline).in_each(call.images, lambda image: image)
     head, raw = current.compute(functools.partial(_encoded, model, call, answers), deadline)
     if not raw:
         return _json(head)
@@ -101,7 +101,7 @@ def _kept(answer: Answer, _: RgbImage) -> Answer:
 
 
 def _encoded(model: str, call: Call, answers: list[Answer | ServiceError]) -> tuple[bytes, bytes]:
-    """Write the answer of all pictures; the protocol has no way to answer only some of them.
+    """Write the answer of all images; the protocol has no way to answer only some of them.
 
     Returns:
         The JSON, and the values that come as bytes.

@@ -17,7 +17,7 @@ USUAL_THRESHOLD = 0.08
 
 
 def predict(img: str) -> Response:
-    """Detect failures in a picture of a print that is downloaded."""
+    """Detect failures in an image of a print that is downloaded."""
     options = Options(usual_threshold=USUAL_THRESHOLD)
     return _json(Detection(options, _encoded).in_url(img))
 

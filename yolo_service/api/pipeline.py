@@ -1,4 +1,4 @@
-"""The way that every picture takes: from a request, over a worker, to the bytes of an answer."""
+"""The way that every image takes: from a request, over a worker, to the bytes of an answer."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from yolo_service.images.decode import Quality
 from yolo_service.models.folder import ModelOptions
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.predictor.answer import Answer, Timings
-from yolo_service.predictor.jobs import SHOWN, Job, Outcome, Picture
+from yolo_service.predictor.jobs import SHOWN, Image, Job, Outcome
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 Finish = Callable[[Answer, RgbImage], T]
-"""Makes the answer out of what was found and the picture; runs on a worker."""
+"""Makes the answer out of what was found and the image; runs on a worker."""
 
 MAX_IMAGES = 32
-"""Most pictures of one request, as swagger.yaml says."""
+"""Most images of one request, as swagger.yaml says."""
 
 PIECE_ROWS = 100
 """Elements of a list that are written at once; 1 ms at most."""
@@ -76,9 +76,9 @@ class Detection(Generic[T]):
 
     Args:
         options: of the request.
-        finish: makes the answer for a picture; runs on a worker.
+        finish: makes the answer for an image; runs on a worker.
         deadline: from ``Service.deadline``; None: begins now.
-        every_pixel: whether ``finish`` works with the picture, which otherwise comes as is best for
+        every_pixel: whether ``finish`` works with the image, which otherwise comes as is best for
             the network: with a fourth channel, reduced, or with rough colours.
 
     Raises:
@@ -105,27 +105,27 @@ class Detection(Generic[T]):
         self._quality = SHOWN if every_pixel else Quality.for_network(self._model.network, decode)
 
     def in_url(self, url: str) -> T:
-        """Download a picture and detect in it; raises as ``Service.fetch`` and ``in_picture``."""
+        """Download an image and detect in it; raises as ``Service.fetch`` and ``in_image``."""
         before = time.monotonic()
         data = self._service.fetch(url, self._deadline)
         fetch_ms = (time.monotonic() - before) * 1000
-        return self.in_picture(data, unquote(urlsplit(url).path).rpartition("/")[2], fetch_ms)
+        return self.in_image(data, unquote(urlsplit(url).path).rpartition("/")[2], fetch_ms)
 
-    def in_picture(self, picture: Picture, name: str = "", fetch_ms: float = 0.0) -> T:
-        """Detect in one picture.
+    def in_image(self, image: Image, name: str = "", fetch_ms: float = 0.0) -> T:
+        """Detect in one image.
 
         Args:
-            picture: encoded or not.
+            image: encoded or not.
             name: what the client calls it.
             fetch_ms: milliseconds that its download took.
 
         Raises:
-            ServiceError: the picture cannot be read, the queue is full, or time is over.
+            ServiceError: the image cannot be read, the queue is full, or time is over.
         """
         finish = functools.partial(_finished, self._model, name, fetch_ms, self._finish)
         job = Job(
             self._model,
-            picture,
+            image,
             self._thresholds,
             finish,
             deadline=self._deadline,
@@ -135,15 +135,15 @@ class Detection(Generic[T]):
         return self._service.scheduler.run(job)
 
     def in_each(
-        self, items: Sequence[S], read: Callable[[S], Picture], name: Callable[[S], str] = _no_name
+        self, items: Sequence[S], read: Callable[[S], Image], name: Callable[[S], str] = _no_name
     ) -> list[T | ServiceError]:
-        """Detect in several pictures, in order; no more of them at once than there are workers.
+        """Detect in several images, in order; no more of them at once than there are workers.
 
         So a large request leaves the queue to others.
 
         Args:
             items: whatever ``read`` takes.
-            read: gives the picture of an item.
+            read: gives the image of an item.
             name: gives what the client calls it.
 
         Returns:
@@ -155,7 +155,7 @@ class Detection(Generic[T]):
 
         def one(item: S) -> T | Exception:
             try:
-                return self.in_picture(read(item), name(item))
+                return self.in_image(read(item), name(item))
             except Exception as error:
                 return error
 
@@ -234,7 +234,7 @@ def _finished(
 
 
 def _answer_or_fault(value: T | Exception) -> T | ServiceError:
-    """Let pass what is wrong with a picture; raise what the service itself could not do."""
+    """Let pass what is wrong with an image; raise what the service itself could not do."""
     if isinstance(value, Exception) and not (
         isinstance(value, ServiceError) and value.status < 500
     ):

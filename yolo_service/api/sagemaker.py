@@ -22,7 +22,7 @@ class Invocation(BaseModel):
     """The JSON form of a request; ``filename`` and whatever else is sent plays no part.
 
     Attributes:
-        image: an encoded picture in base64.
+        image: an encoded image in base64.
     """
 
     image: str
@@ -42,13 +42,13 @@ def ping_with_slash() -> Response:
 def invoke() -> Response:
     """Draw and count what is in an image, sent as JSON, as a form or as it is."""
     deadline = service.current().deadline()
-    picture = _picture(deadline)
+    data = _image(deadline)
     detection = Detection(Options(), _drawn_and_counted, deadline, every_pixel=True)
-    body = detection.in_picture(picture)
+    body = detection.in_image(data)
     return Response(body, mimetype="application/json")
 
 
-def _picture(deadline: float) -> bytes:
+def _image(deadline: float) -> bytes:
     request = flask.request
     if "image" in request.files:
         return upload(request.files["image"])

@@ -39,7 +39,7 @@ EXTENSION = "yolo_service"
 BODIES_BYTES = 256_000_000
 """What uploads and downloads may take of the memory together; twice the largest one at least."""
 PROBE_SECONDS = 1.0
-"""How long a picture may take that shows whether a model works again."""
+"""How long an image may take that shows whether a model works again."""
 
 T = TypeVar("T")
 
@@ -118,18 +118,18 @@ class Service:
         if (seconds := self.scheduler.longest_run()) > limit:
             return f"a worker has been computing for {seconds:.0f} s; restart the service"
         if model and model.failing and not self._has_recovered(model):
-            return f"model {model.name} fails with every picture; the log says why"
+            return f"model {model.name} fails with every image; the log says why"
         return None
 
     def _has_recovered(self, model: LoadedModel) -> bool:
-        """Try a picture: without requests, which nobody sends to what is not ready, none else is.
+        """Try an image: without requests, which nobody sends to what is not ready, none else is.
 
         Its success or failure is also what ``model.failing`` tells from then on.
         """
         deadline = min(time.monotonic() + PROBE_SECONDS, self.deadline())
-        picture = np.zeros((64, 64, 3), np.uint8)
+        image = np.zeros((64, 64, 3), np.uint8)
         try:
-            self.scheduler.run(Job(model, picture, Thresholds(), bool, deadline=deadline))
+            self.scheduler.run(Job(model, image, Thresholds(), bool, deadline=deadline))
         except ServiceError:
             return False
         return True
@@ -200,7 +200,7 @@ class Service:
             FetchForbidden: the URL is one that this service does not fetch.
             FetchFailed: it did not answer, or not with an image.
             DeadlineExceeded: the request's own time is over.
-            Overloaded: the pictures being served fill the memory.
+            Overloaded: the images being served fill the memory.
             ClientGone: nobody waits for it any more.
         """
         request = flask.request.environ

@@ -1,19 +1,19 @@
-"""Tensors of the Open Inference Protocol: pictures that come, detections that go.
+"""Tensors of the Open Inference Protocol: images that come, detections that go.
 
 A request has one input, which says by its name what it holds:
 
 =============== ======== ===================== ============================================
 name            datatype shape                 each element
 =============== ======== ===================== ============================================
-``image``       BYTES    [n]                   an encoded picture; in JSON as base64
+``image``       BYTES    [n]                   an encoded image; in JSON as base64
 ``image_uint8`` UINT8    [n, height, width, 3] red, green, blue, 0..255
 ``image_fp32``  FP32     [n, height, width, 3] red, green, blue, 0..1, rounded to 8 bits
 =============== ======== ===================== ============================================
 
-An answer has one row per detection, picture by picture, the most confident of each first:
-``boxes`` FP32 [m, 4] (centre x, centre y, width, height in pixels of the picture), ``scores``
+An answer has one row per detection, image by image, the most confident of each first:
+``boxes`` FP32 [m, 4] (centre x, centre y, width, height in pixels of the image), ``scores``
 FP32 [m], ``class_ids`` INT32 [m], ``labels`` BYTES [m] and ``image_ids`` INT32 [m], which counts
-the request's pictures from 0.
+the request's images from 0.
 
 Both may have their values as bytes behind the JSON (the protocol's binary tensor data extension):
 little endian, row by row, and each element of BYTES behind its length in four bytes.
@@ -37,7 +37,7 @@ from yolo_service.errors import BadRequest, ImageTooLarge
 from yolo_service.formats.columns import columns
 from yolo_service.images.decode import MAX_SIDE
 from yolo_service.predictor.answer import Answer
-from yolo_service.predictor.jobs import Picture
+from yolo_service.predictor.jobs import Image
 
 Values = npt.NDArray[Any]
 
@@ -108,11 +108,11 @@ class Call:
 
     Attributes:
         request: its JSON.
-        pictures: in order, encoded or as RGB arrays.
+        images: in order, encoded or as RGB arrays.
     """
 
     request: InferenceRequest
-    pictures: list[Picture]
+    images: list[Image]
 
 
 def read_call(body: bytes, json_length: int | None, max_pixels: int) -> Call:
@@ -121,11 +121,11 @@ def read_call(body: bytes, json_length: int | None, max_pixels: int) -> Call:
     Args:
         body: JSON, with the protocol's binary extension followed by the input's bytes.
         json_length: bytes of the JSON; None: all.
-        max_pixels: largest picture, width * height.
+        max_pixels: largest image, width * height.
 
     Raises:
         BadRequest: something in it is wrong; says what.
-        ImageTooLarge: a picture has more pixels.
+        ImageTooLarge: an image has more pixels.
     """
     request = read_document(InferenceRequest, body[:json_length])
     tensor = request.inputs[0]
@@ -134,14 +134,14 @@ def read_call(body: bytes, json_length: int | None, max_pixels: int) -> Call:
     raw = None if json_length is None else body[json_length:]
     if raw is not None and len(raw) != tensor.parameters.binary_data_size:
         raise _wrong(tensor, f"binary_data_size and the {len(raw)} bytes behind the JSON differ")
-    pictures = list(_READERS[tensor.name](tensor, raw or None, max_pixels))
-    return Call(request, pictures)
+    images = list(_READERS[tensor.name](tensor, raw or None, max_pixels))
+    return Call(request, images)
 
 
 def write_answer(
     model: str, request: InferenceRequest, answers: Sequence[Answer]
 ) -> tuple[dict[str, Any], bytes]:
-    """Give the answer for the pictures of a request; takes its time.
+    """Give the answer for the images of a request; takes its time.
 
     Returns:
         The answer's JSON, and the values of those outputs that are wanted as bytes.
@@ -206,14 +206,14 @@ def _check_kind(tensor: InputTensor) -> None:
     if not fits:
         raise _wrong(tensor, f"expected shape {expected}, found {shape}")
     if shape[0] > MAX_IMAGES:
-        raise _wrong(tensor, f"at most {MAX_IMAGES} pictures are taken, found {shape[0]}")
+        raise _wrong(tensor, f"at most {MAX_IMAGES} images are taken, found {shape[0]}")
 
 
 def _encoded(tensor: InputTensor, raw: bytes | None, _: int) -> Iterator[bytes]:
-    """Yield encoded pictures: base64 in the JSON, or each behind its length in 4 bytes."""
+    """Yield encoded images: base64 in the JSON, or each behind its length in 4 bytes."""
     data = [*_split(tensor, raw)] if raw else tensor.data
     if not isinstance(data, list) or len(data) != tensor.shape[0]:
-        raise _wrong(tensor, f"expected data of {tensor.shape[0]} pictures")
+        raise _wrong(tensor, f"expected data of {tensor.shape[0]} images")
     for element in data:
         yield element if isinstance(element, bytes) else read_base64(tensor.name, str(element))
 
@@ -261,7 +261,7 @@ def _wrong(tensor: InputTensor, why: str) -> BadRequest:
     return BadRequest(why, name=f"input {tensor.name[:100]}")
 
 
-_READERS: dict[str, Callable[[InputTensor, bytes | None, int], Iterator[Picture]]] = {
+_READERS: dict[str, Callable[[InputTensor, bytes | None, int], Iterator[Image]]] = {
     "image": _encoded,
     "image_uint8": _uint8,
     "image_fp32": _fp32,

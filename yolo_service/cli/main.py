@@ -85,9 +85,7 @@ def serve(**options: Any) -> None:
 @engine_options
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Smallest confidence.")
 @click.option("--nms", type=click.FloatRange(0, 1), help="Largest overlap of two boxes.")
-@click.option(
-    "--draw", type=click.Path(file_okay=False, path_type=Path), help="Folder for pictures."
-)
+@click.option("--draw", type=click.Path(file_okay=False, path_type=Path), help="Folder for images.")
 def detect(
     images: tuple[Path, ...],
     threshold: float | None,
@@ -97,7 +95,7 @@ def detect(
 ) -> None:
     """Detect objects in IMAGES, files or folders; one line of JSON for each.
 
-    A picture that cannot be read gets a line with "error" and does not stop the others; the exit
+    An image that cannot be read gets a line with "error" and does not stop the others; the exit
     code is then 1.
     """
     from yolo_service.predictor.offline import FileDetector
@@ -129,7 +127,7 @@ main.add_command(doctor)
 @click.option("--threads", type=click.IntRange(1, 256), help="Callers at once; default: CPUs.")
 def benchmark(image: Path | None, seconds: float, threads: int | None, **options: Any) -> None:
     """Time every engine and precision of this machine, side by side with libdarknet."""
-    from yolo_service.benchmark import Benchmark, picture, table
+    from yolo_service.benchmark import Benchmark, benchmark_image, table
 
     settings = _settings(options)
     ensure_model(settings, progress_bar)
@@ -139,8 +137,8 @@ def benchmark(image: Path | None, seconds: float, threads: int | None, **options
         chosen = settings.model_copy(update={"engine": engine, "precision": precision})
         return load_files(files, chosen, streams)
 
-    pixels = picture(image)
-    click.echo(f"model {files.name}, picture {pixels.shape[1]} x {pixels.shape[0]}")
+    pixels = benchmark_image(image)
+    click.echo(f"model {files.name}, image {pixels.shape[1]} x {pixels.shape[0]}")
     for line in table(Benchmark(load, pixels, seconds, threads or settings.workers).rows()):
         click.echo(line)
 
@@ -151,12 +149,12 @@ def _settings(options: dict[str, Any]) -> Settings:
 
 
 def _progress(images: tuple[Path, ...]) -> Any:
-    """Count the pictures on standard error while somebody looks at it."""
-    paths = list(_pictures(images))
+    """Count the images on standard error while somebody looks at it."""
+    paths = list(_images(images))
     return click.progressbar(paths, file=sys.stderr, label="detecting", hidden=len(paths) < 2)
 
 
-def _pictures(images: tuple[Path, ...]) -> Iterator[Path]:
+def _images(images: tuple[Path, ...]) -> Iterator[Path]:
     """Yield files as given, and the files of folders by name."""
     for path in images:
         if path.is_dir():

@@ -19,7 +19,7 @@ from yolo_service.models.repository import default_files
 from yolo_service.settings import load_settings
 
 MOST = 300
-"""Pictures that are looked at; more change the ranges no further."""
+"""Images that are looked at; more change the ranges no further."""
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 
@@ -30,7 +30,7 @@ SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", 
     "--images",
     required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with a hundred or so pictures such as the model will see.",
+    help="Folder with a hundred or so images such as the model will see.",
 )
 def quantize(images: Path, **options: Any) -> None:
     """Make a model's int8 version, which --precision int8 then takes; needs no labels.
@@ -44,22 +44,22 @@ def quantize(images: Path, **options: Any) -> None:
     settings = load_settings(**given)
     ensure_model(settings, progress_bar)
     files = default_files(settings)
-    pictures = PictureFiles(find_pictures(images), settings.max_pixels)
+    samples = ImageFiles(find_images(images), settings.max_pixels)
     own = files.options
     with redirect_stdout(sys.stderr):  # where NNCF's progress bars belong
         path = quantization.quantize(
             files.cfg,
             files.weights,
             files.names,
-            pictures,
+            samples,
             dialect=own.dialect,
             resize=own.resize,
             use_map=own.use_map,
         )
-    click.echo(f"{files.name}: int8 version in {path}, looked at {len(pictures)} pictures")
+    click.echo(f"{files.name}: int8 version in {path}, looked at {len(samples)} images")
 
 
-class PictureFiles:
+class ImageFiles:
     """Files that are decoded one by one: together they would not fit the memory."""
 
     def __init__(self, paths: Sequence[Path], max_pixels: int) -> None:
@@ -82,8 +82,8 @@ class PictureFiles:
             raise QuantizationError(f"{path}: {error}; mend it or take it away") from error
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """Return a folder's pictures by name; of many, ``MOST`` from all over it.
+def find_images(folder: Path) -> list[Path]:
+    """Return a folder's images by name; of many, ``MOST`` from all over it.
 
     Raises:
         QuantizationError: there are none.
@@ -91,5 +91,5 @@ def find_pictures(folder: Path) -> list[Path]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         kinds = ", ".join(sorted(SUFFIXES))
-        raise QuantizationError(f"{folder}: expected pictures ({kinds}), found none")
+        raise QuantizationError(f"{folder}: expected images ({kinds}), found none")
     return paths[:: -(-len(paths) // MOST)]

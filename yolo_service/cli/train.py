@@ -39,8 +39,8 @@ class Untrained:
     show_default=True,
     help="Folder with one .cfg and its names.",
 )
-@click.option("--data", type=_path, help="Labelled pictures: COCO .json, YOLO or VOC folder.")
-@click.option("--val", type=_path, help="Labelled pictures to measure on.")
+@click.option("--data", type=_path, help="Labelled images: COCO .json, YOLO or VOC folder.")
+@click.option("--val", type=_path, help="Labelled images to measure on.")
 @click.option("--synthetic", type=click.IntRange(0), default=0, help="Rendered smears to add.")
 @click.option("--output", type=_path, help="Run folder; default: runs/NAME.")
 @click.option("--weights", type=_path, help="Start from these weights.")
@@ -50,21 +50,19 @@ class Untrained:
 @click.option("--max-batches", type=click.IntRange(1), help="Instead of the .cfg's max_batches.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32")
 @click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
-@click.option(
-    "--flip-vertical", is_flag=True, help="Pictures have no up: mirror them that way too."
-)
+@click.option("--flip-vertical", is_flag=True, help="Images have no up: mirror them that way too.")
 @click.option("--validate-every", type=click.IntRange(1), default=4, help="Epochs.")
 @click.option("--accelerator", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--devices", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--nodes", type=click.IntRange(1), default=1, help="Machines.")
-@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that load pictures.")
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes that load images.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--anchors", type=click.IntRange(1), help="Print so many anchors for --data; stop.")
 def train(model: Path, output: Path | None, anchors: int | None, **options: Any) -> None:
-    """Train the network of a model folder on labelled pictures.
+    """Train the network of a model folder on labelled images.
 
     The run folder gets best.weights and last.weights, results.csv with a plot, and validation
-    pictures. A model folder without .weights gets a copy of the best ones, ready to serve.
+    images. A model folder without .weights gets a copy of the best ones, ready to serve.
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("darknet").setLevel(logging.INFO)
@@ -88,7 +86,7 @@ def train(model: Path, output: Path | None, anchors: int | None, **options: Any)
 @click.command()
 @click.option("--models-dir", type=_path, help="Folder of models.")
 @click.option("--model", help="Name of the model's folder.")
-@click.option("--data", required=True, type=_path, help="Labelled pictures.")
+@click.option("--data", required=True, type=_path, help="Labelled images.")
 @click.option("--engine", type=click.Choice(get_args(EngineName)), help="Who computes.")
 @click.option("--device", help="cpu, cuda, cuda:1, or an engine's own name for one.")
 @click.option("--precision", type=click.Choice(get_args(Precision)), help="Number type.")
@@ -100,7 +98,7 @@ def train(model: Path, output: Path | None, anchors: int | None, **options: Any)
 def evaluate(
     data: Path, output: Path | None, strict: bool, everything: bool, **options: Any
 ) -> None:
-    """Measure a model on labelled pictures by COCO's rules."""
+    """Measure a model on labelled images by COCO's rules."""
     with _needs_extra():
         from darknet.training import evaluate as evaluation
         from darknet.training.readers import read_dataset

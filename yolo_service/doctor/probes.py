@@ -30,11 +30,11 @@ def model(models_dir: str) -> dict[str, str]:
     """Load the default model as the service would, and time an answer."""
     settings = load_settings(models_dir=Path(models_dir))
     files = default_files(settings)
-    picture = np.zeros((480, 640, 3), np.uint8)
+    image = np.zeros((480, 640, 3), np.uint8)
     with load_files(files, settings) as network:
-        network.detect([picture])
+        network.detect([image])
         before = time.perf_counter()
-        network.detect([picture])
+        network.detect([image])
         milliseconds = (time.perf_counter() - before) * 1000
         place = f"{network.engine_name} on {network.device} in {network.precision}"
     return {"answer": f"{files.name} answers in {milliseconds:.1f} ms with {place}"}

@@ -36,7 +36,7 @@ def columns(answer: Answer) -> Columns:
 
 
 def pixel_corners(answer: Answer) -> list[list[int]]:
-    """Give left, top, right and bottom in whole pixels within the picture."""
+    """Give left, top, right and bottom in whole pixels within the image."""
     limits = (answer.width, answer.height) * 2
     corners = np.clip(answer.detections.by_score().corners, 0, limits)
     pixels: list[list[int]] = corners.round().astype(int).tolist()

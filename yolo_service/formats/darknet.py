@@ -11,7 +11,7 @@ from yolo_service.predictor.answer import Answer
 def darknet(answer: Answer) -> list[list[Any]]:
     """Give the classic ``[[label, confidence, [cx, cy, w, h]], ...]``, most confident first.
 
-    Boxes are centre x, centre y, width and height in pixels of the picture.
+    Boxes are centre x, centre y, width and height in pixels of the image.
     """
     table = columns(answer)
     return [list(row) for row in zip(table.labels, table.scores, table.boxes, strict=True)]

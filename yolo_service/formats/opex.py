@@ -15,8 +15,8 @@ from yolo_service.predictor.answer import Answer
 def opex(answer: Answer) -> dict[str, Any]:
     """Give the object detection predictions exchange format, most confident first.
 
-    ``timestamp`` is that of the answer (UTC), ``id`` the picture's name. Boxes are in whole pixels
-    within the picture, and the polygon is the box, clockwise from its upper left corner.
+    ``timestamp`` is that of the answer (UTC), ``id`` the image's name. Boxes are in whole pixels
+    within the image, and the polygon is the box, clockwise from its upper left corner.
 
     Source: WaikatoLink2020/objdet-predictions-exchange-format.
     """

@@ -17,9 +17,9 @@ from yolo_service.predictor.answer import Answer
 def rois(answer: Answer) -> str:
     """Give regions of interest as CSV, most confident first; no detections are a header only.
 
-    ``file,x0,y0,x1,y1,x0n,y0n,x1n,y1n,label,label_str,score``: the picture's name, the left, upper,
-    right and lower edge in pixels, the same as parts of the picture's width and height, number and
-    name of the class, and confidence. Not clipped to the picture.
+    ``file,x0,y0,x1,y1,x0n,y0n,x1n,y1n,label,label_str,score``: the image's name, the left, upper,
+    right and lower edge in pixels, the same as parts of the image's width and height, number and
+    name of the class, and confidence. Not clipped to the image.
 
     Source: waikato-ufdl/wai-annotations-roi.
     """

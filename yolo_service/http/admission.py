@@ -1,4 +1,4 @@
-"""Admission control: while the queue is full, pictures are refused before anything else happens.
+"""Admission control: while the queue is full, images are refused before anything else happens.
 
 A refusal has to cost less than what it saves, so it comes before the application: before Flask
 makes its contexts, before the security, and before the body is read.
@@ -40,14 +40,14 @@ class Admission:
         try:
             self._check_room()
         except Overloaded as error:
-            if route := self._route_of_picture(environ):
+            if route := self._route_of_image(environ):
                 environ[ROUTE] = route
                 refusal = errors.in_format_of(environ["PATH_INFO"], error)
                 return refusal(environ, start_response)
         return self._application(environ, start_response)
 
-    def _route_of_picture(self, environ: Environ) -> str | None:
-        """Return the route of a request that may bring a picture: in a body, or as an address."""
+    def _route_of_image(self, environ: Environ) -> str | None:
+        """Return the route of a request that may bring an image: in a body, or as an address."""
         method = environ["REQUEST_METHOD"]
         if not (method == "POST" or (method == "GET" and environ["QUERY_STRING"])):
             return None

@@ -1,4 +1,4 @@
-"""Guarded download of a picture from a URL that came from outside.
+"""Guarded download of an image from a URL that came from outside.
 
 A URL is a way to make this machine talk to another one on somebody else's behalf. So a host name
 is looked up once, every address it has is checked, the connection goes to a checked address and to
@@ -38,7 +38,7 @@ Resolver = Callable[..., Sequence[AddressInfo]]
 _HOST = re.compile(r"[A-Za-z0-9._:-]+(%\w+)?")  # a name, an IPv4 or an IPv6 address with its zone
 _URL_SAFE = "/?:@!$&'()*+,;=%~[]"  # left as they are; blanks and letters beyond ASCII are escaped
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_NOT_PICTURES = re.compile(r"(text|multipart|audio|video)/|application/(json|xhtml|xml)")
+_NOT_IMAGES = re.compile(r"(text|multipart|audio|video)/|application/(json|xhtml|xml)")
 _PIECE = 1 << 16
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (  # the first that fits is told
@@ -57,7 +57,7 @@ class FetchPolicy:
     """What may be fetched, and how long and how large it may be.
 
     Attributes:
-        max_bytes: largest picture.
+        max_bytes: largest image.
         allow_networks: networks that may be fetched from although they are not public.
         connect_timeout: seconds for each address of a host, and again for TLS.
         read_timeout: seconds without a byte.
@@ -95,7 +95,7 @@ def fetch(
     resolve: Resolver = gevent.socket.getaddrinfo,
     received: Callable[[int], None] = _ignore,
 ) -> bytes:
-    """Download a picture; other greenlets run meanwhile.
+    """Download an image; other greenlets run meanwhile.
 
     Messages name the host and nothing of path and query, which may hold a signature.
 
@@ -103,15 +103,15 @@ def fetch(
         url: http or https, without user name and password, any port.
         policy: networks, sizes and times.
         resolve: how a host name becomes addresses.
-        received: told the length of each piece of the picture; what it raises ends the download.
+        received: told the length of each piece of the image; what it raises ends the download.
 
     Returns:
-        The body of the answer; whether it is a picture is for the decoder to say.
+        The body of the answer; whether it is an image is for the decoder to say.
 
     Raises:
         FetchForbidden: the URL, or one it redirects to, is malformed, has another scheme, or leads
             to an address that is neither public nor allowed.
-        FetchFailed: no answer, not in time, not 200, or not a picture by its content type.
+        FetchFailed: no answer, not in time, not 200, or not an image by its content type.
         PayloadTooLarge: more than ``policy.max_bytes``.
     """
     target = _parse(url)
@@ -123,7 +123,7 @@ def fetch(
             raise
         seconds = f"{policy.total_timeout:g} s"
         raise FetchFailed(
-            f"{target.host} did not send the picture within {seconds}; try again, or check the URL"
+            f"{target.host} did not send the image within {seconds}; try again, or check the URL"
         ) from None
 
 
@@ -162,7 +162,7 @@ def _follow(
 def _ask(
     target: _Target, policy: FetchPolicy, resolve: Resolver, received: Callable[[int], None]
 ) -> bytes | str:
-    """Return the picture, or the URL that the host redirects to."""
+    """Return the image, or the URL that the host redirects to."""
     try:
         addresses = _addresses(target, policy, resolve)
         connection = _CONNECTIONS[target.scheme](target, addresses, policy)
@@ -209,7 +209,7 @@ def _check_headers(response: http.client.HTTPResponse, target: _Target) -> None:
         what = f"{response.status}, expected 200"
     elif response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         what = "with compressed data, which it was asked not to"
-    elif _NOT_PICTURES.match(kind):
+    elif _NOT_IMAGES.match(kind):
         what = f"{kind[:50]}, expected an image"
     else:
         return
@@ -235,7 +235,7 @@ def _read_body(
 
 def _too_large(target: _Target, policy: FetchPolicy) -> ServiceError:
     return PayloadTooLarge(
-        f"the picture at {target.host} is larger than {policy.max_bytes} bytes; "
+        f"the image at {target.host} is larger than {policy.max_bytes} bytes; "
         "send a smaller one, or set YOLO_MAX_UPLOAD_MB on the server"
     )
 

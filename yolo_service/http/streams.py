@@ -112,7 +112,7 @@ class Budget:
         """
         if count > self._left:
             megabytes = self._limit // 1_000_000
-            raise Overloaded(f"{megabytes} MB of pictures are being served already; try again soon")
+            raise Overloaded(f"{megabytes} MB of images are being served already; try again soon")
         self._left -= count
 
     def give_back(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""Bytes to pixels: which pictures are taken, and how they become RGB arrays."""
+"""Bytes to pixels: which images are taken, and how they become RGB arrays."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}
 
 @dataclass(frozen=True)
 class Quality:
-    """What a decoded picture has to be; by default, what people and other programs can look at.
+    """What a decoded image has to be; by default, what people and other programs can look at.
 
     Attributes:
         shown: looked at after detection, and so kept until then, and of three channels. A network
@@ -55,12 +55,12 @@ class Quality:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A picture, perhaps of fewer pixels than the file has.
+    """An image, perhaps of fewer pixels than the file has.
 
     Attributes:
         pixels: uint8[height, width, 3], red first; with a fourth channel where ``Quality.shown`` is
             not asked for.
-        size: of the file's picture, upright.
+        size: of the file's image, upright.
     """
 
     pixels: RgbImage
@@ -68,18 +68,18 @@ class Decoded:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """By how much the file's picture is wider and higher than ``pixels``."""
+        """By how much the file's image is wider and higher than ``pixels``."""
         height, width = self.pixels.shape[:2]
         return self.size[0] / width, self.size[1] / height
 
 
 def whole(pixels: RgbImage) -> Decoded:
-    """Return a picture that has all its pixels."""
+    """Return an image that has all its pixels."""
     return Decoded(pixels, (pixels.shape[1], pixels.shape[0]))
 
 
 def decode_as(data: bytes, quality: Quality, *, max_pixels: int) -> Decoded:
-    """Decode a picture like ``decode``, but no better than needed.
+    """Decode an image like ``decode``, but no better than needed.
 
     A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size: for a photo of 12 megapixels that takes
     a third of the time, and less memory.
@@ -115,13 +115,13 @@ def _faster(data: bytes, header: headers.Header, factor: int, quality: Quality) 
         return None
     is_large = header.width * header.height >= jpeg.LARGE * factor * factor
     if factor == 1 and header.is_plain:
-        # The fourth channel of a large picture would cost more memory than it saves time.
+        # The fourth channel of a large image would cost more memory than it saves time.
         return jpeg.decode_plain(data, rgb=quality.shown or is_large, smooth=quality.smooth)
     return jpeg.decode_large(data, cv2.IMREAD_COLOR_RGB | _REDUCED[factor]) if is_large else None
 
 
 def _reduction(header: headers.Header, at_least: Size) -> int:
-    """Return by how much a picture can be divided and stay large enough whichever way it lies.
+    """Return by how much an image can be divided and stay large enough whichever way it lies.
 
     One that is nearly square is left alone: nobody could tell later how it lay.
     """
@@ -132,17 +132,17 @@ def _reduction(header: headers.Header, at_least: Size) -> int:
 
 
 def _upright(header: headers.Header, pixels: RgbImage, factor: int) -> Size:
-    """Return the size of the file's picture after its EXIF orientation, which only pixels show."""
+    """Return the size of the file's image after its EXIF orientation, which only pixels show."""
     width, height = header.width, header.height
     is_turned = pixels.shape[:2] != (-(-height // factor), -(-width // factor))
     return (height, width) if is_turned else (width, height)
 
 
 def decode(data: bytes, *, max_pixels: int) -> RgbImage:
-    """Decode a picture as it is meant to be seen, upright and in colour.
+    """Decode an image as it is meant to be seen, upright and in colour.
 
-    The EXIF orientation is applied. Of an animation or a file with several pages the first picture
-    is taken. Grey, palette, CMYK and 16-bit pictures become RGB of 8 bits (the upper 8 of 16).
+    The EXIF orientation is applied. Of an animation or a file with several pages the first image
+    is taken. Grey, palette, CMYK and 16-bit images become RGB of 8 bits (the upper 8 of 16).
     Transparency is dropped, not blended: the colours below it are what Darknet, which decodes with
     OpenCV too, would look at. (In TIFF they come blended with black.)
 

@@ -1,4 +1,4 @@
-"""Detections drawn on the picture they were found in, and pictures turned into files."""
+"""Detections drawn on the image they were found in, and images turned into files."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ class _Label(NamedTuple):
 
 
 def draw(image: RgbImage, detections: Detections) -> RgbImage:
-    """Return a copy of a picture with a box and a label for each detection.
+    """Return a copy of an image with a box and a label for each detection.
 
-    Lines and letters grow with the picture. The most certain detections lie on top and get the
+    Lines and letters grow with the image. The most certain detections lie on top and get the
     best places for their labels, and only the best ``MAX_DRAWN`` are drawn. Each class has its own
-    colour, the same in every picture.
+    colour, the same in every image.
 
     Args:
         image: uint8[height, width, 3], red first; it is not changed.
-        detections: boxes in pixels of this picture; they may reach beyond it.
+        detections: boxes in pixels of this image; they may reach beyond it.
 
     Returns:
         uint8[height, width, 3], red first.
@@ -99,7 +99,7 @@ def class_colour(class_id: int) -> Colour:
 
 
 def encode(image: RgbImage, kind: Kind) -> bytes:
-    """Return a picture as a JPEG or PNG file.
+    """Return an image as a JPEG or PNG file.
 
     Args:
         image: uint8[height, width, 3], red first.
@@ -118,12 +118,12 @@ def _best(detections: Detections) -> Detections:
 
 
 def _font_size(width: int, height: int) -> int:
-    """Return the height of letters in pixels: legible in small pictures, in proportion in large."""
+    """Return the height of letters in pixels: legible in small images, in proportion in large."""
     return max(11, round((width + height) / 60))
 
 
 def _clip(corners: FloatArray, width: int, height: int) -> _Box:
-    """Return a box in whole pixels whose visible sides are those inside of the picture."""
+    """Return a box in whole pixels whose visible sides are those inside of the image."""
     beyond = max(width, height)  # far enough that sides outside stay invisible
     left, top, right, bottom = np.clip(corners, -beyond, 2 * beyond).round().astype(int)
     return _Box(int(left), int(top), int(right), int(bottom))
@@ -137,7 +137,7 @@ def _draw_box(canvas: RgbImage, box: _Box, colour: Colour, line: int) -> None:
 
 
 def _label(name: str, score: float, font: _Font, room: int) -> _Label:
-    """Write name and score, the name shortened until the plate fits into the picture."""
+    """Write name and score, the name shortened until the plate fits into the image."""
     # unprintable characters would show nothing, and half of a surrogate pair crashes OpenCV
     name = "".join(c if c.isprintable() else "?" for c in name)
     for kept in range(min(len(name), MAX_NAME), -1, -1):
@@ -153,7 +153,7 @@ def _shorten(name: str, kept: int) -> str:
 
 
 def _place(labels: list[_Label], boxes: list[_Box], width: int, height: int) -> list[_Box]:
-    """Return a plate for each label: at its box, in the picture, and on no other if it can be."""
+    """Return a plate for each label: at its box, in the image, and on no other if it can be."""
     placed = np.empty((len(labels), 4), int)
     for i, (label, box) in enumerate(zip(labels, boxes, strict=True)):
         candidates = [_inside(label, *corner, width, height) for corner in _corners(box, label)]

@@ -1,4 +1,4 @@
-"""What a picture's first bytes say: its format and its size, before anything is decoded.
+"""What an image's first bytes say: its format and its size, before anything is decoded.
 
 Written by hand rather than left to an image library, because the bytes are hostile: libraries that
 read a header also read what stands around it, and a few megabytes of PNG chunks, JPEG comments or
@@ -32,7 +32,7 @@ _JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
 _JPEG_SCAN = 0xDA
 _JPEG_APP1, _EXIF = 0xE1, b"Exif\0\0"
 
-_UPRIGHT = (0x0112, 3, 1, 1)  # the field of EXIF that says how a picture lies: one number, a 1
+_UPRIGHT = (0x0112, 3, 1, 1)  # the field of EXIF that says how an image lies: one number, a 1
 
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 11: 4, 13: 4}  # 8 for the others
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I"}
@@ -50,7 +50,7 @@ _STRANGERS = (  # what people send by mistake, named so that they see it
 
 @dataclass(frozen=True)
 class Header:
-    """Format and size of a picture, as its header claims them.
+    """Format and size of an image, as its header claims them.
 
     Attributes:
         format: one of ``FORMATS``.
@@ -66,14 +66,14 @@ class Header:
 
 
 def read(data: bytes) -> Header:
-    """Read format and size from the start of an encoded picture.
+    """Read format and size from the start of an encoded image.
 
     Args:
         data: the whole file.
 
     Raises:
-        UnsupportedImageType: the bytes are no picture of one of ``FORMATS``.
-        UndecodableImage: a picture whose header is cut off, contradicts itself or is built to
+        UnsupportedImageType: the bytes are no image of one of ``FORMATS``.
+        UndecodableImage: an image whose header is cut off, contradicts itself or is built to
             exhaust a decoder.
     """
     kind = _format(data)
@@ -85,13 +85,13 @@ def read(data: bytes) -> Header:
 
 def _format(data: bytes) -> str:
     if not data:
-        raise UndecodableImage("the file is empty; send a picture")
+        raise UndecodableImage("the file is empty; send an image")
     for kind, signature in _SIGNATURES.items():
         if signature.match(data):
             return kind
     found = (name for start, name in _STRANGERS if start.match(data[:256]))
     raise UnsupportedImageType(
-        f"the bytes are {next(found, 'no picture of a known format')}; "
+        f"the bytes are {next(found, 'no image of a known format')}; "
         f"send one of {', '.join(FORMATS)}"
     )
 
@@ -137,7 +137,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _is_upright(data: bytes, start: int) -> bool:
-    """Say whether EXIF, which is a TIFF without pixels, surely leaves a picture as it is."""
+    """Say whether EXIF, which is a TIFF without pixels, surely leaves an image as it is."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[start : start + 4])
     if order is None:
         return False

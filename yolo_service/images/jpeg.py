@@ -52,7 +52,7 @@ def decode_large(data: bytes, flags: int) -> RgbImage | None:
     if not hasattr(os, "memfd_create") or not data.endswith(_END):
         return None
     silence_opencv()
-    with os.fdopen(os.memfd_create("picture"), "wb", buffering=0) as file:
+    with os.fdopen(os.memfd_create("image"), "wb", buffering=0) as file:
         file.write(data)
         try:
             pixels = cv2.imread(f"/proc/self/fd/{file.fileno()}", dst=None, flags=flags)

@@ -1,4 +1,4 @@
-"""PNG files made safe to decode: their chunks are checked and reduced to what shows the picture.
+"""PNG files made safe to decode: their chunks are checked and reduced to what shows the image.
 
 OpenCV 5.0 crashes on some damaged animations, sets gigabytes aside for a chunk that claims them,
 and expands compressed data to their end even when the last row is full: 2.5 s for a file of 1 MB.
@@ -79,7 +79,7 @@ def _cut_off() -> UndecodableImage:
 
 
 def _raw_size(data: bytes) -> int:
-    """Return the bytes of all rows before compression; interlaced pictures need up to twice it."""
+    """Return the bytes of all rows before compression; interlaced images need up to twice it."""
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     return int(height * (1 + (width * depth * _CHANNELS.get(colour, 4) + 7) // 8))
 

@@ -32,8 +32,8 @@ class LoadedModel:
         network: names, input size, engine, device and precision are its attributes.
         options: what model.yaml says.
         size: bytes of its weights, which is about what it takes of the memory.
-        last_used: ``time.monotonic()`` of its loading or its latest picture.
-        failing: whether the engine failed with the latest picture.
+        last_used: ``time.monotonic()`` of its loading or its latest image.
+        failing: whether the engine failed with the latest image.
     """
 
     def __init__(self, files: ModelFiles, network: Network) -> None:
@@ -66,10 +66,10 @@ class LoadedModel:
         return found
 
     def _detect(self, images: Iterable[RgbImage], limits: Thresholds) -> list[Detections]:
-        before, pictures = time.monotonic(), Timed(images)
-        found = self.network.detect(pictures, limits.threshold, limits.nms, limits.hier_threshold)
+        before, timed = time.monotonic(), Timed(images)
+        found = self.network.detect(timed, limits.threshold, limits.nms, limits.hier_threshold)
         if found:
-            seconds = time.monotonic() - before - pictures.seconds
+            seconds = time.monotonic() - before - timed.seconds
             metrics.INFERENCE_SECONDS.labels(self.name).observe(seconds)
             metrics.count_detections(self.name, found)
         return found

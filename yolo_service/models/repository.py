@@ -200,7 +200,7 @@ class Repository:
         try:
             with metrics.MODEL_LOAD_SECONDS.labels(entry.name).time():
                 network = self._load(files)
-                # Engines put work off until their first picture; let no client wait for it.
+                # Engines put work off until their first image; let no client wait for it.
                 network.detect([np.zeros((64, 64, 3), np.uint8)])
         except DarknetError as error:
             metrics.MODEL_LOAD_FAILURES.labels(entry.name).inc()

@@ -26,11 +26,11 @@ class Answer:
         engine: ``libdarknet``, ``openvino`` or ``onnxruntime``.
         device: where it computed.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
-        width: of the picture in pixels, after its orientation was applied.
+        width: of the image in pixels, after its orientation was applied.
         height: likewise.
         detections: what was found.
         timings: how long it took.
-        name: of the picture, as the client calls it: a file name, empty if it has none.
+        name: of the image, as the client calls it: a file name, empty if it has none.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""A picture on its way through a network, and those that make the way together.
+"""An image on its way through a network, and those that make the way together.
 
 Job and batch are handed from the loop to a worker and back; who takes which is the scheduler's.
 """
@@ -23,24 +23,24 @@ from yolo_service.predictor.timed import Timed
 
 T = TypeVar("T")
 
-DecodePicture = Callable[[bytes, Quality], Decoded]
+DecodeImage = Callable[[bytes, Quality], Decoded]
 
 SEEN_SECONDS = 0.05
 """For how long a client that was there counts as there: asking takes a system call, and hands the
 interpreter over."""
 
 SHOWN = Quality()
-"""How a picture is decoded that people or other programs look at."""
+"""How an image is decoded that people or other programs look at."""
 
-Picture = bytes | RgbImage
-"""A picture as a file of a known format, or decoded: uint8[height, width, 3], red first."""
+Image = bytes | RgbImage
+"""An image as a file of a known format, or decoded: uint8[height, width, 3], red first."""
 
 
 class Detector(Protocol):
     """What a worker asks of a model; ``detect`` may be called from several threads at once."""
 
     def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
-        """Find objects in pictures of any size, one ``Detections`` each, in order."""
+        """Find objects in images of any size, one ``Detections`` each, in order."""
         ...
 
 
@@ -49,11 +49,11 @@ class Outcome:
     """What a worker found, and the time it took.
 
     Attributes:
-        pixels: the decoded picture; nothing, uint8[0, 0, 3], unless the job's quality is ``shown``.
-        size: of the file's picture, upright.
+        pixels: the decoded image; nothing, uint8[0, 0, 3], unless the job's quality is ``shown``.
+        size: of the file's image, upright.
         detections: what the network found in it, in pixels of ``size``.
         queue_ms: milliseconds between ``submit`` and a worker's attention.
-        decode_ms: milliseconds from bytes to picture.
+        decode_ms: milliseconds from bytes to image.
         inference_ms: milliseconds in the network, of the whole batch.
     """
 
@@ -70,22 +70,22 @@ def _always() -> bool:
 
 
 class Job(Generic[T]):
-    """One picture on its way through a network.
+    """One image on its way through a network.
 
     Args:
         model: finds the objects.
-        data: the picture, encoded or not.
+        data: the image, encoded or not.
         thresholds: of this request.
         finish: makes the answer out of the outcome; runs on the worker.
         deadline: ``time.monotonic()`` after which nobody waits any more.
         connected: says whether the client is still there; called on the worker.
-        quality: how the picture has to be decoded.
+        quality: how the image has to be decoded.
     """
 
     def __init__(
         self,
         model: Detector,
-        data: Picture,
+        data: Image,
         thresholds: Thresholds,
         finish: Callable[[Outcome], T],
         *,
@@ -106,7 +106,7 @@ class Job(Generic[T]):
     def batch_key(self) -> tuple[int, Thresholds, int | None]:
         """Jobs with equal keys can share a call of the network.
 
-        A picture that is shown shares it with none, because it stays in memory until its answer is
+        An image that is shown shares it with none, because it stays in memory until its answer is
         made; others are let go as soon as the network has them.
         """
         return id(self.model), self.thresholds, id(self) if self.quality.shown else None
@@ -154,15 +154,15 @@ class Job(Generic[T]):
 class Batch:
     """Jobs that share a call of the network.
 
-    Each picture is decoded when the network asks for it, so that it is resized while it is still
+    Each image is decoded when the network asks for it, so that it is resized while it is still
     in the processor's cache, and a worker never holds two large ones.
 
     Args:
         jobs: of equal ``batch_key``.
-        decode: makes a picture out of bytes, given the job's ``quality``.
+        decode: makes an image out of bytes, given the job's ``quality``.
     """
 
-    def __init__(self, jobs: Iterable[Job[Any]], decode: DecodePicture) -> None:
+    def __init__(self, jobs: Iterable[Job[Any]], decode: DecodeImage) -> None:
         self._jobs, self._decode = [job for job in jobs if job.is_worth_it()], decode
         self._decoded: list[_Decoded] = []
 
@@ -175,13 +175,13 @@ class Batch:
         if not self._jobs:
             return
         model, thresholds = self._jobs[0].model, self._jobs[0].thresholds
-        before, pictures = time.monotonic(), Timed(self._pictures())
+        before, pictures = time.monotonic(), Timed(self._images())
         found = model.detect(pictures, thresholds)
         inference_ms = _ms_since(before) - pictures.seconds * 1000
         for each, detections in zip(self._decoded, found, strict=True):
             each.deliver(detections, inference_ms)
 
-    def _pictures(self) -> Iterator[RgbImage]:
+    def _images(self) -> Iterator[RgbImage]:
         for job in self._jobs:
             decoded = self._decode_one(job)
             # Decoding takes time: who is late now shall not cost inference.
@@ -192,27 +192,27 @@ class Batch:
     def _decode_one(self, job: Job[Any]) -> _Decoded | None:
         before, data = time.monotonic(), job.data
         try:
-            picture = self._decode(data, job.quality) if isinstance(data, bytes) else whole(data)
+            image = self._decode(data, job.quality) if isinstance(data, bytes) else whole(data)
         except Exception as error:
             job.fail(error)
             return None
         queue_ms, decode_ms = (before - job.submitted) * 1000, _ms_since(before)
-        metrics.observe_picture(data, queue_ms / 1000, decode_ms / 1000)
-        return _Decoded(job, picture, queue_ms, decode_ms)
+        metrics.observe_image(data, queue_ms / 1000, decode_ms / 1000)
+        return _Decoded(job, image, queue_ms, decode_ms)
 
 
 _LET_GO: RgbImage = np.empty((0, 0, 3), np.uint8)
 
 
 class _Decoded:
-    """A job whose picture is or was in memory."""
+    """A job whose image is or was in memory."""
 
-    def __init__(self, job: Job[Any], picture: Decoded, queue_ms: float, decode_ms: float) -> None:
+    def __init__(self, job: Job[Any], image: Decoded, queue_ms: float, decode_ms: float) -> None:
         self._job, self._queue_ms, self._decode_ms = job, queue_ms, decode_ms
-        self._pixels, self._size, self._scale = picture.pixels, picture.size, picture.scale
+        self._pixels, self._size, self._scale = image.pixels, image.size, image.scale
 
     def hand_over(self) -> RgbImage:
-        """Return the picture, which is kept only if the answer shows it."""
+        """Return the image, which is kept only if the answer shows it."""
         pixels = self._pixels
         if not self._job.quality.shown:
             self._pixels = _LET_GO

@@ -25,9 +25,9 @@ class FileDetector:
     Attributes:
         network: what detects.
         model: its name.
-        thresholds: limits of every picture.
-        max_pixels: largest picture, width * height.
-        folder: where pictures with drawn boxes go, as PNG; None: nowhere.
+        thresholds: limits of every image.
+        max_pixels: largest image, width * height.
+        folder: where images with drawn boxes go, as PNG; None: nowhere.
     """
 
     network: Network

@@ -20,12 +20,12 @@ from typing import Any, TypeVar
 
 from yolo_service import metrics, process
 from yolo_service.errors import Overloaded, ShuttingDown
-from yolo_service.predictor.jobs import Batch, DecodePicture, Job
+from yolo_service.predictor.jobs import Batch, DecodeImage, Job
 
 T = TypeVar("T")
 
 GROUP = 6
-"""Most pictures that a worker takes at once where nobody has set ``batch_size``.
+"""Most images that a worker takes at once where nobody has set ``batch_size``.
 
 Under load it decodes and resizes them one right after another, and then writes their answers, so
 that code and data are still in the processor's cache; and the loop sends several answers in a row.
@@ -40,17 +40,17 @@ class Scheduler:
     """Workers behind a bounded queue.
 
     Args:
-        decode: makes a picture out of bytes, given the job's ``quality``; runs on the workers.
+        decode: makes an image out of bytes, given the job's ``quality``; runs on the workers.
         workers: number of native threads.
         queue_size: jobs that may wait; workers' own are not counted.
-        batch_size: most pictures in one call of a network; None: as many as are its worker's share
-            of those that wait, but no more than ``GROUP``, and one where pictures take long.
+        batch_size: most images in one call of a network; None: as many as are its worker's share
+            of those that wait, but no more than ``GROUP``, and one where images take long.
         batch_wait: seconds that a worker waits for a batch of this size to fill.
     """
 
     def __init__(
         self,
-        decode: DecodePicture,
+        decode: DecodeImage,
         *,
         workers: int,
         queue_size: int,
@@ -140,7 +140,7 @@ class Scheduler:
             finally:
                 del self._since[me]
                 quick = int(GROUP_SECONDS * len(batch) / (time.monotonic() - began))
-                batch.clear()  # who rests keeps no picture and no model in memory
+                batch.clear()  # who rests keeps no image and no model in memory
 
     def _take(self, quick: int) -> list[Job[Any]]:
         """Wait for the next jobs; an empty list means the end.

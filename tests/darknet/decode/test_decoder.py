@@ -98,17 +98,17 @@ def test_a_score_of_exactly_the_threshold_is_left_out() -> None:
     assert decode(model, heads, Thresholds(0.499)).scores.tolist() == [0.5]
 
 
-def test_a_box_lies_in_the_pixels_of_the_picture() -> None:
+def test_a_box_lies_in_the_pixels_of_the_image() -> None:
     model = model_of(yolo())
     found = decode(model, one_box(model, 50.0))
     assert found.labels == ["class 1"]
     assert found.scores.tolist() == [1.0]
-    # Cell (2, 3) of 4 x 6 and the anchor 8 x 8 of 64 x 96, in a picture of 200 x 120.
+    # Cell (2, 3) of 4 x 6 and the anchor 8 x 8 of 64 x 96, in an image of 200 x 120.
     np.testing.assert_allclose(found.boxes, [[125, 70, 25, 10]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(120, 200), (200, 120), (7, 9), (3000, 4001), (1, 1)])
-def test_a_box_around_the_whole_letterboxed_picture_is_the_whole_picture(
+def test_a_box_around_the_whole_letterboxed_image_is_the_whole_image(
     size: tuple[int, int],
 ) -> None:
     model = model_of(yolo("new_coords=1"), resize="letterbox")

@@ -34,7 +34,7 @@ def model(cfg: Cfg, dialect: Dialect = "pjreddie", weights: Weights | None = Non
     return Model(cfg, weights or random_weights(cfg), (), dialect, "stretch")
 
 
-def pictures(cfg: Cfg, count: int = 1) -> Array:
+def random_input(cfg: Cfg, count: int = 1) -> Array:
     random = np.random.default_rng(1)
     return random.normal(size=(count, *cfg.net.input)).astype(np.float32)
 

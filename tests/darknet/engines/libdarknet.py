@@ -1,4 +1,4 @@
-"""Models and pictures for the tests of the C library."""
+"""Models and images for the tests of the C library."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def engine_of(model: Model, library: Path | None = None) -> LibdarknetEngine:
     return load(model, library=library, device=None, precision="fp32")
 
 
-def a_picture(height: int = 50, width: int = 90) -> RgbImage:
+def an_image(height: int = 50, width: int = 90) -> RgbImage:
     return np.random.default_rng(7).integers(0, 256, (height, width, 3), np.uint8)

@@ -29,7 +29,7 @@ DETECTORS = [
     *("yolov3", "yolov3-openimages", "yolov3-spp", "yolov3-tiny", "yolov3-voc"),
 ]
 SLOW = {"yolov2", "yolov3", "yolov3-openimages", "yolov3-spp", "yolov3-voc"}
-"""The C library takes seconds for one picture, so they are asked once, with suppression."""
+"""The C library takes seconds for one image, so they are asked once, with suppression."""
 
 
 @pytest.fixture(params=["libdarknet", *GRAPHS])
@@ -72,7 +72,7 @@ def network(
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[RgbImage]:
+def samples() -> list[RgbImage]:
     random = np.random.default_rng(3)
     sizes = [(48, 64), (31, 17), (1, 1), (100, 333), (200, 64)]
     return [random.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
@@ -82,51 +82,51 @@ def test_an_engine_says_what_it_is(network: Network, engine: EngineName) -> None
     assert (network.engine_name, network.device, network.precision) == (engine, "CPU", "fp32")
 
 
-def test_no_pictures_no_answers(network: Network) -> None:
+def test_no_images_no_answers(network: Network) -> None:
     assert network.detect([]) == []
 
 
-def test_answers_come_in_the_order_of_the_pictures_whatever_their_sizes(
-    network: Network, pictures: list[RgbImage]
+def test_answers_come_in_the_order_of_the_images_whatever_their_sizes(
+    network: Network, samples: list[RgbImage]
 ) -> None:
-    together = network.detect(pictures, threshold=0.01)
-    for picture, found in zip(pictures, together, strict=True):
-        (alone,) = network.detect([picture], threshold=0.01)
+    together = network.detect(samples, threshold=0.01)
+    for sample, found in zip(samples, together, strict=True):
+        (alone,) = network.detect([sample], threshold=0.01)
         assert len(found)
         assert_same(found, alone, 0, 0)
 
 
 def test_an_image_of_a_generator_is_let_go_before_the_next_one_is_made(
-    network: Network, pictures: list[RgbImage]
+    network: Network, samples: list[RgbImage]
 ) -> None:
     made: list[weakref.ref[RgbImage]] = []
 
     def images() -> Iterator[RgbImage]:
-        for picture in pictures:
+        for sample in samples:
             assert not any(image() is not None for image in made)
-            image = picture.copy()
+            image = sample.copy()
             made.append(weakref.ref(image))
             yield image
             del image
 
     found = network.detect(images(), threshold=0.01)
-    for each, expected in zip(found, network.detect(pictures, threshold=0.01), strict=True):
+    for each, expected in zip(found, network.detect(samples, threshold=0.01), strict=True):
         assert_same(each, expected, 0, 0)
 
 
-def test_an_answer_has_the_types_it_promises(network: Network, pictures: list[RgbImage]) -> None:
+def test_an_answer_has_the_types_it_promises(network: Network, samples: list[RgbImage]) -> None:
     for threshold in (0.01, 1.0):
-        (found,) = network.detect(pictures[:1], threshold=threshold)
+        (found,) = network.detect(samples[:1], threshold=threshold)
         assert {found.boxes.dtype, found.scores.dtype} == {np.dtype(np.float32)}
         assert found.class_ids.dtype == np.dtype(np.int32)
         assert (len(found) > 0) == (threshold < 1)
 
 
 def test_scores_are_above_the_threshold_and_no_box_overlaps_a_better_one_of_its_class(
-    network: Network, pictures: list[RgbImage]
+    network: Network, samples: list[RgbImage]
 ) -> None:
-    (every,) = network.detect(pictures[3:4], threshold=0.02, nms=0)
-    (found,) = network.detect(pictures[3:4], threshold=0.02, nms=0.4)
+    (every,) = network.detect(samples[3:4], threshold=0.02, nms=0)
+    (found,) = network.detect(samples[3:4], threshold=0.02, nms=0.4)
     assert found.scores.min() > 0.02
     assert len(found) < len(every)
     for class_id in range(2):
@@ -134,16 +134,16 @@ def test_scores_are_above_the_threshold_and_no_box_overlaps_a_better_one_of_its_
         assert overlaps[~np.eye(len(overlaps), dtype=bool)].max(initial=0) < 0.4 + 1e-5
 
 
-def test_views_of_arrays_are_seen_as_they_are(network: Network, pictures: list[RgbImage]) -> None:
-    mirrored = pictures[3][:, ::-1, ::-1]
+def test_views_of_arrays_are_seen_as_they_are(network: Network, samples: list[RgbImage]) -> None:
+    mirrored = samples[3][:, ::-1, ::-1]
     view, copy = network.detect([mirrored, mirrored.copy()], threshold=0.01)
     assert_same(view, copy, 0, 0)
 
 
-def test_a_fourth_channel_is_not_looked_at(network: Network, pictures: list[RgbImage]) -> None:
-    fourth = np.random.default_rng(0).integers(0, 256, (*pictures[3].shape[:2], 1), np.uint8)
-    with_it = np.concatenate((pictures[3], fourth), axis=2)
-    three, four = network.detect([pictures[3], with_it], threshold=0.01)
+def test_a_fourth_channel_is_not_looked_at(network: Network, samples: list[RgbImage]) -> None:
+    fourth = np.random.default_rng(0).integers(0, 256, (*samples[3].shape[:2], 1), np.uint8)
+    with_it = np.concatenate((samples[3], fourth), axis=2)
+    three, four = network.detect([samples[3], with_it], threshold=0.01)
     assert_same(three, four, 0, 0)
 
 
@@ -158,37 +158,37 @@ def test_a_fourth_channel_is_not_looked_at(network: Network, pictures: list[RgbI
     ],
     ids=["grey", "two channels", "float", "empty", "list"],
 )
-def test_an_array_that_is_no_picture_is_an_error(network: Network, wrong: object) -> None:
+def test_an_array_that_is_no_image_is_an_error(network: Network, wrong: object) -> None:
     with pytest.raises(ImageError, match=r"uint8\[height, width, 3\]"):
         network.detect([wrong])  # type: ignore[list-item]  # that is the point
 
 
-def test_a_network_goes_on_after_an_array_that_is_no_picture(
-    network: Network, pictures: list[RgbImage]
+def test_a_network_goes_on_after_an_array_that_is_no_image(
+    network: Network, samples: list[RgbImage]
 ) -> None:
-    (expected,) = network.detect(pictures[3:4], threshold=0.01)
+    (expected,) = network.detect(samples[3:4], threshold=0.01)
     with pytest.raises(ImageError):
-        network.detect([pictures[0], pictures[3], np.zeros((8, 8), np.uint8)])
-    (found,) = network.detect(pictures[3:4], threshold=0.01)
+        network.detect([samples[0], samples[3], np.zeros((8, 8), np.uint8)])
+    (found,) = network.detect(samples[3:4], threshold=0.01)
     assert_same(found, expected, 0, 0)
 
 
 @pytest.mark.parametrize("limits", [(-0.1, 0.45, 0.5), (0.25, 1.1, 0.5), (0.25, 0.45, np.nan)])
 def test_limits_outside_their_range_are_an_error(
-    network: Network, pictures: list[RgbImage], limits: tuple[float, float, float]
+    network: Network, samples: list[RgbImage], limits: tuple[float, float, float]
 ) -> None:
     with pytest.raises(ImageError, match="from 0 to 1"):
-        network.detect(pictures, *limits)
+        network.detect(samples, *limits)
 
 
-def test_threads_get_the_answers_to_their_own_pictures(
-    network: Network, pictures: list[RgbImage]
+def test_threads_get_the_answers_to_their_own_images(
+    network: Network, samples: list[RgbImage]
 ) -> None:
-    expected = network.detect(pictures, threshold=0.01)
+    expected = network.detect(samples, threshold=0.01)
     with ThreadPoolExecutor(8) as threads:
-        jobs = [threads.submit(network.detect, [picture], 0.01) for picture in pictures * 8]
+        jobs = [threads.submit(network.detect, [sample], 0.01) for sample in samples * 8]
     for number, job in enumerate(jobs):
-        assert_same(job.result()[0], expected[number % len(pictures)], 0, 0)
+        assert_same(job.result()[0], expected[number % len(samples)], 0, 0)
 
 
 def test_closing_twice_is_allowed(network: Network) -> None:
@@ -227,7 +227,7 @@ def test_random_networks_of_every_published_shape_agree(
     cfg = read_cfg(path)
     write_weights(weights, cfg, random_weights(cfg, head_gain=0.2))
     labels = [f"class {i}" for i in range(80 if use_map else cfg.classes)]
-    picture = [photo(darknet_data, "dog")]
+    sample = [photo(darknet_data, "dog")]
 
     def network(engine: EngineName) -> Network:
         return load_network(
@@ -235,15 +235,15 @@ def test_random_networks_of_every_published_shape_agree(
         )
 
     with network("openvino") as graph:
-        threshold, nms = clear_limits(graph.detect(picture, threshold=1e-4, nms=0)[0])
+        threshold, nms = clear_limits(graph.detect(sample, threshold=1e-4, nms=0)[0])
     limits = [nms] if name in SLOW else [0, nms]
     with network("libdarknet") as c:
-        expected = [c.detect(picture, threshold, limit)[0] for limit in limits]
+        expected = [c.detect(sample, threshold, limit)[0] for limit in limits]
     assert 20 <= len(expected[0]) <= 300
     for engine in GRAPHS:
         with network(engine) as graph:
             for limit, answer in zip(limits, expected, strict=True):
-                assert_same(graph.detect(picture, threshold, limit)[0], answer, 1e-3, 0.5)
+                assert_same(graph.detect(sample, threshold, limit)[0], answer, 1e-3, 0.5)
 
 
 @pytest.mark.parametrize("dialect", ["alexeyab", "pjreddie"])

@@ -77,7 +77,7 @@ def test_says_what_it_is(name: str, engine: GraphEngine) -> None:
     assert (engine.name, engine.device, engine.precision) == (name, "CPU", "fp32")
 
 
-def test_pictures_of_a_call_are_answered_in_order(engine: GraphEngine) -> None:
+def test_images_of_a_call_are_answered_in_order(engine: GraphEngine) -> None:
     images = [noise(0), noise(1, 96, 20), noise(2, 1, 1), noise(3)]
     alone = [engine.detect([image], EVERYTHING)[0] for image in images]
     together = engine.detect(images, EVERYTHING)
@@ -122,7 +122,7 @@ def test_detections_outlive_the_next_call(engine: GraphEngine) -> None:
     assert_same(first, copy, atol=0)
 
 
-def test_no_pictures_no_detections(engine: GraphEngine) -> None:
+def test_no_images_no_detections(engine: GraphEngine) -> None:
     assert engine.detect([], EVERYTHING) == []
 
 
@@ -144,7 +144,7 @@ def test_closing_frees_the_buffers_of_threads_that_live_on(engine: GraphEngine) 
 
     def work() -> None:
         engine.detect([noise(0)], EVERYTHING)
-        buffers.append(weakref.ref(engine.runner.pictures()))
+        buffers.append(weakref.ref(engine.runner.input()))
         ready.set()
         done.wait(30)
 
@@ -174,7 +174,7 @@ def test_missing_package_says_what_to_install(name: str, monkeypatch: pytest.Mon
         load(name)
 
 
-def test_network_that_is_not_for_colour_pictures_is_refused(name: str) -> None:
+def test_network_that_is_not_for_colour_images_is_refused(name: str) -> None:
     grey = tiny(TINY.replace("channels=3", "channels=1"))
     with pytest.raises(UnsupportedError, match="channels=1"):
         load(name, grey)

@@ -29,7 +29,7 @@ from darknet.errors import (
 )
 from darknet.model import BATCH_NORM_EPSILON, Dialect, Model, Resize, Thresholds
 from darknet.weights import Header, Weights, read_weights
-from tests.darknet.engines.libdarknet import a_picture, engine_of, model_from, model_of
+from tests.darknet.engines.libdarknet import an_image, engine_of, model_from, model_of
 from tests.support.networks import TINY
 
 EVERYTHING = Thresholds(threshold=0.0, nms=0.0)
@@ -170,7 +170,7 @@ def test_an_alexeyab_library_resizes_by_itself_and_keeps_the_order_through_its_s
     for resize, height in (("letterbox", 64), ("stretch", 32)):
         model = Model(probe().cfg, probe().weights, tuple("abcdefg"), "alexeyab", resize)  # type: ignore[arg-type]
         engine = engine_of(model, library)
-        (found,) = engine.detect([a_picture()], Thresholds(threshold=0.1, nms=0.4))
+        (found,) = engine.detect([an_image()], Thresholds(threshold=0.1, nms=0.4))
         engine.close()
         # The stub's suppression turns the array round and drops the box that was last.
         assert found.boxes[::7].tolist() == [
@@ -203,7 +203,7 @@ def test_options_given_as_people_write_them_reach_the_c_code_as_we_read_them(
     messy = TINY.replace("size=3", "# size=9\r\n size = 3 # three\r\nsize=7")
     messy = messy.replace("[yolo]", " [YOLO] ").replace("activation=leaky", "activation = Leaky")
     plain, same = (
-        engine_of(model_of(text), libdarknet).detect([a_picture()], EVERYTHING)[0]
+        engine_of(model_of(text), libdarknet).detect([an_image()], EVERYTHING)[0]
         for text in (TINY, messy)
     )
     assert len(plain) == 16 * 12 * 2 * 2
@@ -281,11 +281,11 @@ def test_what_the_c_code_prints_goes_to_the_log(
 
 @pytest.mark.parametrize("resize", ["letterbox", "stretch"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (3, 500), (48, 64), (500, 3)])
-def test_pictures_of_any_shape_give_finite_boxes_around_the_picture(
+def test_images_of_any_shape_give_finite_boxes_around_the_image(
     libdarknet: Path, size: tuple[int, int], resize: Resize
 ) -> None:
     engine = engine_of(model_of(TINY, resize=resize), libdarknet)
-    (found,) = engine.detect([a_picture(*size)], EVERYTHING)
+    (found,) = engine.detect([an_image(*size)], EVERYTHING)
     engine.close()
     assert len(found)
     assert np.isfinite(found.boxes).all()
@@ -295,8 +295,8 @@ def test_a_threshold_of_zero_gives_the_best_rows_in_bounded_time(libdarknet: Pat
     classes = 300
     text = TINY.replace("classes=2", f"classes={classes}").replace("14", f"{2 * (classes + 5)}")
     engine = engine_of(model_of(text), libdarknet)
-    (some,) = engine.detect([a_picture()], Thresholds(0.0, 0.0))
-    (few,) = engine.detect([a_picture()], Thresholds(0.04, 0.0))
+    (some,) = engine.detect([an_image()], Thresholds(0.0, 0.0))
+    (few,) = engine.detect([an_image()], Thresholds(0.04, 0.0))
     engine.close()
     assert len(few) < len(some) == MAX_CANDIDATES < 16 * 12 * 2 * classes
     assert few.scores.min() >= some.scores.min()
@@ -307,4 +307,4 @@ def test_a_closed_network_says_so(libdarknet: Path) -> None:
     engine.close()
     engine.close()
     with pytest.raises(InferenceError, match="closed"):
-        engine.detect([a_picture()], EVERYTHING)
+        engine.detect([an_image()], EVERYTHING)

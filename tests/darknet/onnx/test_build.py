@@ -15,7 +15,7 @@ from darknet.errors import UnsupportedError, WeightsError
 from darknet.onnx import build_onnx
 from darknet.weights import Header, Weights, expected_bytes, read_weights, write_weights
 from tests.conftest import DARKNET
-from tests.darknet.engines.graphs import Array, model, net, output, pictures, run
+from tests.darknet.engines.graphs import Array, model, net, output, random_input, run
 from tests.support.networks import TINY, random_weights
 
 SMALL_NETWORKS = {
@@ -55,7 +55,7 @@ SMALL_NETWORKS = {
 
 
 def c_library(library: Path, folder: Path, cfg: Cfg, image: Array) -> Array:
-    """What libdarknet's network_predict answers for one picture."""
+    """What libdarknet's network_predict answers for one image."""
     (folder / "c.cfg").write_text(cfg.text)
     write_weights(folder / "c.weights", cfg, random_weights(cfg))
     c = ctypes.CDLL(str(library))
@@ -76,7 +76,7 @@ def test_small_networks_answer_as_the_c_library(
     name: str, libdarknet: Path, tmp_path: Path
 ) -> None:
     cfg = net(24, 18, 3, *SMALL_NETWORKS[name])
-    images = pictures(cfg)
+    images = random_input(cfg)
     expected = c_library(libdarknet, tmp_path, cfg, images[0])
     np.testing.assert_allclose(output(cfg, images)[0], expected, rtol=1e-4, atol=1e-5)
 
@@ -87,13 +87,13 @@ def test_classifiers_answer_as_the_c_library(
 ) -> None:
     text = (darknet_data / "cfg" / f"{name}.cfg").read_text()
     cfg = parse_cfg(resized(text, 64), folder=darknet_data / "data")
-    images = pictures(cfg)
+    images = random_input(cfg)
     expected = c_library(libdarknet, tmp_path, cfg, images[0])
     np.testing.assert_allclose(output(cfg, images)[0], expected, rtol=1e-3, atol=1e-4)
 
 
 def resized(text: str, size: int) -> str:
-    """A .cfg for smaller pictures; the last of two equal options counts in none of these."""
+    """A .cfg for smaller images; the last of two equal options counts in none of these."""
     lines = text.splitlines()
     for number, line in enumerate(lines):
         if line.replace(" ", "").startswith(("width=", "height=")):
@@ -148,7 +148,7 @@ def test_every_cfg_of_darknet_becomes_a_valid_graph_or_is_refused(
 
 def test_heads_are_the_outputs_with_what_goes_into_them() -> None:
     cfg = parse_cfg(TINY)
-    images = pictures(cfg, 3)
+    images = random_input(cfg, 3)
     graph = onnx.load_from_string(build_onnx(model(cfg)))
     assert [value.name for value in graph.graph.input] == ["images"]
     assert [value.name for value in graph.graph.output] == ["yolo_3"]
@@ -176,7 +176,7 @@ def test_batch_is_open_or_fixed() -> None:
 
 def test_half_precision_computes_in_float16_and_answers_in_float32() -> None:
     cfg = parse_cfg(TINY)
-    images = pictures(cfg)
+    images = random_input(cfg)
     (single,) = run(model(cfg), images)
     (half,) = run(model(cfg), images, half=True)
     assert half.dtype == np.float32

@@ -17,7 +17,7 @@ from darknet.cfg.builders import ACTIVATIONS
 from darknet.cfg.layers import Convolutional
 from darknet.model import BATCH_NORM_EPSILON, Dialect
 from darknet.weights import Weights
-from tests.darknet.engines.graphs import Array, model, net, output, pictures, run
+from tests.darknet.engines.graphs import Array, model, net, output, random_input, run
 from tests.support.networks import random_weights
 
 
@@ -124,7 +124,7 @@ def test_convolution_of_any_setting(data: st.DataObject) -> None:
     cfg = net(width, height, 4, f"convolutional {options}")
     (layer,), arrays = cfg.layers, random_weights(cfg).layers[0]
     assert isinstance(layer, Convolutional)
-    images = pictures(cfg)
+    images = random_input(cfg)
     expected = reference_conv(images[0], arrays["weights"], layer)
     expected += arrays["biases"][:, None, None]
     np.testing.assert_allclose(output(cfg, images)[0], expected, rtol=1e-4, atol=1e-5)
@@ -138,7 +138,7 @@ def test_batch_normalisation_divides_as_the_dialect_does(section: str, dialect: 
     weights = random_weights(cfg)
     arrays = weights.layers[0]
     arrays["rolling_variance"][:3] = (0, 1e-7, 1e-4)  # where the dialects differ most
-    images = pictures(cfg)
+    images = random_input(cfg)
     bare = Weights(
         weights.header, ({"weights": arrays["weights"], "biases": 0 * arrays["biases"]},)
     )
@@ -154,7 +154,7 @@ def test_batch_normalisation_divides_as_the_dialect_does(section: str, dialect: 
 
 def test_connected_layer_reads_its_input_channel_by_channel() -> None:
     cfg = net(4, 3, 2, "connected output=5 activation=linear")
-    images = pictures(cfg, 2)
+    images = random_input(cfg, 2)
     arrays = random_weights(cfg).layers[0]
     expected = images.reshape(2, -1) @ arrays["weights"].T + arrays["biases"]
     np.testing.assert_allclose(output(cfg, images)[..., 0, 0], expected, rtol=1e-4, atol=1e-5)
@@ -169,41 +169,41 @@ def test_maxpool_of_any_setting_ignores_its_padding(data: st.DataObject) -> None
     height, width = data.draw(st.tuples(st.integers(6, 11), st.integers(6, 11)), "shape")
     options = f"size={size} stride_y={strides[0]} stride_x={strides[1]} padding={padding}"
     cfg = net(width, height, 2, f"maxpool {options}")
-    images = pictures(cfg) - 10  # a padding of zeros would win
+    images = random_input(cfg) - 10  # a padding of zeros would win
     expected = reference_maxpool(images[0], size, strides, padding)
     np.testing.assert_array_equal(output(cfg, images)[0], expected)
 
 
 def test_avgpool_is_the_mean_of_each_channel() -> None:
     cfg = net(5, 4, 3, "avgpool")
-    images = pictures(cfg)
+    images = random_input(cfg)
     expected = images.mean(axis=(2, 3), keepdims=True)
     np.testing.assert_allclose(output(cfg, images), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_upsample_repeats_and_scales() -> None:
     cfg = net(4, 3, 2, "upsample stride=3 scale=0.5")
-    images = pictures(cfg)
+    images = random_input(cfg)
     expected = images.repeat(3, axis=2).repeat(3, axis=3) * 0.5
     np.testing.assert_array_equal(output(cfg, images), expected)
 
 
 def test_route_takes_a_group_of_each_source() -> None:
     cfg = net(4, 3, 4, "dropout", "maxpool size=1", "route layers=-1,0 groups=2 group_id=1")
-    images = pictures(cfg)
+    images = random_input(cfg)
     expected = np.concatenate((images[:, 2:], images[:, 2:]), axis=1)
     np.testing.assert_array_equal(output(cfg, images), expected)
 
 
 def test_route_to_one_layer_is_that_layer() -> None:
     cfg = net(4, 3, 4, "dropout", "avgpool", "route layers=0")
-    images = pictures(cfg)
+    images = random_input(cfg)
     np.testing.assert_array_equal(output(cfg, images), images)
 
 
 def test_shortcut_adds_every_source_before_it_activates() -> None:
     cfg = net(4, 3, 2, "dropout", "maxpool size=2 stride=1", "shortcut from=0,-1 activation=relu")
-    images = pictures(cfg)
+    images = random_input(cfg)
     pooled = reference_maxpool(images[0], 2, (1, 1), 1)
     expected = np.maximum(images[0] + 2 * pooled, 0)
     np.testing.assert_allclose(output(cfg, images)[0], expected, rtol=1e-6)
@@ -213,7 +213,7 @@ def test_shortcut_adds_every_source_before_it_activates() -> None:
 def test_shortcut_takes_every_second_pixel_and_the_first_channels(channels: int) -> None:
     conv = f"convolutional filters={channels} size=1 stride=2 activation=linear"
     cfg = net(8, 6, 4, "dropout", conv, "shortcut from=0 activation=linear")
-    images = pictures(cfg)
+    images = random_input(cfg)
     weights = random_weights(cfg)
     (before,) = run(model(net(8, 6, 4, "dropout", conv), weights=weights), images)
     shared = min(channels, 4)
@@ -224,28 +224,28 @@ def test_shortcut_takes_every_second_pixel_and_the_first_channels(channels: int)
 
 def test_reorg_reads_its_input_in_the_first_releases_order() -> None:
     cfg = net(6, 4, 8, "reorg stride=2")
-    images = pictures(cfg)
+    images = random_input(cfg)
     expected = reference_reorg(images[0], 2, forward=False).reshape(cfg.layers[0].output)
     np.testing.assert_array_equal(output(cfg, images)[0], expected)
 
 
 def test_reversed_reorg_is_depth_to_space() -> None:
     cfg = net(3, 2, 8, "reorg stride=2 reverse=1")
-    images = pictures(cfg)
+    images = random_input(cfg)
     expected = reference_reorg(images[0], 2, forward=True).reshape(cfg.layers[0].output)
     np.testing.assert_array_equal(output(cfg, images)[0], expected)
 
 
 def test_reorg3d_is_space_to_depth() -> None:
     cfg = net(6, 4, 8, "reorg3d stride=2")
-    images = pictures(cfg)
+    images = random_input(cfg)
     corners = [images[:, :, y::2, x::2] for y in (0, 1) for x in (0, 1)]
     np.testing.assert_array_equal(output(cfg, images), np.concatenate(corners, axis=1))
 
 
 def test_reversed_reorg3d_writes_in_the_order_of_its_output() -> None:
     cfg = net(3, 2, 16, "reorg3d stride=2 reverse=1")
-    images = pictures(cfg)
+    images = random_input(cfg)
     seen_as = images[0].reshape(cfg.layers[0].output)
     expected = reference_reorg(seen_as, 2, forward=True).reshape(cfg.layers[0].output)
     np.testing.assert_array_equal(output(cfg, images)[0], expected)
@@ -253,7 +253,7 @@ def test_reversed_reorg3d_writes_in_the_order_of_its_output() -> None:
 
 def test_scale_channels_and_sam_multiply() -> None:
     scaled = net(4, 3, 2, "dropout", "avgpool", "scale_channels from=0 activation=relu")
-    images = pictures(scaled)
+    images = random_input(scaled)
     means = images.mean(axis=(2, 3), keepdims=True)
     expected = np.maximum(images * means, 0)
     np.testing.assert_allclose(output(scaled, images), expected, rtol=1e-4, atol=1e-6)
@@ -269,7 +269,7 @@ def softmax(x: Array, axis: int) -> Array:
 
 def test_softmax_over_groups_and_over_channels() -> None:
     groups = net(3, 2, 4, "softmax groups=2 temperature=3")
-    images = pictures(groups, 2) * 5
+    images = random_input(groups, 2) * 5
     expected = softmax(images.reshape(2, 2, 12) / 3, 2).reshape(images.shape)
     np.testing.assert_allclose(output(groups, images), expected, rtol=1e-5, atol=1e-7)
     spatial = net(3, 2, 4, "softmax spatial=1")
@@ -280,7 +280,7 @@ def test_softmax_of_a_tree_is_one_per_family(tmp_path: Path) -> None:
     (tmp_path / "t.tree").write_text("animal -1\nthing -1\ncat 0\ndog 0\nlion 0\ncar 1\n")
     text = "[net]\nwidth=1\nheight=1\nchannels=6\n[softmax]\ntree=t.tree\ntemperature=2\n"
     cfg = parse_cfg(text, folder=tmp_path)
-    images = pictures(cfg) * 5
+    images = random_input(cfg) * 5
     families = np.split(images.reshape(6) / 2, [2, 5])
     expected = np.concatenate([softmax(family, 0) for family in families])
     np.testing.assert_allclose(output(cfg, images).ravel(), expected, rtol=1e-5, atol=1e-7)
@@ -288,7 +288,7 @@ def test_softmax_of_a_tree_is_one_per_family(tmp_path: Path) -> None:
 
 def test_crop_takes_the_centre_and_widens_the_range() -> None:
     cfg = net(7, 6, 3, "crop crop_height=3 crop_width=4")
-    images = pictures(cfg)
+    images = random_input(cfg)
     centre = images[:, :, 1:4, 1:5]
     np.testing.assert_allclose(output(cfg, images), centre * 2 - 1, rtol=1e-5, atol=1e-6)
     plain = net(7, 6, 3, "crop crop_height=3 crop_width=4 noadjust=1")

@@ -1,4 +1,4 @@
-"""Pictures made by code: every kind that people send, and some that nobody should.
+"""Images made by code: every kind that people send, and some that nobody should.
 
 All show the same: a quarter red, green, blue and white each, so that a wrong channel order or a
 wrong orientation cannot go unseen. Encoded by Pillow, which the service itself does not use.
@@ -73,7 +73,7 @@ def upright(orientation: int) -> RgbImage:
 
 
 def animation(kind: str) -> bytes:
-    """Several pictures in one file; the first are the quarters, the others are black."""
+    """Several images in one file; the first are the quarters, the others are black."""
     black = [Image.new("RGB", (WIDTH, HEIGHT))] * 2
     options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
     return encode(quarters(), kind, save_all=True, append_images=black, **options)
@@ -81,12 +81,12 @@ def animation(kind: str) -> bytes:
 
 def transparent(kind: str, mode: str = "RGBA", **options: Any) -> bytes:
     """The quarters, the left half wholly and the right half partly transparent."""
-    picture = Image.fromarray(quarters()).convert(mode)
+    image = Image.fromarray(quarters()).convert(mode)
     alpha = np.full((HEIGHT, WIDTH), 128, np.uint8)
     alpha[:, : WIDTH // 2] = 0
-    picture.putalpha(Image.fromarray(alpha))
+    image.putalpha(Image.fromarray(alpha))
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
