@@ -17,7 +17,8 @@ import numpy as np
 
 from darknet.model import Thresholds
 from yolo_service import process
-from yolo_service.models.repository import Repository, load_files
+from yolo_service.models.opening import load_files
+from yolo_service.models.repository import ModelRepository
 from yolo_service.settings import load_settings
 
 MODELS = 10

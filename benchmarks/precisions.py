@@ -28,7 +28,7 @@ from darknet.weights import write_weights
 from tests.support.networks import random_weights
 from yolo_service.benchmark import benchmark_image, throughput
 from yolo_service.models.folder import ModelFiles, read_folder
-from yolo_service.models.repository import load_files
+from yolo_service.models.opening import load_files
 from yolo_service.settings import load_settings
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

@@ -25,7 +25,7 @@ from tests.support.fixtures import Client, ServerProcess, StartServer
 from tests.support.networks import write_model
 from yolo_service import metrics
 from yolo_service.errors import ModelUnavailable, Overloaded
-from yolo_service.models.repository import Repository
+from yolo_service.models.repository import ModelRepository
 from yolo_service.predictor.scheduler import Scheduler
 
 STAGES = ("queue", "decode", "inference", "encode")

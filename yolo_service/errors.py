@@ -151,6 +151,9 @@ class ShuttingDown(Unavailable):
 
     title, type = "Shutting down", "shutting-down"
 
+    def __init__(self, detail: str = "the service is stopping; try another instance") -> None:
+        super().__init__(detail)
+
 
 class ModelUnavailable(Unavailable):
     """The model is there, but its files or its engine are broken; the detail says what."""
@@ -165,6 +168,11 @@ class DeadlineExceeded(ServiceError):
     """The request was not served within its time, or not before it could be."""
 
     status, title, type = 504, "Deadline exceeded", "deadline-exceeded"
+
+    def __init__(
+        self, detail: str = "the request could not be served within YOLO_REQUEST_TIMEOUT"
+    ) -> None:
+        super().__init__(detail)
 
 
 class ConfigurationError(Exception):

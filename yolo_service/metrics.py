@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import prometheus_client
@@ -148,8 +148,10 @@ _named: dict[str, set[str]] = {}
 _naming = threading.Lock()
 
 
-def count_detections(model: str, found: Iterable[Detections]) -> None:
-    """Count what was found in images by class, within ``MAX_CLASSES`` series for the model."""
+def observe_inference(model: str, found: Sequence[Detections], seconds: float) -> None:
+    """Observe a call of the network; counts what was found by class, within ``MAX_CLASSES``."""
+    if found:
+        INFERENCE_SECONDS.labels(model).observe(seconds)
     for detections in found:
         for number, count in Tally(detections.class_ids.tolist()).items():
             DETECTIONS.labels(model, _class_label(model, detections.names[number])).inc(count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.networks import write_model
-from yolo_service.models.repository import open_repository
+from yolo_service.models.opening import open_repository
 from yolo_service.settings import load_settings
 
 

@@ -17,13 +17,8 @@ from yolo_service.errors import ConfigurationError, ModelNotFound, ModelUnavaila
 from yolo_service.models import repository as repository_module
 from yolo_service.models.folder import ModelFiles, read_folder
 from yolo_service.models.loaded import LoadedModel
-from yolo_service.models.repository import (
-    Repository,
-    default_files,
-    describe_folder,
-    load_files,
-    open_repository,
-)
+from yolo_service.models.opening import default_files, load_files, open_repository
+from yolo_service.models.repository import ModelRepository, describe_folder
 from yolo_service.settings import load_settings
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)

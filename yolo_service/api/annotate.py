@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flask
@@ -10,10 +11,9 @@ from flask import Response
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import NotAcceptable
 
-from darknet.model import RgbImage
-from yolo_service.api.pipeline import Detection, Options, upload
+from yolo_service.api.detection import detect_image, detect_url, upload
 from yolo_service.images.draw import Kind, draw, encode
-from yolo_service.predictor.answer import Answer
+from yolo_service.predictor import Answer, Options
 
 KINDS: dict[str, Kind] = {"image/jpeg": "jpeg", "image/png": "png"}
 
@@ -28,18 +28,16 @@ def by_url(
 ) -> Response:
     """Draw what is found in an image that is downloaded."""
     media_type = _accepted()
-    finish = functools.partial(_drawn, KINDS[media_type])
-    options = Options(model, threshold, nms, hier_threshold)
-    return _image(Detection(options, finish, every_pixel=True).in_url(url), media_type)
+    options = Options(model, threshold, nms, hier_threshold, keep_image=True)
+    return _response(detect_url(url, options, _drawing(media_type)), media_type)
 
 
 def by_upload(image_file: FileStorage, body: dict[str, Any]) -> Response:
     """Draw what is found in an image that is sent along."""
     media_type = _accepted()
-    finish = functools.partial(_drawn, KINDS[media_type])
+    options = Options(**body, keep_image=True)
     data = upload(image_file)
-    detection = Detection(Options(**body), finish, every_pixel=True)
-    return _image(detection.in_image(data), media_type)
+    return _response(detect_image(data, options, _drawing(media_type)), media_type)
 
 
 def _accepted() -> str:
@@ -55,9 +53,13 @@ def _accepted() -> str:
     return chosen
 
 
-def _drawn(kind: Kind, answer: Answer, image: RgbImage) -> bytes:
-    return encode(draw(image, answer.detections), kind)
+def _drawing(media_type: str) -> Callable[[Answer], bytes]:
+    return functools.partial(_drawn, KINDS[media_type])
 
 
-def _image(body: bytes, media_type: str) -> Response:
+def _drawn(kind: Kind, answer: Answer) -> bytes:
+    return encode(draw(answer.image, answer.detections), kind)
+
+
+def _response(body: bytes, media_type: str) -> Response:
     return Response(body, mimetype=media_type, headers={"Vary": "Accept"})

@@ -13,12 +13,12 @@ import flask
 from flask import Response, jsonify
 from werkzeug.datastructures import FileStorage
 
-from darknet.model import RgbImage
 from yolo_service.api import auth, problems, service
-from yolo_service.api.pipeline import Detection, Options, to_json, upload
+from yolo_service.api.detection import detect_image, upload
 from yolo_service.errors import BadRequest, UndecodableImage, UnsupportedImageType
 from yolo_service.formats import predictions
-from yolo_service.predictor.answer import Answer
+from yolo_service.formats.json import to_json
+from yolo_service.predictor import Answer, Options
 
 MIN_CONFIDENCE = 0.4
 """DeepStack's own, whatever the model; its clients rely on it."""
@@ -77,11 +77,11 @@ def _detect(image: FileStorage, model: str | None, command: str) -> Response:
     auth.require(form.get("api_key"))
     options = Options(model, float(form.get("min_confidence") or MIN_CONFIDENCE))
     finish = functools.partial(_encoded, command)
-    body = Detection(options, finish).in_image(upload(image))
+    body = detect_image(upload(image), options, finish)
     return Response(body, mimetype="application/json")
 
 
-def _encoded(command: str, answer: Answer, _: RgbImage) -> bytes:
+def _encoded(command: str, answer: Answer) -> bytes:
     found = predictions(answer)
     names = ", ".join(dict.fromkeys(item["label"] for item in found))
     times = answer.timings
@@ -97,7 +97,7 @@ def _encoded(command: str, answer: Answer, _: RgbImage) -> bytes:
         "processMs": process_ms,
         "analysisRoundTripMs": whole_ms,
     }
-    return to_json({**told, **_module(command)}, len(found))
+    return to_json({**told, **_module(command)})
 
 
 def _module(command: str) -> dict[str, Any]:

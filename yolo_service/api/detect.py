@@ -9,12 +9,12 @@ import flask
 from flask import Response
 from werkzeug.datastructures import FileStorage
 
-from darknet.model import RgbImage
 from yolo_service.api import problems
-from yolo_service.api.pipeline import Detection, Finish, Options, to_json, upload
+from yolo_service.api.detection import Finish, detect_each, detect_image, detect_url, upload
 from yolo_service.errors import BadRequest, ServiceError
 from yolo_service.formats import FORMATS
-from yolo_service.predictor.answer import Answer
+from yolo_service.formats.json import to_json
+from yolo_service.predictor import Answer, Options
 
 CSV = "rois"
 """The format that is no JSON."""
@@ -31,7 +31,7 @@ def by_url(
 ) -> Response:
     """Detect objects in an image that is downloaded."""
     options = Options(model, threshold, nms, hier_threshold)
-    return _answer(Detection(options, _in_format(format_)).in_url(url), format_)
+    return _response(detect_url(url, options, _in_format(format_)), format_)
 
 
 def by_upload(body: dict[str, Any]) -> Response:
@@ -40,20 +40,20 @@ def by_upload(body: dict[str, Any]) -> Response:
     files = flask.request.files.getlist("image_file")
     if len(files) > 1 and form == CSV:
         raise BadRequest(f"{CSV} is for one image, found {len(files)}; choose opex", name="format")
-    detection = Detection(Options(**body), _in_format(form))
+    options, finish = Options(**body), _in_format(form)
     if len(files) == 1:
-        return _answer(detection.in_image(upload(files[0]), _name(files[0])), form)
-    answers = detection.in_each(files, upload, _name)
-    return _answer(b"[" + b",".join(map(_entry, answers)) + b"]\n", form)
+        return _response(detect_image(upload(files[0]), options, finish, _name(files[0])), form)
+    entries = detect_each(files, upload, options, finish, _name)
+    return _response(b"[" + b",".join(map(_entry, entries)) + b"]\n", form)
 
 
 def _in_format(name: str) -> Finish[bytes]:
     return functools.partial(_encoded, name)
 
 
-def _encoded(name: str, answer: Answer, _: RgbImage) -> bytes:
-    told = FORMATS[name](answer)
-    return told.encode() if isinstance(told, str) else to_json(told, len(answer.detections))
+def _encoded(name: str, answer: Answer) -> bytes:
+    value = FORMATS[name](answer)
+    return value.encode() if isinstance(value, str) else to_json(value)
 
 
 def _name(file: FileStorage) -> str:
@@ -65,5 +65,5 @@ def _entry(answer: bytes | ServiceError) -> bytes:
     return problems.of_error(answer).body if isinstance(answer, ServiceError) else answer
 
 
-def _answer(body: bytes, form: str) -> Response:
+def _response(body: bytes, form: str) -> Response:
     return Response(body, mimetype="text/csv" if form == CSV else "application/json")

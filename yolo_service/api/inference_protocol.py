@@ -9,13 +9,13 @@ from typing import Any
 import flask
 from flask import Response, jsonify
 
-from darknet.model import RgbImage
 from yolo_service.api import problems, service
-from yolo_service.api.pipeline import Detection, Options, to_json
+from yolo_service.api.detection import detect_each
 from yolo_service.api.tensors import INPUTS, OUTPUTS, Call, read_call, write_answer
 from yolo_service.errors import BadRequest, ModelUnavailable, ServiceError
-from yolo_service.models.repository import ModelInfo
-from yolo_service.predictor.answer import Answer
+from yolo_service.formats.json import to_json
+from yolo_service.models.info import ModelInfo
+from yolo_service.predictor import Answer, Image, Options
 
 JSON_LENGTH = "Inference-Header-Content-Length"
 """The header that says where in a body the JSON ends and the binary tensors begin."""
@@ -56,12 +56,11 @@ def model_ready(model: str) -> Response:
 def infer(model: str) -> Response:
     """Detect objects in the images of a tensor."""
     current = service.current()
-    deadline = current.deadline()
-    call = current.compute(_reading(), deadline)
+    call = current.run_in_thread(_reading())
     chosen = call.request.parameters
     options = Options(model, chosen.threshold, chosen.nms, chosen.hier_threshold)
-    answers = Detection(options, _kept, deadline).in_each(call.images, lambda image: image)
-    head, raw = current.compute(functools.partial(_encoded, model, call, answers), deadline)
+    answers = detect_each(call.images, _as_it_is, options, _kept)
+    head, raw = current.run_in_thread(functools.partial(_encoded, model, call, answers))
     if not raw:
         return _json(head)
     return Response(head + raw, headers={JSON_LENGTH: str(len(head))}, mimetype=BINARY)
@@ -96,7 +95,11 @@ def _reading() -> functools.partial[Call]:
     return functools.partial(read_call, body, length, service.current().settings.max_pixels)
 
 
-def _kept(answer: Answer, _: RgbImage) -> Answer:
+def _as_it_is(image: Image) -> Image:
+    return image
+
+
+def _kept(answer: Answer) -> Answer:
     return answer
 
 
@@ -112,7 +115,7 @@ def _encoded(model: str, call: Call, answers: list[Answer | ServiceError]) -> tu
             raise answer
         good.append(answer)
     told, raw = write_answer(model, call.request, good)
-    return to_json(told, sum(len(answer.detections) for answer in good)), raw
+    return to_json(told), raw
 
 
 def _json(body: bytes, status: int = 200, headers: dict[str, Any] | None = None) -> Response:

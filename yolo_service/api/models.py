@@ -7,13 +7,13 @@ from typing import Any
 from flask import Response, jsonify
 
 from yolo_service.api import service
-from yolo_service.models.repository import ModelInfo
+from yolo_service.models.info import ModelInfo
 
 
 def catalog() -> Response:
     """List the models of the models folder, and what is wrong with those that have an error."""
     current = service.current()
-    default = current.repository.default
+    default = current.predictor.models.default
     return jsonify(models=[_described(info, default) for info in current.models()])
 
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import flask
 from flask import Response
 
-from darknet.model import RgbImage
 from yolo_service.api import problems, service
-from yolo_service.api.pipeline import Detection, Options, to_json
+from yolo_service.api.detection import detect_url
 from yolo_service.errors import FetchFailed
 from yolo_service.formats import darknet
-from yolo_service.predictor.answer import Answer
+from yolo_service.formats.json import to_json
+from yolo_service.predictor import Answer, Options
 
-USUAL_THRESHOLD = 0.08
+DEFAULT_THRESHOLD = 0.08
 """Obico judges many frames together, so it wants to hear of weak detections, too."""
 
 
 def predict(img: str) -> Response:
     """Detect failures in an image of a print that is downloaded."""
-    options = Options(usual_threshold=USUAL_THRESHOLD)
-    return _json(Detection(options, _encoded).in_url(img))
+    options = Options(default_threshold=DEFAULT_THRESHOLD)
+    return _json(detect_url(img, options, _encoded))
 
 
 def healthy() -> Response:
@@ -41,8 +41,8 @@ def error(error: Exception) -> Response:
     return _json(body, status, problem.headers)
 
 
-def _encoded(answer: Answer, _: RgbImage) -> bytes:
-    return to_json({"detections": darknet(answer)}, len(answer.detections))
+def _encoded(answer: Answer) -> bytes:
+    return to_json({"detections": darknet(answer)})
 
 
 def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -9,13 +9,13 @@ import flask
 from flask import Response, jsonify
 from pydantic import BaseModel
 
-from darknet.model import RgbImage
 from yolo_service.api import service
+from yolo_service.api.detection import detect_image, upload
 from yolo_service.api.documents import read_base64, read_document
-from yolo_service.api.pipeline import Detection, Options, to_json, upload
 from yolo_service.formats import counts
+from yolo_service.formats.json import to_json
 from yolo_service.images.draw import draw, encode
-from yolo_service.predictor.answer import Answer
+from yolo_service.predictor import Answer, Options
 
 
 class Invocation(BaseModel):
@@ -41,26 +41,23 @@ def ping_with_slash() -> Response:
 
 def invoke() -> Response:
     """Draw and count what is in an image, sent as JSON, as a form or as it is."""
-    deadline = service.current().deadline()
-    data = _image(deadline)
-    detection = Detection(Options(), _drawn_and_counted, deadline, every_pixel=True)
-    body = detection.in_image(data)
+    body = detect_image(_image(), Options(keep_image=True), _drawn_and_counted)
     return Response(body, mimetype="application/json")
 
 
-def _image(deadline: float) -> bytes:
+def _image() -> bytes:
     request = flask.request
     if "image" in request.files:
         return upload(request.files["image"])
     if request.mimetype != "application/json":
         return request.get_data()
-    return service.current().compute(functools.partial(_decoded, request.get_data()), deadline)
+    return service.current().run_in_thread(functools.partial(_decoded, request.get_data()))
 
 
 def _decoded(body: bytes) -> bytes:
     return read_base64("image", read_document(Invocation, body).image)
 
 
-def _drawn_and_counted(answer: Answer, image: RgbImage) -> bytes:
-    drawn = encode(draw(image, answer.detections), "jpeg")
+def _drawn_and_counted(answer: Answer) -> bytes:
+    drawn = encode(draw(answer.image, answer.detections), "jpeg")
     return to_json({"img": base64.b64encode(drawn).decode(), "stat": counts(answer)})

@@ -32,14 +32,16 @@ from pydantic import BaseModel, Field
 
 from darknet.model import RgbImage
 from yolo_service.api.documents import read_base64, read_document
-from yolo_service.api.pipeline import MAX_IMAGES
 from yolo_service.errors import BadRequest, ImageTooLarge
 from yolo_service.formats.columns import columns
 from yolo_service.images.decode import MAX_SIDE
+from yolo_service.predictor import Image
 from yolo_service.predictor.answer import Answer
-from yolo_service.predictor.jobs import Image
 
 Values = npt.NDArray[Any]
+
+MAX_IMAGES = 32
+"""Most images of one request, as swagger.yaml says."""
 
 INPUTS = (
     {"name": "image", "datatype": "BYTES", "shape": [-1]},

@@ -16,8 +16,9 @@ from darknet.model import Dialect
 from yolo_service.errors import ModelUnavailable
 from yolo_service.models.catalog import CatalogEntry, changed_files, entries, find_entry
 from yolo_service.models.folder import ModelOptions, read_folder
+from yolo_service.models.info import ModelInfo
 from yolo_service.models.pull import add_model, check_folder, pull_model
-from yolo_service.models.repository import ModelInfo, describe_folder
+from yolo_service.models.repository import describe_folder
 from yolo_service.settings import Settings, load_settings
 
 _models_dir = click.option(

@@ -14,8 +14,8 @@ from darknet.errors import QuantizationError
 from darknet.model import RgbImage
 from yolo_service.cli.models import progress_bar
 from yolo_service.errors import ServiceError
+from yolo_service.models.opening import default_files
 from yolo_service.models.pull import ensure_model
-from yolo_service.models.repository import default_files
 from yolo_service.settings import load_settings
 
 MOST = 300

@@ -16,7 +16,7 @@ from darknet import Network
 from darknet.cfg import read_cfg
 from darknet.model import EngineName, Precision
 from darknet.names import read_names
-from yolo_service.models.repository import default_files, load_files
+from yolo_service.models.opening import default_files, load_files
 from yolo_service.settings import load_settings
 
 _path = click.Path(path_type=Path)

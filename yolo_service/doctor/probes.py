@@ -16,7 +16,7 @@ import numpy as np
 from darknet import DarknetError
 from darknet.engines.libdarknet_abi import open_library
 from yolo_service.errors import ConfigurationError, ServiceError
-from yolo_service.models.repository import default_files, load_files
+from yolo_service.models.opening import default_files, load_files
 from yolo_service.settings import load_settings
 
 

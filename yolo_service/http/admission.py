@@ -24,21 +24,21 @@ class Admission:
     """A WSGI application in front of another one.
 
     Args:
-        application: what answers while there is room.
+        application: what answers while the queue has room.
         routes: of the application; it answers itself what fits none of them.
-        check_room: raises Overloaded while the queue is full.
+        raise_if_full: raises Overloaded while the queue is full.
     """
 
     def __init__(
-        self, application: Application, routes: Map, check_room: Callable[[], None]
+        self, application: Application, routes: Map, raise_if_full: Callable[[], None]
     ) -> None:
-        self._application, self._check_room = application, check_room
+        self._application, self._raise_if_full = application, raise_if_full
         self._routes = routes.bind("")
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Answer a request."""
         try:
-            self._check_room()
+            self._raise_if_full()
         except Overloaded as error:
             if route := self._route_of_image(environ):
                 environ[ROUTE] = route

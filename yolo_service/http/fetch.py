@@ -14,9 +14,11 @@ import functools
 import http.client
 import importlib.metadata
 import io
+import math
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -27,12 +29,22 @@ import gevent
 import gevent.socket
 import gevent.ssl
 
-from yolo_service.errors import FetchFailed, FetchForbidden, PayloadTooLarge, ServiceError
+from yolo_service.api.client import current_client
+from yolo_service.api.waiting import wait
+from yolo_service.errors import (
+    DeadlineExceeded,
+    FetchFailed,
+    FetchForbidden,
+    PayloadTooLarge,
+    ServiceError,
+)
 from yolo_service.http.addresses import IpNetwork, may_fetch
 from yolo_service.http.streams import FairReader
+from yolo_service.settings import Settings
+from yolo_service.threads import DaemonExecutor
 
 AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
-Resolver = Callable[..., Sequence[AddressInfo]]
+Resolve = Callable[..., Sequence[AddressInfo]]
 """Called and answering like ``socket.getaddrinfo(host, port, type=SOCK_STREAM)``."""
 
 _HOST = re.compile(r"[A-Za-z0-9._:-]+(%\w+)?")  # a name, an IPv4 or an IPv6 address with its zone
@@ -50,6 +62,10 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (  # the first that fits is 
     (OSError, "could not be reached, or broke the connection; check the host and the port"),
     (http.client.HTTPException, "did not answer with valid HTTP; check the URL"),
 )
+
+
+RESOLVER_THREADS = 32
+"""Host names that are looked up at once; one that no DNS answers takes a thread for ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,57 @@ class _Target:
     url: str
 
 
+class Fetcher:
+    """Downloads images for requests that are being handled.
+
+    Args:
+        settings: which networks are allowed, and the limits of bytes and time.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._policy = FetchPolicy(
+            allow_networks=settings.url_allow_networks,
+            max_bytes=settings.max_upload_bytes,
+            total_timeout=settings.url_timeout,
+        )
+        self._resolve = HostResolver()
+
+    def __call__(self, url: str) -> bytes:
+        """Download an image, until the client leaves or the request's time is over.
+
+        Raises:
+            ClientGone: the client left.
+            DeadlineExceeded: the request's time is over.
+            ServiceError: see ``fetch``.
+        """
+        client = current_client()
+        seconds = max(0.001, client.deadline - time.monotonic())
+        limit = gevent.Timeout(None if seconds == math.inf else seconds, DeadlineExceeded())
+        with limit, client.while_connected():
+            return fetch(url, self._policy, resolve=self._resolve, received=client.hold)
+
+
+class HostResolver:
+    """Looks host names up on threads of its own.
+
+    gevent's resolver shares ten threads with everything else: ten names whose DNS does not answer
+    would stop all downloads. Here more are refused at once while all threads wait.
+    """
+
+    def __init__(self, threads: int = RESOLVER_THREADS) -> None:
+        self._executor = DaemonExecutor("DNS", threads, max_waiting=0)
+
+    def __call__(self, host: str, port: int, **options: Any) -> Sequence[AddressInfo]:
+        """Look a host name up as ``socket.getaddrinfo`` does; waits as a greenlet.
+
+        Raises:
+            OSError: the name is not known.
+            Overloaded: all threads wait for an answer of the DNS.
+        """
+        look_up = functools.partial(socket.getaddrinfo, host, port, **options)
+        return wait(self._executor.submit(look_up))
+
+
 def _ignore(_: int) -> None:
     pass
 
@@ -92,7 +159,7 @@ def fetch(
     url: str,
     policy: FetchPolicy,
     *,
-    resolve: Resolver = gevent.socket.getaddrinfo,
+    resolve: Resolve,
     received: Callable[[int], None] = _ignore,
 ) -> bytes:
     """Download an image; other greenlets run meanwhile.
@@ -147,7 +214,7 @@ def _parse(url: str, base: str = "") -> _Target:
 
 
 def _follow(
-    target: _Target, policy: FetchPolicy, resolve: Resolver, received: Callable[[int], None]
+    target: _Target, policy: FetchPolicy, resolve: Resolve, received: Callable[[int], None]
 ) -> bytes:
     for _ in range(policy.max_redirects + 1):
         answer = _ask(target, policy, resolve, received)
@@ -160,7 +227,7 @@ def _follow(
 
 
 def _ask(
-    target: _Target, policy: FetchPolicy, resolve: Resolver, received: Callable[[int], None]
+    target: _Target, policy: FetchPolicy, resolve: Resolve, received: Callable[[int], None]
 ) -> bytes | str:
     """Return the image, or the URL that the host redirects to."""
     try:
@@ -177,7 +244,7 @@ def _ask(
         raise FetchFailed(f"{target.host} {reason}") from error
 
 
-def _addresses(target: _Target, policy: FetchPolicy, resolve: Resolver) -> list[AddressInfo]:
+def _addresses(target: _Target, policy: FetchPolicy, resolve: Resolve) -> list[AddressInfo]:
     """Look the host up and check everything that comes back, so that none can be picked later."""
     found = list(resolve(target.host, target.port, type=socket.SOCK_STREAM))
     if not all(may_fetch(ip_address(info[4][0]), policy.allow_networks) for info in found):

@@ -27,19 +27,13 @@ from werkzeug.exceptions import RequestTimeout
 
 from yolo_service import logs, metrics
 from yolo_service.api import problems
+from yolo_service.api.client import CLIENT
 from yolo_service.errors import ClientGone
 from yolo_service.http.http_headers import HeaderFields, read_fields
 from yolo_service.http.streams import Body, Budget, FairReader
 
 log = logging.getLogger(__name__)
 access = logging.getLogger(logs.ACCESS)
-
-CONNECTED = "yolo_service.connected"
-"""Name in the WSGI environment of a function that says whether the client is still there."""
-WHILE_CONNECTED = "yolo_service.while_connected"
-"""Name in the WSGI environment of a context manager; see ``Handler.while_connected``."""
-HOLD = "yolo_service.hold"
-"""Name in the WSGI environment of a function that counts bytes kept until the answer; see Body."""
 
 BACKLOG = 1024
 MAX_CONNECTIONS = 1000
@@ -81,6 +75,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     wsgi_input: Body
     status: str | None
     request_id = "-"
+    deadline = 0.0
     _unsent: bytearray | None = None
 
     def __init__(self, sock: Any, address: Any, server: Server) -> None:
@@ -151,12 +146,10 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         if _REQUEST_ID.fullmatch(given):
             self.request_id = given
         logs.request_id.set(self.request_id)
-        until = time.monotonic() + self.server.body_seconds
-        self.wsgi_input = Body(self.wsgi_input, self._wire, until, self.server.budget)
+        self.deadline = time.monotonic() + self.server.request_seconds
+        self.wsgi_input = Body(self.wsgi_input, self._wire, self.deadline, self.server.budget)
         environ["wsgi.input"] = self.wsgi_input
-        environ[CONNECTED] = self.is_connected
-        environ[WHILE_CONNECTED] = self.while_connected
-        environ[HOLD] = self.wsgi_input.hold
+        environ[CLIENT] = self
         return environ
 
     @property
@@ -165,8 +158,12 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         return self._patience == HEADER_SECONDS
 
     def is_connected(self) -> bool:
-        """Say whether the client still listens; for any thread, while a request is served."""
+        """Return whether the client still waits; for any thread, while a request is served."""
         return self._peek() != b""
+
+    def hold(self, count: int) -> None:
+        """Count bytes that are kept in memory until the request is answered; see ``Body.hold``."""
+        self.wsgi_input.hold(count)
 
     @contextmanager
     def while_connected(self) -> Iterator[None]:
@@ -274,7 +271,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
     Args:
         listener: from ``listen``.
         application: the WSGI application.
-        body_seconds: how long a request's body may take to arrive.
+        request_seconds: how long a request may take, from its head to its answer.
         budget: of the memory that bodies may take together.
     """
 
@@ -284,14 +281,14 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
         self,
         listener: gevent.socket.socket,
         application: Callable[..., Any],
-        body_seconds: float,
+        request_seconds: float,
         budget: Budget,
     ) -> None:
         # Without a name given, gevent asks the DNS for one, which may hang where there is none.
         environ = {"SERVER_NAME": listener.getsockname()[0]}
         pool = Pool(MAX_CONNECTIONS)
         super().__init__(listener, application, spawn=pool, log=None, environ=environ)
-        self.body_seconds, self.budget = body_seconds, budget
+        self.request_seconds, self.budget = request_seconds, budget
         self.idle: dict[gevent.Greenlet, Handler] = {}
         self.stopping = False
 
@@ -310,11 +307,11 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
                 found.kill(block=False)
         super().do_handle(*args)
 
-    def finish(self, grace: float) -> bool:
+    def finish(self, until: float) -> bool:
         """Stop listening and finish the requests that were accepted.
 
         Args:
-            grace: seconds after which they are broken off.
+            until: ``time.monotonic()`` at which they are broken off.
 
         Returns:
             Whether all of them were finished.
@@ -326,7 +323,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
         self._end_idle(new=False)
         if not self.pool.join(timeout=STOPPING_SECONDS):
             self._end_idle(new=True)
-        finished = bool(self.pool.join(timeout=grace - STOPPING_SECONDS))
+        finished = bool(self.pool.join(timeout=max(0.0, until - time.monotonic())))
         self.pool.kill()
         return finished
 

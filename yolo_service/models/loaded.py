@@ -1,98 +1,125 @@
-"""A model in memory, and how it leaves."""
+"""A model in memory, counted by those who use it."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from darknet.detections import Detections
 from darknet.errors import DarknetError
 from darknet.model import RgbImage, Thresholds
 from darknet.network import Network
-from yolo_service import metrics
 from yolo_service.errors import ModelUnavailable
 from yolo_service.models.folder import ModelFiles
-from yolo_service.predictor.timed import Timed
 
 log = logging.getLogger(__name__)
 
+_SMOOTHING = 0.5
+"""Weight of the latest measurement in ``seconds_per_image``."""
+
 
 class LoadedModel:
-    """A network with its name and options, which is closed only when nobody computes with it.
+    """A network with its name and options.
 
-    Who forgets the last reference closes it, so a model that is unloaded still serves the requests
-    that were accepted for it.
+    Whoever queues an image for it holds it: an unloaded model is closed after its last holder has
+    released it, and never while native code computes with it.
+
+    Args:
+        files: what it was loaded from.
+        network: what computes.
+        on_unused: called in any thread when the last holder of an unloaded model has released it;
+            closes the network.
 
     Attributes:
         name: what requests call it.
         network: names, input size, engine, device and precision are its attributes.
-        options: what model.yaml says.
-        size: bytes of its weights, which is about what it takes of the memory.
+        options: the contents of model.yaml.
+        size: bytes of its weights, which is about the memory that it takes.
         last_used: ``time.monotonic()`` of its loading or its latest image.
         failing: whether the engine failed with the latest image.
+        seconds_per_image: what an image has recently taken a worker; infinite before the first.
     """
 
-    def __init__(self, files: ModelFiles, network: Network) -> None:
+    def __init__(
+        self, files: ModelFiles, network: Network, on_unused: Callable[[LoadedModel], None]
+    ) -> None:
         self.name, self.options, self.network = files.name, files.options, network
         self.size = files.weights.stat().st_size
         self.last_used = time.monotonic()
         self.failing = False
-        weakref.finalize(self, network.close)
-        self._users = 0
-        self._closed = False
-        self._changed = threading.Condition()
+        self.seconds_per_image = math.inf
+        self._on_unused = on_unused
+        self._holders = 0
+        self._unloaded = False
+        self._lock = threading.Lock()
 
-    def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
-        """Find objects; see ``darknet.Network.detect``.
+    def acquire(self) -> bool:
+        """Hold the model until ``release``; returns False if it was unloaded."""
+        with self._lock:
+            if not self._unloaded:
+                self._holders += 1
+            return not self._unloaded
+
+    def release(self) -> None:
+        """Give a hold back."""
+        with self._lock:
+            self._holders -= 1
+            is_unused = self._unloaded and self._holders == 0
+        if is_unused:
+            self._on_unused(self)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the model for a block.
 
         Raises:
-            ModelUnavailable: the model was closed, or its engine failed.
+            ModelUnavailable: it was unloaded.
         """
-        with self._use():
-            try:
-                found = self._detect(images, thresholds)
-            except Exception as error:
-                self.failing = True
-                log.error("model %s failed: %s", self.name, error)
-                if isinstance(error, DarknetError):
-                    raise ModelUnavailable(f"model {self.name}: {error}") from error
-                raise
+        if not self.acquire():
+            raise ModelUnavailable(f"model {self.name} was unloaded meanwhile; try again")
+        try:
+            yield
+        finally:
+            self.release()
+
+    def unload(self) -> bool:
+        """Refuse new holders; returns whether there are none, so that it can be closed now."""
+        with self._lock:
+            self._unloaded = True
+            return self._holders == 0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody still computes with it or is about to."""
+        return self._holders > 0
+
+    def detect(self, images: Iterable[RgbImage], limits: Thresholds) -> list[Detections]:
+        """Find objects; see ``darknet.Network.detect``. The caller holds the model.
+
+        Raises:
+            ModelUnavailable: its engine failed.
+        """
+        try:
+            found = self.network.detect(images, limits.threshold, limits.nms, limits.hier_threshold)
+        except Exception as error:
+            self.failing = True
+            log.error("model %s failed: %s", self.name, error)
+            if isinstance(error, DarknetError):
+                raise ModelUnavailable(f"model {self.name}: {error}") from error
+            raise
+        finally:
+            self.last_used = time.monotonic()
         if found:
             self.failing = False
         return found
 
-    def _detect(self, images: Iterable[RgbImage], limits: Thresholds) -> list[Detections]:
-        before, timed = time.monotonic(), Timed(images)
-        found = self.network.detect(timed, limits.threshold, limits.nms, limits.hier_threshold)
-        if found:
-            seconds = time.monotonic() - before - timed.seconds
-            metrics.INFERENCE_SECONDS.labels(self.name).observe(seconds)
-            metrics.count_detections(self.name, found)
-        return found
-
-    def close(self) -> None:
-        """Wait for those who compute, then give the memory back."""
-        with self._changed:
-            if self._closed:
-                return
-            self._closed = True
-            self._changed.wait_for(lambda: self._users == 0)
-        self.network.close()
-
-    @contextmanager
-    def _use(self) -> Iterator[None]:
-        with self._changed:
-            if self._closed:
-                raise ModelUnavailable(f"model {self.name} was closed meanwhile; try again")
-            self._users += 1
-        try:
-            yield
-        finally:
-            self.last_used = time.monotonic()
-            with self._changed:
-                self._users -= 1
-                self._changed.notify_all()
+    def observe(self, images: int, seconds: float) -> None:
+        """Take into ``seconds_per_image`` that so many computed images took a worker so long."""
+        latest, before = seconds / images, self.seconds_per_image
+        if before < math.inf:
+            latest = _SMOOTHING * latest + (1 - _SMOOTHING) * before
+        self.seconds_per_image = latest

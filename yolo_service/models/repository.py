@@ -1,7 +1,7 @@
-"""The models folder: which models there are, and those that are loaded.
+"""The models folder: the models in it, and those that are loaded.
 
-Everything here may take long and is safe to call from several native threads; nothing of it
-belongs on gevent's loop, but for ``default`` and ``loaded``, which only look.
+Reading folders and loading take long, so they have two threads of their own, where ``load`` puts
+them: one looks at folders, one loads and closes. ``default`` and ``loaded`` only look at memory.
 """
 
 from __future__ import annotations
@@ -10,52 +10,30 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 
-from darknet.cfg import Cfg, read_cfg
 from darknet.errors import DarknetError
-from darknet.names import read_names
-from darknet.network import Network, load_network
-from yolo_service import metrics
+from darknet.network import Network
+from yolo_service import metrics, process
 from yolo_service.errors import ConfigurationError, ModelNotFound, ModelUnavailable
-from yolo_service.models.folder import ModelFiles, ModelOptions, read_folder
+from yolo_service.models.folder import ModelFiles, read_folder
+from yolo_service.models.info import ModelInfo, describe_files
 from yolo_service.models.loaded import LoadedModel
-from yolo_service.settings import Settings
+from yolo_service.threads import DaemonExecutor, copy_result, set_exception
 
 log = logging.getLogger(__name__)
 
 MINE = "mine"
-"""A model of this name comes before what an image brings: its folder is what a user mounted."""
+"""A model of this name is the default before all others: a container's user mounts it."""
 
 RETRY_SECONDS = 5.0
 """How long a model that could not be loaded is answered with the same error, at no cost."""
 
 Loader = Callable[[ModelFiles], Network]
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What ``GET /models`` tells about a model.
-
-    Attributes:
-        name: what requests call it.
-        classes: the class names; empty if they cannot be read.
-        input_size: (width, height) in pixels; None if the .cfg cannot be read.
-        options: what model.yaml says; None if it cannot be read.
-        loaded: the network in memory, or None.
-        error: why the model cannot be used, or None.
-    """
-
-    name: str
-    classes: tuple[str, ...] = ()
-    input_size: tuple[int, int] | None = None
-    options: ModelOptions | None = None
-    loaded: LoadedModel | None = None
-    error: str | None = None
 
 
 class _Entry:
@@ -67,32 +45,49 @@ class _Entry:
         self.failed_at = -math.inf
         self.lock = threading.Lock()
 
+    def complete_files(self) -> ModelFiles:
+        if self.files is None:
+            raise ModelUnavailable(f"model {self.error}")
+        return self.files
 
-class Repository:
-    """The models of a folder, and at most one more given by its files.
+    def info(self) -> ModelInfo:
+        if self.files is None:
+            return ModelInfo(self.name, error=self.error)
+        return describe_files(self.files, self.model, self.error)
+
+
+class ModelRepository:
+    """The models of some folders, and at most one more given by its files.
 
     Args:
-        folder: has one sub-folder per model; may be missing.
+        folders: each has one sub-folder per model, and may be missing; of two models with one name
+            that of the first folder counts.
         load: makes a network from files; raises DarknetError.
-        default: name of the default model; None: ``extra``, else ``MINE``, else the first
-            complete one.
-        extra: a model outside the folder.
-        budget: bytes of weights that may be in memory; before another model is loaded, those make
-            room that were used least recently. None: no limit.
+        default: name of the default model; None: ``extra``, else ``MINE``, else the first complete
+            one of the first folder that has one.
+        extra: a model outside the folders.
+        max_bytes: weights that may be in memory; before another model is loaded, those used least
+            recently are unloaded. None: no limit.
+
+    Raises:
+        ConfigurationError: there is no model to serve.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folders: Sequence[Path],
         load: Loader,
         *,
         default: str | None = None,
         extra: ModelFiles | None = None,
-        budget: int | None = None,
+        max_bytes: int | None = None,
     ) -> None:
-        self._folder, self._load, self._extra, self._budget = folder, load, extra, budget
+        self._folders, self._load_network, self._extra = tuple(folders), load, extra
+        self._max_bytes = max_bytes
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
+        self._reader, self._loader = DaemonExecutor("model-reader"), DaemonExecutor("model-loader")
+        self._closing = threading.Event()
         self.scan()
         self.default = default or self._first()
         if self.default not in self._entries:
@@ -101,7 +96,9 @@ class Repository:
     def scan(self) -> None:
         """Look for new, changed and removed folders; what is loaded stays loaded."""
         with self._lock:
-            found = {folder.name: _entry(folder) for folder in _folders(self._folder)}
+            found: dict[str, _Entry] = {}
+            for root in reversed(self._folders):
+                found |= {path.name: _entry(path) for path in model_folders(root)}
             if self._extra:
                 found[self._extra.name] = _Entry(self._extra.name, self._extra, None)
             self._entries = found | {
@@ -113,18 +110,35 @@ class Repository:
         entry = self._entries.get(name or self.default)
         return entry.model if entry else None
 
+    def load(self, name: str | None) -> Future[LoadedModel]:
+        """Load a model (None: the default) unless it is in memory; never waits.
+
+        An unknown name fails at once, also while another model is being loaded.
+
+        Raises (by the future):
+            ModelNotFound: no such model.
+            ModelUnavailable: its files are wrong, or the engine refuses them.
+        """
+        future: Future[LoadedModel] = Future()
+
+        def found(entry: Future[_Entry]) -> None:
+            if (error := entry.exception()) is not None:
+                set_exception(future, error)
+            else:
+                loading = self._loader.submit(self._get, entry.result())
+                loading.add_done_callback(lambda done: copy_result(done, future))
+
+        self._reader.submit(self._find, name or self.default).add_done_callback(found)
+        return future
+
     def get(self, name: str | None = None) -> LoadedModel:
-        """Return a model (None: the default), loading it at its first use.
+        """Return a model (None: the default), and load it in this thread if need be.
 
         Raises:
             ModelNotFound: no such model.
             ModelUnavailable: its files are wrong, or the engine refuses them.
         """
-        entry = self._find(name or self.default)
-        with entry.lock:
-            if entry.model is None:
-                entry.model = self._loaded(entry)
-            return entry.model
+        return self._get(self._find(name or self.default))
 
     def files(self, name: str | None = None) -> ModelFiles:
         """Return a model's files (None: the default's) without loading it.
@@ -133,43 +147,63 @@ class Repository:
             ModelNotFound: no such model.
             ModelUnavailable: its folder is incomplete.
         """
-        return _complete(self._find(name or self.default))
+        return self._find(name or self.default).complete_files()
 
     def unload(self, name: str) -> None:
-        """Forget a model; its memory goes back with the last request for it.
-
-        The next use loads it again.
-        """
+        """Unload a model; it is closed as soon as no queued image needs it any more."""
         entry = self._find(name)
         with entry.lock:
             model, entry.model = entry.model, None
         if model:
             metrics.model_unloaded(name, model.network)
             log.info("model %s unloaded", name)
+            if model.unload():
+                _close(model)
 
-    def unload_idle(self, seconds: float) -> bool:
-        """Unload the models that were not used for so long; says whether there were any."""
+    def unload_idle(self, seconds: float) -> None:
+        """Unload the models that were not used for so long."""
         before = time.monotonic() - seconds
-        idle = [model.name for model in self._in_memory() if model.last_used < before]
-        for name in idle:
-            self.unload(name)
-        return bool(idle)
+        for model in self._in_memory():
+            if model.last_used < before:
+                self.unload(model.name)
 
-    def close(self) -> None:
-        """Give the memory of all loaded models back; one that is still loading is left alone."""
-        for entry in self._entries.values():
-            if entry.model:
-                entry.model.close()
+    def unload_idle_regularly(self, seconds: float) -> None:
+        """Start a thread that calls ``unload_idle`` often enough to be late by a tenth at most."""
 
-    def describe(self) -> list[ModelInfo]:
-        """Describe every model, by name, after looking for new folders."""
+        def work() -> None:
+            while not self._closing.wait(seconds / 10):
+                self._loader.submit(self.unload_idle, seconds).result()
+
+        threading.Thread(target=work, name="model-idle", daemon=True).start()
+
+    def describe(self) -> Future[list[ModelInfo]]:
+        """Describe every model, by name, after looking for new folders; never waits."""
+        return self._reader.submit(self._describe)
+
+    def close(self, until: float) -> bool:
+        """Close all models that are in memory and not in use.
+
+        Args:
+            until: ``time.monotonic()`` after which nothing is waited for.
+
+        Returns:
+            Whether every model is closed; else native code still computes in this process.
+        """
+        self._closing.set()
+        models = self._in_memory()
+        for model in models:
+            if model.unload():
+                self._loader.submit(_close, model)
+        ended = self._loader.close(until)
+        return self._reader.close(until) and ended and not any(m.is_held for m in models)
+
+    def _describe(self) -> list[ModelInfo]:
         self.scan()
-        return [_info(entry) for _, entry in sorted(self._entries.items())]
+        return [entry.info() for _, entry in sorted(self._entries.items())]
 
     def _find(self, name: str) -> _Entry:
         entry = self._entries.get(name)
-        if entry is None or entry.files is None:
-            # New, or mended meanwhile?
+        if entry is None or entry.files is None:  # it may have been added or fixed meanwhile
             self.scan()
             entry = self._entries.get(name)
         if entry is None:
@@ -177,32 +211,37 @@ class Repository:
             raise ModelNotFound(f"no model {name[:100]!r}; there are: {known}")
         return entry
 
+    def _get(self, entry: _Entry) -> LoadedModel:
+        with entry.lock:
+            if entry.model is None:
+                entry.model = self._load_entry(entry)
+            return entry.model
+
     def _in_memory(self) -> list[LoadedModel]:
         """Models in memory, the one used least recently first."""
         models = [model for entry in self._entries.values() if (model := entry.model)]
         return sorted(models, key=lambda model: model.last_used)
 
     def _make_room(self, files: ModelFiles) -> None:
-        if self._budget is None:
+        if self._max_bytes is None:
             return
         models = self._in_memory()
-        surplus = files.weights.stat().st_size + sum(m.size for m in models) - self._budget
+        surplus = files.weights.stat().st_size + sum(m.size for m in models) - self._max_bytes
         for model in models:
             if surplus > 0:
                 surplus -= model.size
                 self.unload(model.name)
 
-    def _loaded(self, entry: _Entry) -> LoadedModel:
-        files = _complete(entry)
+    def _load_entry(self, entry: _Entry) -> LoadedModel:
+        files = entry.complete_files()
         if entry.error and time.monotonic() - entry.failed_at < RETRY_SECONDS:
             raise ModelUnavailable(f"model {entry.name}: {entry.error}")
-        self._make_room(files)
         try:
+            self._make_room(files)
             with metrics.MODEL_LOAD_SECONDS.labels(entry.name).time():
-                network = self._load(files)
-                # Engines put work off until their first image; let no client wait for it.
-                network.detect([np.zeros((64, 64, 3), np.uint8)])
-        except DarknetError as error:
+                network = _warmed_up(self._load_network(files))
+            model = LoadedModel(files, network, self._close_unused)
+        except (DarknetError, OSError) as error:
             metrics.MODEL_LOAD_FAILURES.labels(entry.name).inc()
             entry.error, entry.failed_at = str(error), time.monotonic()
             raise ModelUnavailable(f"model {entry.name}: {error}") from error
@@ -210,82 +249,55 @@ class Repository:
         metrics.model_loaded(entry.name, network)
         where = f"{network.engine_name} on {network.device} in {network.precision}"
         log.info("model %s loaded: %s", entry.name, where)
-        return LoadedModel(files, network)
+        return model
+
+    def _close_unused(self, model: LoadedModel) -> None:
+        """Close on the loader's thread, because closing may wait for an inference."""
+        self._loader.submit(_close, model)
 
     def _first(self) -> str:
         if self._extra:
             return self._extra.name
-        complete = sorted(name for name, entry in self._entries.items() if entry.files)
-        return MINE if MINE in complete else next(iter(complete), "")
+        complete = {name for name, entry in self._entries.items() if entry.files}
+        if MINE in complete:
+            return MINE
+        names = (path.name for root in self._folders for path in model_folders(root))
+        return next((name for name in names if name in complete), "")
 
     def _nothing_to_serve(self) -> str:
         errors = "".join(f"\n  {entry.error}" for entry in self._entries.values() if entry.error)
         what = f"no model {self.default!r}" if self.default else "no model"
         return (
-            f"{what} in {self._folder.resolve()}; put one there as a folder with its .cfg, "
+            f"{what} in {self._folders[0].resolve()}; put one there as a folder with its .cfg, "
             f".weights and .names, or set YOLO_MODELS_DIR or YOLO_MODEL{errors}"
         )
 
 
-def open_repository(settings: Settings) -> Repository:
-    """Look at the models that the settings name; none is loaded yet.
-
-    Raises:
-        ConfigurationError: there is no model to serve.
-    """
-    return Repository(
-        settings.models_dir,
-        lambda files: load_files(files, settings, settings.workers),
-        default=settings.model,
-        extra=_classic_files(settings),
-        budget=settings.model_memory_bytes,
-    )
-
-
-def default_files(settings: Settings) -> ModelFiles:
-    """Return the files of the default model.
-
-    Raises:
-        ConfigurationError: there is no model.
-        ModelUnavailable: its folder is incomplete.
-    """
-    return open_repository(settings).files()
-
-
 def describe_folder(folder: Path) -> list[ModelInfo]:
-    """Describe every model of a folder, by name; an empty list if there is none."""
-    return [_info(_entry(path)) for path in _folders(folder)]
+    """Describe every model of a folder, by name; an empty list if there is none.
+
+    Raises:
+        ConfigurationError: the folder cannot be listed.
+    """
+    return [_entry(path).info() for path in model_folders(folder)]
 
 
-def load_files(files: ModelFiles, settings: Settings, streams: int | None = None) -> Network:
-    """Load a model into the engine that the settings name; see ``darknet.load_network``."""
-    own = files.options
-    return load_network(
-        files.cfg,
-        files.weights,
-        files.names,
-        engine=settings.engine,
-        device=settings.device,
-        precision=settings.precision,
-        dialect=own.dialect,
-        resize=own.resize,
-        use_map=own.use_map,
-        library=settings.libdarknet,
-        streams=streams,
-        cache=settings.cache_dir,
-    )
+def model_folders(root: Path) -> list[Path]:
+    """Return the folders of models in a folder, by name; an empty list if it is missing.
 
-
-def _classic_files(settings: Settings) -> ModelFiles | None:
-    """The model of ``config_file``, ``weights_file`` and ``meta_file``, named after its .cfg."""
-    cfg, weights, data = settings.config_file, settings.weights_file, settings.meta_file
-    return ModelFiles(cfg.stem, cfg, weights, data) if cfg and weights and data else None
-
-
-def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    Raises:
+        ConfigurationError: it cannot be listed.
+    """
+    try:
+        return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] not in "._")
+    except FileNotFoundError:
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._")
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigurationError(
+            f"the models folder {root} cannot be listed: {reason}; set YOLO_MODELS_DIR to a folder "
+            "that this user may read"
+        ) from error
 
 
 def _entry(folder: Path) -> _Entry:
@@ -295,32 +307,23 @@ def _entry(folder: Path) -> _Entry:
         return _Entry(folder.name, None, error.detail)
 
 
-def _complete(entry: _Entry) -> ModelFiles:
-    if entry.files is None:
-        raise ModelUnavailable(f"model {entry.error}")
-    return entry.files
-
-
 def _stays(old: _Entry, found: _Entry | None) -> bool:
-    """Say whether an entry outlives a scan: it is loaded, or its folder has not changed."""
+    """Return whether an entry outlives a scan: it is loaded, or its folder has not changed."""
     if old.model is not None:
         return True
     return found is not None and found.files is not None and found.files == old.files
 
 
-def _info(entry: _Entry) -> ModelInfo:
-    files, loaded = entry.files, entry.model
-    if files is None:
-        return ModelInfo(entry.name, error=entry.error)
-    if loaded:
-        network = loaded.network
-        return ModelInfo(entry.name, network.names, network.input_size, files.options, loaded)
+def _warmed_up(network: Network) -> Network:
+    """Compute one image: engines put work off until their first one, and no client should wait."""
     try:
-        cfg, classes = read_cfg(files.cfg), read_names(files.names)
-    except DarknetError as error:
-        return ModelInfo(entry.name, options=files.options, error=str(error))
-    return ModelInfo(entry.name, classes, _input_size(cfg), files.options, None, entry.error)
+        network.detect([np.zeros((64, 64, 3), np.uint8)])
+    except BaseException:
+        network.close()
+        raise
+    return network
 
 
-def _input_size(cfg: Cfg) -> tuple[int, int]:
-    return cfg.net.input.width, cfg.net.input.height
+def _close(model: LoadedModel) -> None:
+    model.network.close()
+    process.return_freed_memory()

@@ -1,1 +1,7 @@
-"""Images in, answers out."""
+"""Images in, answers out: queue, workers, groups, deadlines; returns futures, knows no HTTP."""
+
+from yolo_service.predictor.answer import Answer, Timings
+from yolo_service.predictor.job import Image, Options
+from yolo_service.predictor.predictor import Predictor, open_predictor
+
+__all__ = ["Answer", "Image", "Options", "Predictor", "Timings", "open_predictor"]

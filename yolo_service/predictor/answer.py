@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from darknet.detections import Detections
+from darknet.model import RgbImage
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Milliseconds spent; ``fetch`` is 0 for an upload."""
+    """Milliseconds that one image took.
+
+    Attributes:
+        fetch_ms: to get the encoded image, measured by whoever submitted it; 0 for an upload.
+        decode_ms: from bytes to pixels.
+        queue_ms: from ``submit`` to a worker's attention.
+        inference_ms: in the network, resize and NMS included, of the whole group.
+    """
 
     fetch_ms: float
     decode_ms: float
@@ -19,7 +27,7 @@ class Timings:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Everything that a format may tell.
+    """What was found in one image, and by what.
 
     Attributes:
         model: name of the model.
@@ -28,9 +36,10 @@ class Answer:
         precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         width: of the image in pixels, after its orientation was applied.
         height: likewise.
-        detections: what was found.
+        detections: what was found, in pixels of the image.
         timings: how long it took.
         name: of the image, as the client calls it: a file name, empty if it has none.
+        pixels: uint8[height, width, 3], red first, if ``Options.keep_image`` asked for them.
     """
 
     model: str
@@ -42,3 +51,15 @@ class Answer:
     detections: Detections
     timings: Timings
     name: str = ""
+    pixels: RgbImage | None = None
+
+    @property
+    def image(self) -> RgbImage:
+        """The decoded image, for drawing.
+
+        Raises:
+            ValueError: it was not kept.
+        """
+        if self.pixels is None:
+            raise ValueError("the image was not kept; submit it with Options(keep_image=True)")
+        return self.pixels

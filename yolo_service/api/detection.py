@@ -1,0 +1,126 @@
+"""Detection for one HTTP request: images to the predictor, and back as the handler wants them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from werkzeug.datastructures import FileStorage
+
+from yolo_service.api import service
+from yolo_service.api.client import current_client
+from yolo_service.api.waiting import wait
+from yolo_service.errors import BadRequest, ServiceError
+from yolo_service.predictor import Answer, Image, Options
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+Finish = Callable[[Answer], T]
+"""Makes the body of a response out of an answer; runs on a worker."""
+
+
+def detect_url(url: str, options: Options, finish: Finish[T]) -> T:
+    """Download an image and detect in it; raises as ``Service.fetch`` and ``detect_image`` do."""
+    current = service.current()
+    _load(options.model)  # an unknown model must not cost a download
+    began = time.monotonic()
+    data = current.fetch(url)
+    fetch_ms = (time.monotonic() - began) * 1000
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    return _wait(_submit(data, options, finish, name, fetch_ms))
+
+
+def detect_image(image: Image, options: Options, finish: Finish[T], name: str = "") -> T:
+    """Detect in one image.
+
+    Args:
+        image: encoded or not.
+        options: of the request.
+        finish: makes the body of the response.
+        name: what the client calls the image.
+
+    Raises:
+        ServiceError: see ``Predictor.submit``; DeadlineExceeded when the request's time is over.
+    """
+    return _wait(_submit(image, options, finish, name))
+
+
+def detect_each(
+    items: Sequence[S],
+    read: Callable[[S], Image],
+    options: Options,
+    finish: Finish[T],
+    name: Callable[[S], str] = lambda _: "",
+) -> list[T | ServiceError]:
+    """Detect in several images, in order; no more of them at once than there are workers.
+
+    So a large request leaves the queue to others.
+
+    Args:
+        items: whatever ``read`` takes.
+        read: returns the image of an item.
+        options: of the request.
+        finish: makes an entry of the response.
+        name: returns what the client calls an item.
+
+    Returns:
+        For each item its entry, or what is wrong with its image.
+
+    Raises:
+        Exception: what is wrong with the service and not with an image; trying again may help.
+    """
+    current = service.current()
+
+    def submit(item: S) -> Future[T]:
+        return _submit(read(item), options, finish, name(item))
+
+    entries: list[T | ServiceError] = []
+    for future in current.predictor.submit_each(items, submit, current.settings.workers):
+        try:
+            entries.append(_wait(future))
+        except ServiceError as error:
+            if error.status >= 500:
+                raise
+            entries.append(error)
+    return entries
+
+
+def upload(file: FileStorage) -> bytes:
+    """Return the bytes of an uploaded file.
+
+    Raises:
+        BadRequest: there are none.
+    """
+    data: bytes = file.read()
+    if not data:
+        raise BadRequest("the file is empty; choose an image", name=file.name)
+    return data
+
+
+def _load(model: str | None) -> None:
+    models = service.current().predictor.models
+    if models.loaded(model) is None:
+        _wait(models.load(model))
+
+
+def _submit(
+    image: Image, options: Options, finish: Finish[T], name: str, fetch_ms: float = 0.0
+) -> Future[T]:
+    client = current_client()
+    return service.current().predictor.submit(
+        image,
+        options,
+        finish=finish,
+        name=name,
+        fetch_ms=fetch_ms,
+        deadline=client.deadline,
+        is_wanted=client.is_connected,
+    )
+
+
+def _wait(future: Future[T]) -> T:
+    return wait(future, current_client().deadline)

@@ -1,0 +1,38 @@
+"""The command ``yolo-service benchmark``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from darknet import Network
+from darknet.model import EngineName, Precision
+from yolo_service.cli.models import progress_bar
+from yolo_service.cli.options import engine_options, settings_from
+from yolo_service.models.opening import default_files, load_files
+from yolo_service.models.pull import ensure_model
+
+
+@click.command()
+@engine_options
+@click.option("--image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=3.0, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 256), help="Callers at once; default: CPUs.")
+def benchmark(image: Path | None, seconds: float, threads: int | None, **options: Any) -> None:
+    """Time every engine and precision of this machine, side by side with libdarknet."""
+    from yolo_service.benchmark import Benchmark, benchmark_image, table
+
+    settings = settings_from(options)
+    ensure_model(settings, progress_bar)
+    files = default_files(settings)
+
+    def load(engine: EngineName, precision: Precision, streams: int) -> Network:
+        chosen = settings.model_copy(update={"engine": engine, "precision": precision})
+        return load_files(files, chosen, streams)
+
+    pixels = benchmark_image(image)
+    click.echo(f"model {files.name}, image {pixels.shape[1]} x {pixels.shape[0]}")
+    for line in table(Benchmark(load, pixels, seconds, threads or settings.workers).rows()):
+        click.echo(line)

@@ -1,0 +1,152 @@
+"""The process that serves: signals, start and stop."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from ipaddress import ip_address
+
+import gevent
+from gevent.event import Event
+
+from yolo_service import logs, process
+from yolo_service.api.service import Service
+from yolo_service.errors import ConfigurationError, ModelUnavailable
+from yolo_service.http.app import create_app
+from yolo_service.http.fetch import Fetcher
+from yolo_service.http.server import MAX_CONNECTIONS, Server, listen
+from yolo_service.http.streams import Budget
+from yolo_service.models.loaded import LoadedModel
+from yolo_service.models.pull import ensure_model
+from yolo_service.predictor import open_predictor
+from yolo_service.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 8.0
+"""From the signal to stop to the end of the process; Cloud Run kills after 10 seconds."""
+
+CLOSE_SECONDS = 1.0
+"""What is kept of that for closing the models, after the requests."""
+
+BODIES_BYTES = 256_000_000
+"""Memory that uploads and downloads may take together; twice the largest one at least."""
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code of the process."""
+    logs.configure(settings.log_format)
+    process.tune()
+    process.raise_open_files_limit(3 * MAX_CONNECTIONS)  # each with a download, and some files
+    _print_stacks_on_crash()
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stop.set)
+    try:
+        service = Service(settings, open_predictor(settings), Fetcher(settings))
+        server = _listen(settings, service)
+    except ConfigurationError as error:
+        log.error("%s", error)
+        return 2
+    return _run(server, service, stop)
+
+
+def main() -> int:
+    """Start the service as the environment says; what ``python app.py`` does."""
+    try:
+        settings = load_settings()
+        ensure_model(settings)
+        return serve(settings)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the log's format is not known yet
+        return 2
+
+
+def _print_stacks_on_crash() -> None:
+    """Print the stack of every thread when native code crashes, and at SIGUSR1, for a hang."""
+    faulthandler.enable()
+    if hasattr(faulthandler, "register"):  # Windows has no SIGUSR1
+        faulthandler.register(signal.SIGUSR1)
+
+
+def _listen(settings: Settings, service: Service) -> Server:
+    host, port = settings.host, settings.port
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; set YOLO_HOST, YOLO_PORT"
+        ) from error
+    budget = Budget(max(BODIES_BYTES, 2 * settings.max_upload_bytes))
+    server = Server(listener, create_app(service), settings.request_timeout, budget)
+    server.start()
+    log.info("listening on %s", server.url)
+    _warn_of_missing_key(settings, server)
+    return server
+
+
+def _warn_of_missing_key(settings: Settings, server: Server) -> None:
+    if settings.api_key is None and not ip_address(server.address[0]).is_loopback:
+        log.warning(
+            "no API key is set: everybody who reaches %s is served; set YOLO_API_KEY, "
+            "or YOLO_HOST=127.0.0.1 to serve this machine only",
+            server.url,
+        )
+
+
+def _run(server: Server, service: Service, stop: Event) -> int:
+    """Load the default model while /healthz answers already, then serve until told to stop."""
+    failures: list[Exception] = []
+
+    def load() -> None:
+        try:
+            _announce(service.start(), server)
+            _freeze_memory()
+        except ModelUnavailable as error:
+            log.error("cannot start: %s", error)
+            failures.append(error)
+        except Exception as error:
+            log.exception("cannot start because of an unexpected error")
+            failures.append(error)
+        if failures:
+            stop.set()
+
+    loading = gevent.spawn(load)
+    stop.wait()
+    loading.kill()
+    return _stop(server, service, exit_code=1 if failures else 0)
+
+
+def _stop(server: Server, service: Service, exit_code: int) -> int:
+    """Finish the requests, close the models, and end in ``GRACE_SECONDS`` whatever hangs."""
+    log.info("stopping")
+    until = time.monotonic() + GRACE_SECONDS
+    if not server.finish(until - CLOSE_SECONDS):
+        log.warning("some requests took more than %g seconds and were broken off", GRACE_SECONDS)
+    if not service.predictor.close(until):
+        # Native code still computes: the interpreter must not wait for it, nor free what it uses.
+        log.warning("stopped while a model was still computing")
+        logging.shutdown()
+        os._exit(exit_code)
+    log.info("stopped")
+    return exit_code
+
+
+def _announce(model: LoadedModel, server: Server) -> None:
+    network = model.network
+    log.info(
+        "serving %s with %s on %s in %s; see %s/ui/",
+        *(model.name, network.engine_name, network.device, network.precision, server.url),
+    )
+
+
+def _freeze_memory() -> None:
+    """Exclude what is alive now from garbage collections, which stop the loop for 50 ms."""
+    gc.collect()
+    gc.freeze()
+    process.return_freed_memory()

@@ -1,0 +1,64 @@
+"""Models as the settings name them."""
+
+from __future__ import annotations
+
+from darknet.network import Network, load_network
+from yolo_service.models.folder import ModelFiles
+from yolo_service.models.repository import ModelRepository
+from yolo_service.package_data import CATALOG
+from yolo_service.settings import Settings
+
+
+def open_repository(settings: Settings) -> ModelRepository:
+    """Look at the models that the settings name; none is loaded yet.
+
+    Unless the settings name a folder, what comes with the package is found, too.
+
+    Raises:
+        ConfigurationError: there is no model to serve.
+    """
+    folders = [settings.models_dir]
+    if "models_dir" not in settings.model_fields_set:
+        folders.append(CATALOG)
+    return ModelRepository(
+        folders,
+        lambda files: load_files(files, settings, settings.workers),
+        default=settings.model,
+        extra=_classic_files(settings),
+        max_bytes=settings.model_memory_bytes,
+    )
+
+
+def default_files(settings: Settings) -> ModelFiles:
+    """Return the files of the default model.
+
+    Raises:
+        ConfigurationError: there is no model.
+        ModelUnavailable: its folder is incomplete.
+    """
+    return open_repository(settings).files()
+
+
+def load_files(files: ModelFiles, settings: Settings, streams: int | None = None) -> Network:
+    """Load a model into the engine that the settings name; see ``darknet.load_network``."""
+    own = files.options
+    return load_network(
+        files.cfg,
+        files.weights,
+        files.names,
+        engine=settings.engine,
+        device=settings.device,
+        precision=settings.precision,
+        dialect=own.dialect,
+        resize=own.resize,
+        use_map=own.use_map,
+        library=settings.libdarknet,
+        streams=streams,
+        cache=settings.cache_dir,
+    )
+
+
+def _classic_files(settings: Settings) -> ModelFiles | None:
+    """The model of ``config_file``, ``weights_file`` and ``meta_file``, named after its .cfg."""
+    cfg, weights, data = settings.config_file, settings.weights_file, settings.meta_file
+    return ModelFiles(cfg.stem, cfg, weights, data) if cfg and weights and data else None

@@ -1,0 +1,147 @@
+"""Jobs that share one call of the network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+from darknet.detections import Detections
+from darknet.model import RgbImage
+from yolo_service import metrics
+from yolo_service.images.decode import DecodedImage, DecodeOptions
+from yolo_service.predictor.answer import Answer, Timings
+from yolo_service.predictor.job import Job
+
+T = TypeVar("T")
+
+DecodeImage = Callable[[bytes, DecodeOptions], DecodedImage]
+
+
+class Group:
+    """Jobs of equal ``group_key``.
+
+    Each image is decoded when the network asks for it, so that it is resized while it is still in
+    the processor's cache, and a worker never holds two large ones.
+
+    Args:
+        jobs: at least one.
+        decode: makes pixels out of bytes.
+    """
+
+    def __init__(self, jobs: Iterable[Job[Any]], decode: DecodeImage) -> None:
+        self._jobs, self._decode = list(jobs), decode
+        self._decoded: list[_DecodedJob] = []
+
+    def run(self) -> None:
+        """Finish all jobs that are still wanted.
+
+        Raises:
+            Exception: what the network met, which is for all jobs.
+        """
+        wanted = [job for job in self._jobs if job.is_wanted()]
+        if not wanted:
+            return
+        model, began = wanted[0].model, time.monotonic()
+        with model.held():
+            found, seconds = self._detect(wanted)
+            for each, detections in zip(self._decoded, found, strict=True):
+                each.job.request.context.run(each.deliver, detections, seconds * 1000)
+            if found:
+                model.observe(len(found), time.monotonic() - began)
+
+    def _detect(self, jobs: list[Job[Any]]) -> tuple[list[Detections], float]:
+        """Return what was found, and the seconds in the network, those of decoding left out."""
+        model, thresholds = jobs[0].model, jobs[0].thresholds
+        context = jobs[0].request.context.copy()
+        began, images = time.monotonic(), _Timed(self._images(jobs))
+        found = context.run(model.detect, images, thresholds)
+        seconds = time.monotonic() - began - images.seconds
+        metrics.observe_inference(model.name, found, seconds)
+        return found, seconds
+
+    def _images(self, jobs: list[Job[Any]]) -> Iterator[RgbImage]:
+        for job in jobs:
+            decoded = job.request.context.run(self._decode_job, job)
+            # Decoding takes time: a job that nobody wants any more must not cost inference.
+            if decoded and job.is_wanted():
+                self._decoded.append(decoded)
+                yield decoded.take_pixels()
+
+    def _decode_job(self, job: Job[Any]) -> _DecodedJob | None:
+        began, data = time.monotonic(), job.image
+        try:
+            if isinstance(data, bytes):
+                image = self._decode(data, job.decode_options)
+            else:
+                image = DecodedImage.of(data)
+        except Exception as error:
+            job.fail(error)
+            return None
+        queue_seconds, decode_seconds = began - job.request.submitted, time.monotonic() - began
+        metrics.observe_image(data, queue_seconds, decode_seconds)
+        return _DecodedJob(job, image, queue_seconds * 1000, decode_seconds * 1000)
+
+
+class _DecodedJob:
+    """A job whose image is or was in memory."""
+
+    def __init__(
+        self, job: Job[Any], image: DecodedImage, queue_ms: float, decode_ms: float
+    ) -> None:
+        self.job, self._queue_ms, self._decode_ms = job, queue_ms, decode_ms
+        self._pixels, self._size, self._scale = image.pixels, image.size, image.scale
+        self._kept = image.pixels if job.request.options.keep_image else None
+
+    def take_pixels(self) -> RgbImage:
+        """Return the pixels once, so that the caller can free them by forgetting them."""
+        pixels = self._pixels
+        del self._pixels
+        return pixels
+
+    def deliver(self, found: Detections, inference_ms: float) -> None:
+        """Make the result and set it."""
+        request = self.job.request
+        timings = Timings(request.fetch_ms, self._decode_ms, self._queue_ms, inference_ms)
+        try:
+            with metrics.ENCODE_SECONDS.time():
+                result = request.finish(self._answer(found.scaled(*self._scale), timings))
+        except Exception as error:
+            self.job.fail(error)
+        else:
+            self.job.succeed(result)
+
+    def _answer(self, found: Detections, timings: Timings) -> Answer:
+        model, network = self.job.model.name, self.job.model.network
+        return Answer(
+            model,
+            network.engine_name,
+            network.device,
+            network.precision,
+            *self._size,
+            found,
+            timings,
+            self.job.request.name,
+            self._kept,
+        )
+
+
+class _Timed(Generic[T]):
+    """An iterator that measures how long its items take to be made.
+
+    Attributes:
+        seconds: so far.
+    """
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items, self.seconds = iter(items), 0.0
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        began = time.monotonic()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += time.monotonic() - began

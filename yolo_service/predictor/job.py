@@ -1,0 +1,165 @@
+"""One image on its way through the predictor."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from darknet.model import RgbImage, Thresholds
+from yolo_service.errors import BadRequest, ClientGone, DeadlineExceeded
+from yolo_service.images.decode import DecodeOptions
+from yolo_service.models.folder import ModelOptions
+from yolo_service.models.loaded import LoadedModel
+from yolo_service.predictor.answer import Answer
+from yolo_service.settings import Decode
+from yolo_service.threads import set_exception, set_result
+
+T = TypeVar("T")
+
+Image = bytes | RgbImage
+"""An image as a file of a known format, or decoded: uint8[height, width, 3], red first."""
+
+WANTED_SECONDS = 0.05
+"""How long the answer of ``Job.is_wanted`` counts: it may take a system call."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen for an image; None stands for the model's own value.
+
+    Attributes:
+        model: name of a model; None: the default one.
+        threshold: smallest confidence, 0..1.
+        nms: largest overlap (IoU) of two boxes of a class, 0..1.
+        hier_threshold: YOLO9000's, 0..1.
+        default_threshold: smallest confidence if neither ``threshold`` nor model.yaml has one.
+        keep_image: whether ``Answer.image`` is needed; without it decoding may be rougher.
+
+    Raises:
+        BadRequest: a number outside 0..1.
+    """
+
+    model: str | None = None
+    threshold: float | None = None
+    nms: float | None = None
+    hier_threshold: float | None = None
+    default_threshold: float | None = None
+    keep_image: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "nms", "hier_threshold"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise BadRequest(f"expected a number from 0 to 1, found {value}", name=name)
+
+    def thresholds(self, own: ModelOptions) -> Thresholds:
+        """Fill what is left out with a model's own values."""
+        threshold = self.threshold
+        if threshold is None and "threshold" not in own.model_fields_set:
+            threshold = self.default_threshold
+        return own.thresholds(threshold, self.nms, self.hier_threshold)
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, eq=False)
+class Request(Generic[T]):
+    """What was submitted.
+
+    Attributes:
+        image: encoded or not.
+        options: what was chosen.
+        finish: makes the result out of the answer; runs on a worker.
+        name: of the image, for ``Answer.name``.
+        fetch_ms: milliseconds that it took to get the image.
+        deadline: ``time.monotonic()`` after which nobody waits any more; None: never.
+        is_wanted: returns whether somebody still waits; called on workers, at most every
+            ``WANTED_SECONDS``.
+        submitted: ``time.monotonic()`` of ``submit``.
+        context: the submitter's context variables, for log lines.
+    """
+
+    image: Image
+    options: Options
+    finish: Callable[[Answer], T]
+    name: str = ""
+    fetch_ms: float = 0.0
+    deadline: float | None = None
+    is_wanted: Callable[[], bool] = _always
+    submitted: float = field(default_factory=time.monotonic)
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+
+class Job(Generic[T]):
+    """A request with its model, in the queue or on a worker.
+
+    It holds the model until its future is done or cancelled, and then lets the image go.
+
+    Args:
+        request: what was submitted.
+        future: of its result.
+        model: held by the caller; the job releases it.
+        decode: the setting of this name.
+
+    Attributes:
+        image: empty as soon as the future is done.
+        thresholds: for this image.
+        decode_options: for this image.
+    """
+
+    def __init__(
+        self, request: Request[T], future: Future[T], model: LoadedModel, decode: Decode | None
+    ) -> None:
+        self.request, self.future, self.model = request, future, model
+        self.image: Image = request.image
+        self.thresholds = request.options.thresholds(model.options)
+        self.decode_options = (
+            DecodeOptions()
+            if request.options.keep_image
+            else DecodeOptions.for_network(model.network, decode)
+        )
+        self._wanted_until = 0.0
+        future.add_done_callback(self._release)
+
+    @property
+    def group_key(self) -> tuple[int, Thresholds, int | None]:
+        """Jobs with equal keys can share a call of the network.
+
+        One that keeps its image shares it with none, because the image stays in memory until the
+        result is made; others are freed as soon as they are resized.
+        """
+        own = id(self) if self.request.options.keep_image else None
+        return id(self.model), self.thresholds, own
+
+    def succeed(self, result: T) -> None:
+        """Set the result, unless the future was cancelled."""
+        set_result(self.future, result)
+
+    def fail(self, error: BaseException) -> None:
+        """Set the exception, unless the future is done or was cancelled."""
+        set_exception(self.future, error)
+
+    def is_wanted(self) -> bool:
+        """Return whether somebody still waits for the result; fails the future if nobody does."""
+        now, deadline = time.monotonic(), self.request.deadline
+        if self.future.done():
+            return False
+        if deadline is not None and now >= deadline:
+            self.fail(DeadlineExceeded())
+            return False
+        if now > self._wanted_until:
+            if not self.request.is_wanted():
+                self.fail(ClientGone())
+                return False
+            self._wanted_until = now + WANTED_SECONDS
+        return True
+
+    def _release(self, _: Future[T]) -> None:
+        self.image = b""  # a cancelled job may stay in the queue for long
+        self.model.release()

@@ -1,0 +1,234 @@
+"""The predictor: submit an image, get a future of what was found in it.
+
+::
+
+    submit ──> JobQueue ──take──> worker thread: decode, detect, finish ──> future
+
+Whoever wants detections uses it: HTTP waits for the future in a greenlet, the command line in its
+main thread. It uses no web framework and no event loop.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeVar, overload
+
+from yolo_service import metrics
+from yolo_service.errors import ModelUnavailable, ServiceError
+from yolo_service.images.decode import decode_image
+from yolo_service.models.loaded import LoadedModel
+from yolo_service.models.opening import open_repository
+from yolo_service.models.repository import ModelRepository
+from yolo_service.predictor.answer import Answer
+from yolo_service.predictor.group import Group
+from yolo_service.predictor.job import Image, Job, Options, Request
+from yolo_service.predictor.queue import MAX_GROUP, JobQueue
+from yolo_service.settings import Settings
+from yolo_service.threads import join_all, lower_thread_priority, set_exception
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+CLOSE_SECONDS = 5.0
+"""How long leaving the ``with`` block of a predictor waits for workers that still compute."""
+
+
+class Predictor:
+    """Worker threads behind a bounded queue; models are loaded at their first use.
+
+    Args:
+        models: where models come from.
+        settings: ``workers``, ``queue_size``, ``batch_size``, ``batch_wait_ms``, ``max_pixels`` and
+            ``decode`` are used.
+
+    Example::
+
+        with open_predictor(load_settings()) as predictor:
+            answer = predictor.submit(Path("photo.jpg").read_bytes()).result()
+    """
+
+    def __init__(self, models: ModelRepository, settings: Settings) -> None:
+        self.models, self._settings = models, settings
+        self._decode = functools.partial(decode_image, max_pixels=settings.max_pixels)
+        count, wait = settings.workers, settings.batch_wait_ms / 1000
+        self.queue = JobQueue(settings.queue_size, count, settings.batch_size, wait)
+        self._busy_since: dict[int, float] = {}
+        metrics.watch_queue(self.queue.__len__, settings.queue_size, count)
+        self._workers = [
+            threading.Thread(target=self._work, name=f"worker-{i}", daemon=True)
+            for i in range(count)
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    @overload
+    def submit(
+        self,
+        image: Image,
+        options: Options = ...,
+        *,
+        name: str = ...,
+        fetch_ms: float = ...,
+        deadline: float | None = ...,
+    ) -> Future[Answer]: ...
+
+    @overload
+    def submit(
+        self,
+        image: Image,
+        options: Options = ...,
+        *,
+        finish: Callable[[Answer], T],
+        name: str = ...,
+        fetch_ms: float = ...,
+        deadline: float | None = ...,
+        is_wanted: Callable[[], bool] = ...,
+    ) -> Future[T]: ...
+
+    def submit(
+        self,
+        image: Image,
+        options: Options = Options(),  # noqa: B008 - it is frozen
+        *,
+        finish: Callable[[Answer], Any] = lambda answer: answer,
+        **details: Any,
+    ) -> Future[Any]:
+        """Queue an image; never waits.
+
+        Cancelling the future frees the image at once; what a worker has begun is not interrupted.
+
+        Args:
+            image: see ``Image``.
+            options: what may be chosen.
+            finish: makes the result out of the answer; runs on a worker.
+            details: the other attributes of ``Request``.
+
+        Returns:
+            The future of the answer, or of what ``finish`` makes of it. Its exception is a
+            ServiceError: the model is unknown or cannot be loaded, the image cannot be decoded, the
+            queue is full, the deadline has passed, or the predictor was closed.
+        """
+        request = Request(image, options, finish, **details)
+        future: Future[Any] = Future()
+        start = functools.partial(self._start, request, future)
+        model = self.models.loaded(options.model)
+        if model is None or not start(model):
+            self.models.load(options.model).add_done_callback(
+                functools.partial(_start_when_loaded, start, future)
+            )
+        return future
+
+    def submit_each(
+        self, items: Iterable[S], submit: Callable[[S], Future[T]], ahead: int | None = None
+    ) -> Iterator[Future[T]]:
+        """Submit items one after the other, and yield their futures in order.
+
+        The caller has to wait for each future before it asks for the next one: so there are never
+        more than ``ahead`` in the queue, whatever the number of items.
+
+        Args:
+            items: anything; one is taken only when there is room for it.
+            submit: calls ``Predictor.submit`` with the image of an item.
+            ahead: None: enough to keep all workers busy.
+        """
+        ahead = ahead or min(2 * MAX_GROUP * len(self._workers), self.queue.capacity)
+        waiting: deque[Future[T]] = deque()
+        try:
+            for item in items:
+                if len(waiting) == ahead:
+                    yield waiting.popleft()
+                waiting.append(_submitted(submit, item))
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    @property
+    def longest_run(self) -> float:
+        """Seconds for which the slowest worker has been at its group; 0 if all are idle."""
+        now = time.monotonic()
+        return max((now - since for since in list(self._busy_since.values())), default=0.0)
+
+    def close(self, until: float) -> bool:
+        """Refuse what waits and what comes, and close all models.
+
+        Args:
+            until: ``time.monotonic()`` after which nothing is waited for.
+
+        Returns:
+            Whether every worker has ended and every model is closed; else native code still
+            computes, and leaving the interpreter in order may hang or crash.
+        """
+        self.queue.close()
+        ended = join_all(self._workers, until)
+        return self.models.close(until) and ended
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close(time.monotonic() + CLOSE_SECONDS)
+
+    def _start(self, request: Request[Any], future: Future[Any], model: LoadedModel) -> bool:
+        """Queue a request for a loaded model; returns False if the model was just unloaded."""
+        if not model.acquire():
+            return False
+        job = Job(request, future, model, self._settings.decode)
+        try:
+            self.queue.put(job)
+        except ServiceError as error:
+            job.fail(error)
+        return True
+
+    def _work(self) -> None:
+        lower_thread_priority()
+        me = threading.get_ident()
+        while group := self.queue.take():
+            self._busy_since[me] = time.monotonic()
+            try:
+                with metrics.WORKERS_BUSY.track_inprogress():
+                    Group(group, self._decode).run()
+            except Exception as error:
+                for job in group:
+                    job.fail(error)
+            finally:
+                del self._busy_since[me]
+                self.queue.group_done()
+                group.clear()  # an idle worker must keep no image and no model in memory
+
+
+def open_predictor(settings: Settings) -> Predictor:
+    """Make a predictor for the models that the settings name; none is loaded yet.
+
+    Raises:
+        ConfigurationError: there is no model to serve.
+    """
+    return Predictor(open_repository(settings), settings)
+
+
+def _start_when_loaded(
+    start: Callable[[LoadedModel], bool], future: Future[Any], loading: Future[LoadedModel]
+) -> None:
+    error = loading.exception()
+    if error is None and not start(loading.result()):
+        error = ModelUnavailable(f"model {loading.result().name} was unloaded; try again")
+    if error is not None:
+        set_exception(future, error)
+
+
+def _submitted(submit: Callable[[S], Future[T]], item: S) -> Future[T]:
+    try:
+        return submit(item)
+    except Exception as error:
+        failed: Future[T] = Future()
+        failed.set_exception(error)
+        return failed

@@ -1,0 +1,149 @@
+"""Daemon threads that call functions and return futures, and their priority.
+
+``concurrent.futures.ThreadPoolExecutor`` joins its threads when the interpreter exits, so one call
+that hangs in native code would keep the process alive for ever. These threads are not joined.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from yolo_service.errors import Overloaded
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NICENESS = 5
+"""In steps of nice(2): a third of the CPU share of threads at the usual priority."""
+
+
+def lower_thread_priority() -> None:
+    """Lower the priority of the calling thread and of those that it starts.
+
+    Without this, requests that arrive while all CPUs compute would wait for seconds only to be
+    refused. On Linux only: elsewhere a thread has no priority of its own.
+    """
+    if sys.platform == "linux":
+        priority = os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICENESS
+        with suppress(OSError):  # a sandbox may forbid it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), priority)
+
+
+class DaemonExecutor:
+    """Calls functions on daemon threads of low priority, which are started when needed.
+
+    A function runs in a copy of the caller's context, so its log lines have the request's id.
+
+    Args:
+        name: of the threads.
+        threads: most threads.
+        max_waiting: calls that may wait for a thread; None: no limit.
+    """
+
+    def __init__(self, name: str, threads: int = 1, *, max_waiting: int | None = None) -> None:
+        self._name, self._max_threads = name, threads
+        self._limit = None if max_waiting is None else threads + max_waiting
+        self._calls: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._pending = 0
+        self._lock = threading.Lock()
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Queue a call; never waits.
+
+        Raises:
+            Overloaded: ``max_waiting`` calls wait already.
+        """
+        call = _Call(functools.partial(function, *args, **kwargs))
+        with self._lock:
+            if self._limit is not None and self._pending >= self._limit:
+                raise Overloaded(
+                    f"all {self._max_threads} {self._name} threads are busy; try again"
+                )
+            self._pending += 1
+            if len(self._threads) < min(self._pending, self._max_threads):
+                self._start_thread()
+        self._calls.put(call)
+        return call.future
+
+    def close(self, until: float) -> bool:
+        """End the threads after the calls that are queued.
+
+        Args:
+            until: ``time.monotonic()`` after which nothing is waited for.
+
+        Returns:
+            Whether all of them have ended.
+        """
+        for _ in self._threads:
+            self._calls.put(None)
+        return join_all(self._threads, until)
+
+    def _start_thread(self) -> None:
+        name = f"{self._name}-{len(self._threads)}"
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        lower_thread_priority()
+        while call := self._calls.get():
+            call.run()
+            del call  # what it returned must not stay in memory until the next call
+            with self._lock:
+                self._pending -= 1
+
+
+class _Call(Generic[T]):
+    """A function to be called, and the future of what it returns."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function, self._context = function, contextvars.copy_context()
+        self.future: Future[T] = Future()
+
+    def run(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            value = self._context.run(self._function)
+        except BaseException as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(value)
+
+
+def join_all(threads: list[threading.Thread], until: float) -> bool:
+    """Wait for threads until ``time.monotonic()`` is ``until``; returns whether all have ended."""
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return not any(thread.is_alive() for thread in threads)
+
+
+def copy_result(source: Future[T], target: Future[T]) -> None:
+    """Give a future the result or exception of one that is done, unless it was cancelled."""
+    if (error := source.exception()) is not None:
+        set_exception(target, error)
+    else:
+        set_result(target, source.result())
+
+
+def set_result(future: Future[T], result: T) -> None:
+    """Set the result of a future, unless it is done or was cancelled."""
+    with suppress(InvalidStateError):
+        future.set_result(result)
+
+
+def set_exception(future: Future[Any], error: BaseException) -> None:
+    """Set the exception of a future, unless it is done or was cancelled."""
+    with suppress(InvalidStateError):
+        future.set_exception(error)
