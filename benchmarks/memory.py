@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as models:
         for number in range(MODELS):
             shutil.copytree(folder, Path(models) / f"model-{number}")
-        repository = Repository(Path(models), lambda files: load_files(files, settings, 2))
+        repository = ModelRepository([Path(models)], lambda files: load_files(files, settings, 2))
 
         def use(name: str) -> None:
             repository.get(name).detect([image], Thresholds())
@@ -61,7 +61,7 @@ def main(folder: Path) -> None:
 
 def _settled() -> float:
     gc.collect()
-    process.give_back_memory()
+    process.return_freed_memory()
     return resident()
 
 

@@ -24,8 +24,8 @@ from darknet.engines.graph import GraphEngine
 from darknet.model import Thresholds
 from darknet.network import load_model
 from darknet.resize import resize_pixels_into
-from yolo_service.api.pipeline import to_json
 from yolo_service.formats import FORMATS
+from yolo_service.formats.json import to_json
 from yolo_service.images.decode import DecodeOptions, decode_image
 from yolo_service.models.folder import ModelFiles
 from yolo_service.models.opening import load_files

@@ -13,7 +13,7 @@ import pytest
 
 from darknet.engines.libdarknet_abi import load_shared
 
-pytest_plugins = ["tests.support.fixtures"]
+pytest_plugins = ["tests.support.fixtures", "tests.support.predictors"]
 
 ROOT = Path(__file__).resolve().parent.parent
 DARKNET = Path("/usr/share/darknet")

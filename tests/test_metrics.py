@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from darknet import load_network
 from darknet.detections import Detections
-from darknet.model import Thresholds
 from tests.conftest import ROOT
-from tests.predictor.test_scheduler import busy, job, make  # noqa: F401 - make is a fixture
-from tests.support.fakes import FakeModel
+from tests.support.fakes import GREY, FakeEngine
 from tests.support.fixtures import Client, ServerProcess, StartServer
 from tests.support.networks import write_model
+from tests.support.predictors import SECONDS, MakePredictor, occupy
 from yolo_service import metrics
 from yolo_service.errors import ModelUnavailable, Overloaded
 from yolo_service.models.repository import ModelRepository
-from yolo_service.predictor.scheduler import Scheduler
+from yolo_service.predictor import Options, Predictor
+from yolo_service.settings import load_settings
 
 STAGES = ("queue", "decode", "inference", "encode")
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "yolo-service.json"
@@ -129,9 +130,9 @@ def test_models_are_counted_as_they_come_and_go(tmp_path: Path) -> None:
     def load(files: Any) -> Any:
         return load_network(files.cfg, files.weights, files.names, engine="openvino")
 
-    repository = Repository(tmp_path, load)
-    model = repository.get("counted")
-    model.detect([np.zeros((8, 8, 3), np.uint8)], Thresholds())
+    repository = ModelRepository([tmp_path], load)
+    predictor = Predictor(repository, load_settings(workers=1))
+    predictor.submit(GREY, Options(model="counted")).result(SECONDS)
     place = {"engine": "openvino", "device": "CPU", "precision": "fp32"}
     assert now("yolo_model_loaded", model="counted", **place) == 1
     assert now("yolo_model_load_duration_seconds_count", model="counted") == 1
@@ -142,23 +143,21 @@ def test_models_are_counted_as_they_come_and_go(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable):
         repository.get("miscounted")
     assert now("yolo_model_load_failures_total", model="miscounted") == 1
+    assert predictor.close(time.monotonic() + SECONDS)
 
 
-def test_queue_and_workers_are_measured(make: Any) -> None:  # noqa: F811 - the fixture
-    scheduler: Scheduler = make(queue_size=1)
-    model = FakeModel()
-    first = busy(scheduler, model)
+def test_queue_and_workers_are_measured(make_predictor: MakePredictor, engine: FakeEngine) -> None:
+    predictor = make_predictor(queue_size=1)
+    first = occupy(predictor, engine)
     assert now("yolo_workers") == now("yolo_workers_busy") == 1
-    second = job(model)
-    scheduler.submit(second)
+    second = predictor.submit(GREY)
     assert now("yolo_queue_depth") == now("yolo_queue_capacity") == 1
-    with pytest.raises(Overloaded):
-        scheduler.submit(job(model))
-    model.go.set()
-    first.wait()
-    second.wait()
+    assert isinstance(predictor.submit(GREY).exception(0), Overloaded)
+    engine.go.set()
+    first.result(SECONDS)
+    second.result(SECONDS)
     assert now("yolo_queue_depth") == 0
-    assert scheduler.close()
+    assert predictor.close(time.monotonic() + SECONDS)
     assert now("yolo_workers_busy") == 0
 
 
@@ -168,7 +167,7 @@ def test_a_model_of_many_classes_gets_a_bounded_number_of_series() -> None:
     ids = np.arange(n, dtype=np.int32)
     one_of_each = Detections(np.zeros((n, 4), np.float32), np.ones(n, np.float32), ids, names)
     for _ in range(3):
-        metrics.count_detections("yolo9000", [one_of_each])
+        metrics.observe_inference("yolo9000", [one_of_each], 0.01)
     (family,) = metrics.DETECTIONS.collect()
     counts = {s.labels["class"]: s.value for s in family.samples if s.labels["model"] == "yolo9000"}
     assert len(counts) == metrics.MAX_CLASSES + 1

@@ -18,7 +18,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from yolo_service.errors import Overloaded
+from yolo_service.errors import Overloaded, ShuttingDown
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,6 +56,7 @@ class DaemonExecutor:
         self._calls: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._pending = 0
+        self._closed = False
         self._lock = threading.Lock()
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -63,9 +64,12 @@ class DaemonExecutor:
 
         Raises:
             Overloaded: ``max_waiting`` calls wait already.
+            ShuttingDown: it was closed.
         """
         call = _Call(functools.partial(function, *args, **kwargs))
         with self._lock:
+            if self._closed:
+                raise ShuttingDown
             if self._limit is not None and self._pending >= self._limit:
                 raise Overloaded(
                     f"all {self._max_threads} {self._name} threads are busy; try again"
@@ -85,6 +89,8 @@ class DaemonExecutor:
         Returns:
             Whether all of them have ended.
         """
+        with self._lock:
+            self._closed = True
         for _ in self._threads:
             self._calls.put(None)
         return join_all(self._threads, until)

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darknet.detections import Detections
-from yolo_service.api.pipeline import PIECE_ROWS, to_json
 from yolo_service.formats import FORMATS, darknet, objects, opex, rois
+from yolo_service.formats.json import to_json
 from yolo_service.predictor.answer import Answer, Timings
 
 
@@ -89,18 +89,23 @@ def test_rois_have_pixels_and_parts_of_the_image(answer: Answer) -> None:
     }
 
 
-PLAIN = st.none() | st.booleans() | st.floats(allow_nan=False) | st.text()
+PLAIN = st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 DOCUMENTS = st.recursive(
     PLAIN, lambda items: st.lists(items, max_size=5) | st.dictionaries(st.text(), items)
 )
 
 
 @settings(max_examples=50, deadline=None)
-@given(DOCUMENTS, st.lists(DOCUMENTS, max_size=3), st.integers(0, 3 * PIECE_ROWS))
-def test_json_in_pieces_is_the_same_json(head: Any, row: Any, count: int) -> None:
-    document = {"head": head, "rows": [row] * count, "empty": [[], {}]}
-    assert to_json(document, rows=10**6) == to_json(document)
-    assert to_json(document["rows"], rows=10**6) == to_json(document["rows"])
+@given(DOCUMENTS)
+def test_json_reads_back_as_it_was_written(document: Any) -> None:
+    text = to_json(document)
+    assert text.endswith(b"\n")
+    assert json.loads(text) == document
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_json_lacks_becomes_null(number: float) -> None:
+    assert to_json([number]) == b"[null]\n"
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import socket
 import ssl
@@ -23,7 +24,9 @@ from hypothesis import strategies as st
 from tests.support.sites import Handler, Site, resolver
 from yolo_service.errors import FetchFailed, FetchForbidden, PayloadTooLarge, ServiceError
 from yolo_service.http import fetch as fetch_module
-from yolo_service.http.fetch import AddressInfo, FetchPolicy, fetch
+from yolo_service.http.fetch import AddressInfo, FetchPolicy, HostResolver
+
+fetch = functools.partial(fetch_module.fetch, resolve=HostResolver())
 
 LOCAL = FetchPolicy(
     max_bytes=100_000,

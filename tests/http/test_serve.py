@@ -24,7 +24,7 @@ from tests.support.fixtures import (
     start_process,
 )
 from tests.support.networks import write_model
-from yolo_service.process import STEP_BACK
+from yolo_service.threads import NICENESS
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -140,7 +140,7 @@ def test_what_computes_comes_behind_the_loop(start_server: StartServer) -> None:
         for task in Path(f"/proc/{server.process.pid}/task").iterdir()
     )
     own = os.getpriority(os.PRIO_PROCESS, server.process.pid)
-    behind = min(19, own + STEP_BACK)
+    behind = min(19, own + NICENESS)
     assert own == os.getpriority(os.PRIO_PROCESS, 0)
     assert priorities[behind] >= 2 + 1  # workers, and who loaded the model
 

@@ -14,9 +14,10 @@ import pytest
 from gevent import socket
 from gevent.event import Event
 
+from yolo_service.api.client import CLIENT
 from yolo_service.http import server as wsgi
 from yolo_service.http import streams
-from yolo_service.http.server import CONNECTED, Server, listen
+from yolo_service.http.server import Server, listen
 from yolo_service.http.streams import Budget
 
 Application = Callable[..., list[bytes]]
@@ -245,10 +246,10 @@ def test_an_application_learns_that_its_client_has_gone(start: Start) -> None:
     told: list[bool] = []
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        told.append(environ[CONNECTED]())
+        told.append(environ[CLIENT].is_connected())
         entered.set()
         left.wait(10)
-        told.append(environ[CONNECTED]())
+        told.append(environ[CLIENT].is_connected())
         return hello(environ, start_response)
 
     server = start(application)

@@ -1,30 +1,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from darknet.detections import Detections
 from darknet.errors import InferenceError
-from darknet.model import RgbImage, Thresholds
-from darknet.network import Network, load_model
+from darknet.model import Thresholds
+from darknet.network import Network
+from tests.support.fakes import FakeEngine
 from tests.support.networks import write_model
 from yolo_service.errors import ConfigurationError, ModelNotFound, ModelUnavailable
 from yolo_service.models import repository as repository_module
 from yolo_service.models.folder import ModelFiles, read_folder
-from yolo_service.models.loaded import LoadedModel
 from yolo_service.models.opening import default_files, load_files, open_repository
 from yolo_service.models.repository import ModelRepository, describe_folder
 from yolo_service.settings import load_settings
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)
-NOTHING = Detections(
-    np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), ()
-)
 
 
 class Loader:
@@ -48,7 +44,7 @@ def loader() -> Loader:
 
 def test_a_folder_of_four_files_is_a_model(tmp_path: Path, loader: Loader) -> None:
     write_model(tmp_path / "pets")
-    model = Repository(tmp_path, loader).get()
+    model = ModelRepository([tmp_path], loader).get()
     assert model.name == "pets"
     assert model.network.names == ("cat", "dog")
     assert model.network.input_size == (64, 48)
@@ -59,20 +55,20 @@ def test_the_names_may_come_from_a_data_file(tmp_path: Path, loader: Loader) -> 
     folder = write_model(tmp_path / "pets")
     (folder / "model.names").rename(folder / "list.txt")
     (folder / "model.data").write_text("classes = 2\nnames = /elsewhere/list.txt\n")
-    assert Repository(tmp_path, loader).get().network.names == ("cat", "dog")
+    assert ModelRepository([tmp_path], loader).get().network.names == ("cat", "dog")
 
 
 def test_the_first_complete_model_is_the_default(tmp_path: Path, loader: Loader) -> None:
     (tmp_path / "a").mkdir()
     write_model(tmp_path / "b")
     write_model(tmp_path / "c")
-    assert Repository(tmp_path, loader).default == "b"
-    assert Repository(tmp_path, loader, default="c").get().name == "c"
+    assert ModelRepository([tmp_path], loader).default == "b"
+    assert ModelRepository([tmp_path], loader, default="c").get().name == "c"
 
 
 def test_two_threads_load_a_model_once(tmp_path: Path, loader: Loader) -> None:
     write_model(tmp_path / "pets")
-    repository = Repository(tmp_path, loader)
+    repository = ModelRepository([tmp_path], loader)
     loader.go.clear()
     with ThreadPoolExecutor(2) as threads:
         both = [threads.submit(repository.get, "pets") for _ in range(2)]
@@ -84,43 +80,77 @@ def test_two_threads_load_a_model_once(tmp_path: Path, loader: Loader) -> None:
 
 def test_an_unloaded_model_is_loaded_again_at_its_next_use(tmp_path: Path, loader: Loader) -> None:
     write_model(tmp_path / "pets")
-    repository = Repository(tmp_path, loader)
+    repository = ModelRepository([tmp_path], loader)
     old = repository.get()
     repository.unload("pets")
     assert repository.loaded("pets") is None
     assert repository.get() is not old
 
 
-def test_an_unloaded_model_serves_who_has_it_and_is_closed_after_the_last(
-    tmp_path: Path, loader: Loader
+def test_a_model_that_is_held_is_closed_after_its_last_holder_on_the_loaders_thread(
+    tmp_path: Path,
 ) -> None:
     write_model(tmp_path / "pets")
-    repository = Repository(tmp_path, loader)
+    engine = FakeEngine()
+    repository = ModelRepository([tmp_path], engine.network)
     model = repository.get()
-    network = model.network
+    assert model.acquire()
     repository.unload("pets")
-    assert len(model.detect([IMAGE], Thresholds())) == 1
-    del model
-    with pytest.raises(InferenceError, match="closed"):
-        network.detect([IMAGE])
+    with model.held():
+        assert len(model.detect([IMAGE], Thresholds())) == 1
+    assert not engine.is_closed
+    model.release()
+    assert repository.close(time.monotonic() + 10)
+    assert str(engine.closed_by) == "model-loader-0"
+    assert not model.acquire()
+    with pytest.raises(ModelUnavailable, match="unloaded"), model.held():
+        pass
 
 
-def test_a_closed_model_says_so(tmp_path: Path, loader: Loader) -> None:
+def test_a_model_that_nobody_holds_is_closed_at_once(tmp_path: Path) -> None:
     write_model(tmp_path / "pets")
-    model = Repository(tmp_path, loader).get()
-    model.close()
-    with pytest.raises(ModelUnavailable, match="closed"):
-        model.detect([IMAGE], Thresholds())
+    engine = FakeEngine()
+    repository = ModelRepository([tmp_path], engine.network)
+    repository.get()
+    repository.unload("pets")
+    assert engine.closed_by
+
+
+def test_a_model_whose_first_image_fails_is_closed(tmp_path: Path) -> None:
+    write_model(tmp_path / "pets")
+    engine = FakeEngine(error=InferenceError("the device is lost"))
+    with pytest.raises(ModelUnavailable, match="the device is lost"):
+        ModelRepository([tmp_path], engine.network).get()
+    assert engine.closed_by
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_in_words(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file")
+    with pytest.raises(ConfigurationError, match=r"cannot be listed: .*YOLO_MODELS_DIR"):
+        describe_folder(tmp_path / "models")
+
+
+def test_of_two_folders_the_first_one_counts(tmp_path: Path, loader: Loader) -> None:
+    write_model(tmp_path / "mine" / "b")
+    write_model(tmp_path / "package" / "a")
+    write_model(tmp_path / "package" / "b", names=("cat",))
+    repository = ModelRepository([tmp_path / "mine", tmp_path / "package"], loader)
+    assert repository.default == "b"
+    assert repository.get("b").network.names == ("cat", "dog")
+    assert repository.get("a").name == "a"
+    alone = ModelRepository([tmp_path / "nowhere", tmp_path / "package"], loader)
+    assert alone.default == "a"
 
 
 def test_only_models_that_nobody_used_for_long_are_idle(tmp_path: Path, loader: Loader) -> None:
     for name in "ab":
         write_model(tmp_path / name)
-    repository = Repository(tmp_path, loader)
+    repository = ModelRepository([tmp_path], loader)
     repository.get("a").last_used -= 100
     repository.get("b")
-    assert not repository.unload_idle(1000)
-    assert repository.unload_idle(50)
+    repository.unload_idle(1000)
+    assert repository.loaded("a")
+    repository.unload_idle(50)
     assert repository.loaded("a") is None
     assert repository.loaded("b")
 
@@ -129,7 +159,7 @@ def test_what_was_used_least_recently_makes_room(tmp_path: Path, loader: Loader)
     for name in "abc":
         write_model(tmp_path / name)
     size = (tmp_path / "a" / "model.weights").stat().st_size
-    repository = Repository(tmp_path, loader, budget=2 * size)
+    repository = ModelRepository([tmp_path], loader, max_bytes=2 * size)
     repository.get("a")
     repository.get("b")
     repository.get("a").detect([IMAGE], Thresholds())
@@ -140,56 +170,22 @@ def test_what_was_used_least_recently_makes_room(tmp_path: Path, loader: Loader)
 def test_a_model_larger_than_the_budget_is_served_alone(tmp_path: Path, loader: Loader) -> None:
     for name in "ab":
         write_model(tmp_path / name)
-    repository = Repository(tmp_path, loader, budget=1)
+    repository = ModelRepository([tmp_path], loader, max_bytes=1)
     repository.get("a")
     assert repository.get("b").detect([IMAGE], Thresholds())
     assert [name for name in "ab" if repository.loaded(name)] == ["b"]
-
-
-class SlowEngine:
-    """Computes until it is let go; closing it meanwhile is what must not happen."""
-
-    name, device, precision = "openvino", "CPU", "fp32"
-
-    def __init__(self) -> None:
-        self.entered, self.go, self.closed = threading.Event(), threading.Event(), False
-
-    def detect(self, images: Iterable[RgbImage], _: Thresholds) -> list[Detections]:
-        self.entered.set()
-        assert self.go.wait(10)
-        assert not self.closed
-        return [NOTHING for _ in images]
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def test_unloading_waits_for_those_who_compute(tmp_path: Path) -> None:
-    files = read_folder(write_model(tmp_path / "pets"))
-    engine = SlowEngine()
-    network = Network(load_model(files.cfg, files.weights, files.names), engine)
-    model = LoadedModel(files, network)
-    with ThreadPoolExecutor(2) as threads:
-        computing = threads.submit(model.detect, [IMAGE], Thresholds())
-        assert engine.entered.wait(10)
-        closing = threads.submit(model.close)
-        assert not engine.closed
-        engine.go.set()
-        computing.result(10)
-        closing.result(10)
-    assert engine.closed
 
 
 def test_a_broken_model_does_not_hide_the_others(tmp_path: Path, loader: Loader) -> None:
     write_model(tmp_path / "a")
     write_model(tmp_path / "b", names=("cat",))
     (tmp_path / "c").mkdir()
-    repository = Repository(tmp_path, loader)
+    repository = ModelRepository([tmp_path], loader)
     with pytest.raises(ModelUnavailable, match="2 classes"):
         repository.get("b")
     with pytest.raises(ModelUnavailable, match=r"c: expected one \.cfg, found none"):
         repository.get("c")
-    a, b, c = repository.describe()
+    a, b, c = repository.describe().result(10)
     assert a.error is None
     assert "2 classes" in str(b.error)
     assert c.error
@@ -197,10 +193,10 @@ def test_a_broken_model_does_not_hide_the_others(tmp_path: Path, loader: Loader)
     assert a.input_size == (64, 48)
 
 
-def test_a_model_added_or_mended_later_is_found(tmp_path: Path, loader: Loader) -> None:
+def test_a_model_added_or_fixed_later_is_found(tmp_path: Path, loader: Loader) -> None:
     write_model(tmp_path / "a")
     (tmp_path / "b").mkdir()
-    repository = Repository(tmp_path, loader)
+    repository = ModelRepository([tmp_path], loader)
     write_model(tmp_path / "b")
     write_model(tmp_path / "c")
     assert repository.get("b").name == "b"
@@ -212,7 +208,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_again_only_after_a_while(
 ) -> None:
     write_model(tmp_path / "a")
     write_model(tmp_path / "b", names=("cat",))
-    repository = Repository(tmp_path, loader)
+    repository = ModelRepository([tmp_path], loader)
     for _ in range(3):
         with pytest.raises(ModelUnavailable, match="the names list has 1"):
             repository.get("b")
@@ -227,7 +223,7 @@ def test_an_unknown_model_is_an_error_that_lists_the_known_ones(
 ) -> None:
     write_model(tmp_path / "pets")
     with pytest.raises(ModelNotFound, match=r"'\.\./pets'; there are: pets"):
-        Repository(tmp_path, loader).get("../pets")
+        ModelRepository([tmp_path], loader).get("../pets")
 
 
 @pytest.mark.parametrize("name", [None, "pets"])
@@ -235,7 +231,7 @@ def test_without_a_model_the_error_says_how_to_get_one(
     tmp_path: Path, loader: Loader, name: str | None
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"put one there.*YOLO_MODELS_DIR"):
-        Repository(tmp_path / "nowhere", loader, default=name)
+        ModelRepository([tmp_path / "nowhere"], loader, default=name)
 
 
 def test_a_folder_with_two_of_a_kind_is_refused(tmp_path: Path) -> None:
@@ -284,7 +280,7 @@ def test_the_classic_variables_name_the_default_model(tmp_path: Path) -> None:
     repository = open_repository(settings)
     assert repository.default == "model"
     assert repository.get().network.names == ("cat", "dog")
-    assert [info.name for info in repository.describe()] == ["a", "model"]
+    assert [info.name for info in repository.describe().result(10)] == ["a", "model"]
     assert default_files(settings).cfg == folder / "model.cfg"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from darknet.engines.openvino import OpenVinoRunner
 from darknet.errors import InferenceError
-from yolo_service.http.app import main
+from yolo_service.http.serve import main
 
 FAULTS = Path(os.environ["FAULTS"])
 SLOW = float(os.environ.get("SLOW", "0"))

@@ -74,6 +74,7 @@ def detect_each(
         Exception: what is wrong with the service and not with an image; trying again may help.
     """
     current = service.current()
+    _load(options.model)  # an unknown model is the request's fault, not each image's
 
     def submit(item: S) -> Future[T]:
         return _submit(read(item), options, finish, name(item))

@@ -58,11 +58,12 @@ class LoadedModel:
         self._lock = threading.Lock()
 
     def acquire(self) -> bool:
-        """Hold the model until ``release``; returns False if it was unloaded."""
+        """Hold the model until ``release``; returns False if it was unloaded and may be closed."""
         with self._lock:
-            if not self._unloaded:
-                self._holders += 1
-            return not self._unloaded
+            if self._unloaded and self._holders == 0:
+                return False
+            self._holders += 1
+            return True
 
     def release(self) -> None:
         """Give a hold back."""
@@ -87,7 +88,7 @@ class LoadedModel:
             self.release()
 
     def unload(self) -> bool:
-        """Refuse new holders; returns whether there are none, so that it can be closed now."""
+        """Let the last holder close it; returns whether there is none, so that the caller must."""
         with self._lock:
             self._unloaded = True
             return self._holders == 0

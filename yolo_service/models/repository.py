@@ -19,7 +19,13 @@ import numpy as np
 from darknet.errors import DarknetError
 from darknet.network import Network
 from yolo_service import metrics, process
-from yolo_service.errors import ConfigurationError, ModelNotFound, ModelUnavailable
+from yolo_service.errors import (
+    ConfigurationError,
+    ModelNotFound,
+    ModelUnavailable,
+    ServiceError,
+    ShuttingDown,
+)
 from yolo_service.models.folder import ModelFiles, read_folder
 from yolo_service.models.info import ModelInfo, describe_files
 from yolo_service.models.loaded import LoadedModel
@@ -121,14 +127,18 @@ class ModelRepository:
         """
         future: Future[LoadedModel] = Future()
 
-        def found(entry: Future[_Entry]) -> None:
-            if (error := entry.exception()) is not None:
+        def find() -> None:
+            try:
+                loading = self._loader.submit(self._get, self._find(name or self.default))
+            except Exception as error:
                 set_exception(future, error)
             else:
-                loading = self._loader.submit(self._get, entry.result())
                 loading.add_done_callback(lambda done: copy_result(done, future))
 
-        self._reader.submit(self._find, name or self.default).add_done_callback(found)
+        try:
+            self._reader.submit(find)
+        except ServiceError as error:
+            set_exception(future, error)
         return future
 
     def get(self, name: str | None = None) -> LoadedModel:
@@ -193,7 +203,7 @@ class ModelRepository:
         models = self._in_memory()
         for model in models:
             if model.unload():
-                self._loader.submit(_close, model)
+                self._close_later(model)
         ended = self._loader.close(until)
         return self._reader.close(until) and ended and not any(m.is_held for m in models)
 
@@ -240,7 +250,7 @@ class ModelRepository:
             self._make_room(files)
             with metrics.MODEL_LOAD_SECONDS.labels(entry.name).time():
                 network = _warmed_up(self._load_network(files))
-            model = LoadedModel(files, network, self._close_unused)
+            model = LoadedModel(files, network, self._close_later)
         except (DarknetError, OSError) as error:
             metrics.MODEL_LOAD_FAILURES.labels(entry.name).inc()
             entry.error, entry.failed_at = str(error), time.monotonic()
@@ -251,9 +261,12 @@ class ModelRepository:
         log.info("model %s loaded: %s", entry.name, where)
         return model
 
-    def _close_unused(self, model: LoadedModel) -> None:
+    def _close_later(self, model: LoadedModel) -> None:
         """Close on the loader's thread, because closing may wait for an inference."""
-        self._loader.submit(_close, model)
+        try:
+            self._loader.submit(_close, model)
+        except ShuttingDown:
+            _close(model)
 
     def _first(self) -> str:
         if self._extra:

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from typing import Any, TypeVar, overload
 
@@ -120,7 +120,7 @@ class Predictor:
         future: Future[Any] = Future()
         start = functools.partial(self._start, request, future)
         model = self.models.loaded(options.model)
-        if model is None or not start(model):
+        if model is None or not start(model):  # it is not in memory, or no longer
             self.models.load(options.model).add_done_callback(
                 functools.partial(_start_when_loaded, start, future)
             )
@@ -128,7 +128,7 @@ class Predictor:
 
     def submit_each(
         self, items: Iterable[S], submit: Callable[[S], Future[T]], ahead: int | None = None
-    ) -> Iterator[Future[T]]:
+    ) -> Generator[Future[T], None, None]:
         """Submit items one after the other, and yield their futures in order.
 
         The caller has to wait for each future before it asks for the next one: so there are never
