@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from yolo_service.images.decode import Quality, decode_as
+from yolo_service.images.decode import DecodeOptions, decode_image
 from yolo_service.models.repository import default_files, load_files
 from yolo_service.settings import load_settings
 
@@ -72,7 +72,7 @@ def main(models: str, image: str, requests: int = 200) -> None:
             response.read()
 
         def in_process() -> None:
-            decoded = decode_as(data, Quality.for_network(network), max_pixels=MAX_PIXELS)
+            decoded = decode_image(data, DecodeOptions.for_network(network), max_pixels=MAX_PIXELS)
             network.detect([decoded.pixels])
 
         for _ in range(10):

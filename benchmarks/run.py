@@ -34,7 +34,7 @@ from darknet.limits import available_cpus
 from darknet.model import EngineName, Precision, RgbImage
 from darknet.network import Network
 from yolo_service import benchmark, process
-from yolo_service.images.decode import Quality, decode, decode_as
+from yolo_service.images.decode import DecodeOptions, decode, decode_image
 from yolo_service.models.repository import default_files, load_files
 from yolo_service.settings import Settings, load_settings
 
@@ -140,10 +140,10 @@ def _service(settings: Settings, precision: Precision, options: argparse.Namespa
         load_files(files, chosen, chosen.workers) as network,
         _serving(settings, precision, options) as server,
     ):
-        quality = Quality.for_network(network, chosen.decode)
+        quality = DecodeOptions.for_network(network, chosen.decode)
 
         def decoded() -> RgbImage:
-            return decode_as(data, quality, max_pixels=chosen.max_pixels).pixels
+            return decode_image(data, quality, max_pixels=chosen.max_pixels).pixels
 
         def both(count: int) -> object:
             return network.detect(decoded() for _ in range(count))

@@ -39,7 +39,7 @@ from benchmarks.scale_rows import (
     served,
 )
 from yolo_service import benchmark, process
-from yolo_service.images.decode import Quality, decode_as
+from yolo_service.images.decode import DecodeOptions, decode_image
 from yolo_service.models.folder import ModelFiles, read_options
 from yolo_service.models.repository import default_files, load_files
 from yolo_service.settings import Settings, load_settings
@@ -126,7 +126,7 @@ def _throughput(files: ModelFiles, data: bytes, settings: Settings, effort: Effo
     with load_files(files, settings, threads) as network:
 
         def call() -> object:
-            image = decode_as(data, Quality.for_network(network), max_pixels=MAX_PIXELS)
+            image = decode_image(data, DecodeOptions.for_network(network), max_pixels=MAX_PIXELS)
             return network.detect([image.pixels])
 
         rounds = range(effort.rounds)

@@ -26,7 +26,7 @@ from darknet.network import load_model
 from darknet.resize import resize_pixels_into
 from yolo_service.api.pipeline import to_json
 from yolo_service.formats import FORMATS
-from yolo_service.images.decode import Quality, decode_as
+from yolo_service.images.decode import DecodeOptions, decode_image
 from yolo_service.models.folder import ModelFiles
 from yolo_service.models.repository import load_files
 from yolo_service.predictor.answer import Answer, Timings
@@ -153,8 +153,8 @@ class _Loaded:
 
     def stages(self, data: bytes) -> dict[str, Callable[[], object]]:
         """Return what computes each stage, to be called by this thread."""
-        quality = Quality.for_network(self._network)
-        image = decode_as(data, quality, max_pixels=MAX_PIXELS).pixels
+        quality = DecodeOptions.for_network(self._network)
+        image = decode_image(data, quality, max_pixels=MAX_PIXELS).pixels
         height, width = image.shape[:2]
         resize = functools.partial(resize_pixels_into, image, resize=self._network.resize)
         resize(self._runner.input()[0])
@@ -163,7 +163,7 @@ class _Loaded:
         about = ("", "", "", "")
         answer = Answer(*about, width, height, found, Timings(0, 0, 0, 0))
         return {
-            "decode": lambda: decode_as(data, quality, max_pixels=MAX_PIXELS),
+            "decode": lambda: decode_image(data, quality, max_pixels=MAX_PIXELS),
             "resize": lambda: resize(self._runner.input()[0]),
             "infer": lambda: self._runner.infer(1),
             "boxes": lambda: self._decoder.decode(heads, (height, width), Thresholds()),

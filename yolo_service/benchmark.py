@@ -124,9 +124,11 @@ def table(rows: Iterable[Row | Failure]) -> Iterator[str]:
 def benchmark_image(path: Path | None) -> RgbImage:
     """Return what is measured on, as the service has it: a file's, or soft random shapes."""
     if path is not None:
-        from yolo_service.images.decode import Quality, decode_as
+        from yolo_service.images.decode import DecodeOptions, decode_image
 
-        return decode_as(path.read_bytes(), Quality(shown=False), max_pixels=100_000_000).pixels
+        return decode_image(
+            path.read_bytes(), DecodeOptions(keep_image=False), max_pixels=100_000_000
+        ).pixels
     import cv2
 
     noise = np.random.default_rng(0).integers(0, 256, (18, 24, 3), np.uint8)

@@ -25,7 +25,7 @@ from yolo_service.errors import (
 from yolo_service.images import decode as images
 from yolo_service.images import image_header as headers
 from yolo_service.images import png
-from yolo_service.images.decode import Quality
+from yolo_service.images.decode import DecodeOptions
 
 MAX_PIXELS = 1_000_000
 BLACK_WHITE = np.where(grey() > 127, 255, 0).astype(np.uint8)
@@ -217,7 +217,9 @@ def test_a_jpeg_has_the_pixels_that_opencv_gives(
     data = encode(noise, "JPEG", mode, **options)
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(decode(data), expected)
-    for_network = images.decode_as(data, Quality(shown=False), max_pixels=MAX_PIXELS).pixels
+    for_network = images.decode_image(
+        data, DecodeOptions(keep_image=False), max_pixels=MAX_PIXELS
+    ).pixels
     np.testing.assert_array_equal(for_network[..., :3], expected)
 
 
@@ -254,7 +256,9 @@ def test_colours_that_are_not_smoothed_are_nearly_the_same() -> None:
         np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8), (0, 0), 4
     )
     data = encode(np.asarray(photo, np.uint8), "JPEG", quality=95, subsampling=2)
-    rough = images.decode_as(data, Quality(shown=False, smooth=False), max_pixels=MAX_PIXELS).pixels
+    rough = images.decode_image(
+        data, DecodeOptions(keep_image=False, smooth=False), max_pixels=MAX_PIXELS
+    ).pixels
     difference = np.abs(rough[..., :3].astype(int) - decode(data))
     assert 0 < difference.mean() < 2
 
@@ -271,7 +275,7 @@ def test_a_large_jpeg_has_the_pixels_that_opencv_gives(orientation: int, progres
 
 def test_a_large_jpeg_is_reduced_as_a_small_one_is() -> None:
     data = sample_images.jpeg(5000, 3300)
-    reduced = images.decode_as(data, Quality(at_least=(1500, 1200)), max_pixels=17_000_000)
+    reduced = images.decode_image(data, DecodeOptions(min_size=(1500, 1200)), max_pixels=17_000_000)
     flags = cv2.IMREAD_REDUCED_COLOR_2
     expected = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags))
     np.testing.assert_array_equal(reduced.pixels, expected[..., ::-1])

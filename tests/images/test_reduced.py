@@ -10,13 +10,13 @@ from PIL import Image
 from tests.support import sample_images
 from tests.support.fixtures import StartServer
 from yolo_service.images import decode as images
-from yolo_service.images.decode import Quality
+from yolo_service.images.decode import DecodeOptions
 
 LIMIT = 10_000_000
 
 
 @pytest.mark.parametrize(
-    ("at_least", "pixels"),
+    ("min_size", "pixels"),
     [
         ((80, 60), (120, 160)),  # (height, width) of an image of 640 x 480
         ((60, 60), (60, 80)),
@@ -26,10 +26,10 @@ LIMIT = 10_000_000
     ],
 )
 def test_a_jpeg_is_reduced_as_far_as_it_stays_large_enough_either_way(
-    at_least: images.Size | None, pixels: tuple[int, int]
+    min_size: images.Size | None, pixels: tuple[int, int]
 ) -> None:
-    decoded = images.decode_as(
-        sample_images.jpeg(640, 480), Quality(at_least=at_least), max_pixels=LIMIT
+    decoded = images.decode_image(
+        sample_images.jpeg(640, 480), DecodeOptions(min_size=min_size), max_pixels=LIMIT
     )
     assert decoded.pixels.shape[:2] == pixels
     assert decoded.size == (640, 480)
@@ -39,7 +39,7 @@ def test_a_jpeg_is_reduced_as_far_as_it_stays_large_enough_either_way(
 def test_a_reduced_image_shows_the_same_in_the_same_colours() -> None:
     data = sample_images.jpeg(640, 480)
     whole = images.decode(data, max_pixels=LIMIT)
-    reduced = images.decode_as(data, Quality(at_least=(60, 60)), max_pixels=LIMIT).pixels
+    reduced = images.decode_image(data, DecodeOptions(min_size=(60, 60)), max_pixels=LIMIT).pixels
     expected = cv2.resize(whole, (80, 60), interpolation=cv2.INTER_AREA)
     assert np.abs(reduced.astype(int) - expected).mean() < 3
 
@@ -49,7 +49,7 @@ def test_the_size_of_a_reduced_image_is_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = sample_images.jpeg(641, 483, exif=exif)
-    decoded = images.decode_as(data, Quality(at_least=(60, 60)), max_pixels=LIMIT)
+    decoded = images.decode_image(data, DecodeOptions(min_size=(60, 60)), max_pixels=LIMIT)
     turned = orientation in (6, 8)
     assert decoded.size == ((483, 641) if turned else (641, 483))
     assert decoded.pixels.shape[:2] == ((81, 61) if turned else (61, 81))
@@ -57,7 +57,7 @@ def test_the_size_of_a_reduced_image_is_upright(orientation: int) -> None:
 
 @pytest.mark.parametrize("data", [sample_images.png(640, 480), sample_images.jpeg(640, 636)])
 def test_what_cannot_be_reduced_safely_is_decoded_whole(data: bytes) -> None:
-    decoded = images.decode_as(data, Quality(at_least=(8, 8)), max_pixels=LIMIT)
+    decoded = images.decode_image(data, DecodeOptions(min_size=(8, 8)), max_pixels=LIMIT)
     assert decoded.scale == (1, 1)
 
 

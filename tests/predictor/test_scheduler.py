@@ -18,17 +18,17 @@ from yolo_service.errors import (
     ShuttingDown,
     UndecodableImage,
 )
-from yolo_service.images.decode import Decoded, Quality, whole
-from yolo_service.predictor.jobs import SHOWN, Job, Outcome
+from yolo_service.images.decode import DecodedImage, DecodeOptions
+from yolo_service.predictor.jobs import KEEP_IMAGE, Job, Outcome
 from yolo_service.predictor.scheduler import GROUP, GROUP_SECONDS, Scheduler
 
 MakeScheduler = Callable[..., Scheduler]
 
 
-def decode(data: bytes, quality: Quality) -> Decoded:
+def decode(data: bytes, quality: DecodeOptions) -> DecodedImage:
     if data == b"broken":
         raise UndecodableImage("broken")
-    return whole(GREY) if quality.at_least is None else Decoded(GREY, (160, 40))
+    return DecodedImage.of(GREY) if quality.min_size is None else DecodedImage(GREY, (160, 40))
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def make() -> Iterator[MakeScheduler]:
 
 def job(model: FakeModel, data: bytes = b"x", seconds: float = 10, **options: Any) -> Job[Outcome]:
     thresholds = options.pop("thresholds", Thresholds())
-    options.setdefault("quality", Quality(shown=False))
+    options.setdefault("quality", DecodeOptions(keep_image=False))
     deadline = time.monotonic() + seconds
     return Job(model, data, thresholds, lambda outcome: outcome, deadline=deadline, **options)
 
@@ -68,13 +68,13 @@ def test_a_job_comes_back_with_detections_and_times(make: MakeScheduler) -> None
 
 
 def test_an_image_is_kept_only_if_its_answer_shows_it(make: MakeScheduler) -> None:
-    assert make().run(job(FakeModel(), quality=SHOWN)).pixels is GREY
+    assert make().run(job(FakeModel(), quality=KEEP_IMAGE)).pixels is GREY
     assert make().run(job(FakeModel())).pixels.size == 0
 
 
 def test_boxes_of_a_reduced_image_are_in_pixels_of_the_whole_one(make: MakeScheduler) -> None:
     whole_one = make().run(job(FakeModel()))
-    reduced = make().run(job(FakeModel(), quality=Quality(shown=False, at_least=(8, 8))))
+    reduced = make().run(job(FakeModel(), quality=DecodeOptions(keep_image=False, min_size=(8, 8))))
     assert reduced.size == (160, 40)
     np.testing.assert_allclose(
         reduced.detections.boxes, whole_one.detections.boxes * [10, 5, 10, 5], rtol=1e-6
@@ -173,7 +173,7 @@ def test_slow_jobs_do_not_wait_for_each_other(make: MakeScheduler) -> None:
 
 
 def test_of_images_that_are_shown_one_is_in_memory(make: MakeScheduler) -> None:
-    assert group(make(), FakeModel(), 3, quality=SHOWN) == [1, 1, 1]
+    assert group(make(), FakeModel(), 3, quality=KEEP_IMAGE) == [1, 1, 1]
 
 
 def test_a_batch_size_that_was_set_is_kept_to(make: MakeScheduler) -> None:

@@ -30,7 +30,7 @@ def by_url(
     media_type = _accepted()
     finish = functools.partial(_drawn, KINDS[media_type])
     options = Options(model, threshold, nms, hier_threshold)
-    return _image(Detection(options, finish, every_pixel=True).in_url(url), media_type)
+    return _image(Detection(options, finish, keep_image=True).in_url(url), media_type)
 
 
 def by_upload(image_file: FileStorage, body: dict[str, Any]) -> Response:
@@ -38,7 +38,7 @@ def by_upload(image_file: FileStorage, body: dict[str, Any]) -> Response:
     media_type = _accepted()
     finish = functools.partial(_drawn, KINDS[media_type])
     data = upload(image_file)
-    detection = Detection(Options(**body), finish, every_pixel=True)
+    detection = Detection(Options(**body), finish, keep_image=True)
     return _image(detection.in_image(data), media_type)
 
 

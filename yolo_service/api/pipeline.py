@@ -18,11 +18,11 @@ from darknet.model import RgbImage, Thresholds
 from yolo_service.api import service
 from yolo_service.errors import BadRequest, ServiceError
 from yolo_service.http.server import CONNECTED
-from yolo_service.images.decode import Quality
+from yolo_service.images.decode import DecodeOptions
 from yolo_service.models.folder import ModelOptions
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.predictor.answer import Answer, Timings
-from yolo_service.predictor.jobs import SHOWN, Image, Job, Outcome
+from yolo_service.predictor.jobs import KEEP_IMAGE, Image, Job, Outcome
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Detection(Generic[T]):
         options: of the request.
         finish: makes the answer for an image; runs on a worker.
         deadline: from ``Service.deadline``; None: begins now.
-        every_pixel: whether ``finish`` works with the image, which otherwise comes as is best for
+        keep_image: whether ``finish`` works with the image, which otherwise comes as is best for
             the network: with a fourth channel, reduced, or with rough colours.
 
     Raises:
@@ -93,7 +93,7 @@ class Detection(Generic[T]):
         finish: Finish[T],
         deadline: float | None = None,
         *,
-        every_pixel: bool = False,
+        keep_image: bool = False,
     ) -> None:
         self._service = service.current()
         self._finish = finish
@@ -102,7 +102,9 @@ class Detection(Generic[T]):
         self._model = self._service.model(options.model, self._deadline)
         self._thresholds = options.thresholds(self._model.options)
         decode = self._service.settings.decode
-        self._quality = SHOWN if every_pixel else Quality.for_network(self._model.network, decode)
+        self._quality = (
+            KEEP_IMAGE if keep_image else DecodeOptions.for_network(self._model.network, decode)
+        )
 
     def in_url(self, url: str) -> T:
         """Download an image and detect in it; raises as ``Service.fetch`` and ``in_image``."""

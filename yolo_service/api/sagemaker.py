@@ -43,7 +43,7 @@ def invoke() -> Response:
     """Draw and count what is in an image, sent as JSON, as a form or as it is."""
     deadline = service.current().deadline()
     data = _image(deadline)
-    detection = Detection(Options(), _drawn_and_counted, deadline, every_pixel=True)
+    detection = Detection(Options(), _drawn_and_counted, deadline, keep_image=True)
     body = detection.in_image(data)
     return Response(body, mimetype="application/json")
 

@@ -25,7 +25,7 @@ from yolo_service.errors import (
 from yolo_service.http.fetch import FetchPolicy, fetch
 from yolo_service.http.server import HOLD, WHILE_CONNECTED
 from yolo_service.http.streams import Budget
-from yolo_service.images.decode import decode_as
+from yolo_service.images.decode import decode_image
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.models.repository import ModelInfo, open_repository
 from yolo_service.predictor.jobs import Job
@@ -60,7 +60,7 @@ class Service:
         self._started = False
         self.repository = open_repository(settings)
         self.scheduler = Scheduler(
-            functools.partial(decode_as, max_pixels=settings.max_pixels),
+            functools.partial(decode_image, max_pixels=settings.max_pixels),
             workers=settings.workers,
             queue_size=settings.queue_size,
             batch_size=settings.batch_size,

@@ -29,75 +29,73 @@ _REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}
 
 
 @dataclass(frozen=True)
-class Quality:
-    """What a decoded image has to be; by default, what people and other programs can look at.
+class DecodeOptions:
+    """How an image is decoded; the defaults give the full image in RGB.
 
     Attributes:
-        shown: looked at after detection, and so kept until then, and of three channels. A network
-            takes a fourth, too, and with it decoding and resizing are faster.
-        smooth: with the colours of a JPEG, of which it has fewer than pixels, interpolated as
-            OpenCV does, and not just repeated.
-        at_least: so large in either orientation; None: no pixel less than in the file.
+        keep_image: whether the image is used after detection, for example drawn on: it then has
+            three channels. Without it there may be a fourth, which makes decoding and resizing
+            faster.
+        smooth: whether the subsampled chroma of a JPEG is interpolated as by OpenCV, or repeated.
+        min_size: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as it is at least
+            this large in either orientation; None: full size.
     """
 
-    shown: bool = True
+    keep_image: bool = True
     smooth: bool = True
-    at_least: Size | None = None
+    min_size: Size | None = None
 
     @classmethod
-    def for_network(cls, network: Network, decode: Decode | None = None) -> Quality:
-        """Return what is enough for a network; see ``Settings.decode``."""
+    def for_network(cls, network: Network, decode: Decode | None = None) -> DecodeOptions:
+        """Return the options for an image that only a network reads; see ``Settings.decode``."""
         if decode is None:
             decode = "exact" if network.precision == "fp32" else "fast"
-        at_least = network.input_size if decode == "reduced" else None
-        return cls(shown=False, smooth=decode == "exact", at_least=at_least)
+        min_size = network.input_size if decode == "reduced" else None
+        return cls(keep_image=False, smooth=decode == "exact", min_size=min_size)
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
-    """An image, perhaps of fewer pixels than the file has.
+class DecodedImage:
+    """A decoded image, possibly smaller than the one in the file.
 
     Attributes:
-        pixels: uint8[height, width, 3], red first; with a fourth channel where ``Quality.shown`` is
-            not asked for.
-        size: of the file's image, upright.
+        pixels: uint8[height, width, 3], RGB; uint8[height, width, 4] may come where
+            ``DecodeOptions.keep_image`` is false; the fourth channel has no meaning.
+        size: width and height of the image in the file, after its EXIF orientation, in pixels.
     """
 
     pixels: RgbImage
     size: Size
 
+    @classmethod
+    def of(cls, pixels: RgbImage) -> DecodedImage:
+        """Return an image of full size."""
+        return cls(pixels, (pixels.shape[1], pixels.shape[0]))
+
     @property
     def scale(self) -> tuple[float, float]:
-        """By how much the file's image is wider and higher than ``pixels``."""
+        """Width and height of the image in the file, divided by those of ``pixels``."""
         height, width = self.pixels.shape[:2]
         return self.size[0] / width, self.size[1] / height
 
 
-def whole(pixels: RgbImage) -> Decoded:
-    """Return an image that has all its pixels."""
-    return Decoded(pixels, (pixels.shape[1], pixels.shape[0]))
-
-
-def decode_as(data: bytes, quality: Quality, *, max_pixels: int) -> Decoded:
-    """Decode an image like ``decode``, but no better than needed.
-
-    A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size: for a photo of 12 megapixels that takes
-    a third of the time, and less memory.
+def decode_image(data: bytes, options: DecodeOptions, *, max_pixels: int) -> DecodedImage:
+    """Decode an image like ``decode``, at the size and quality that the options ask for.
 
     Args:
         data: see ``decode``.
-        quality: what is needed.
-        max_pixels: see ``decode``.
+        options: channels, chroma and smallest size.
+        max_pixels: see ``decode``; it counts the pixels of the file, not of the result.
 
     Raises:
         UnsupportedImageType: see ``decode``, also for the others.
-        ImageTooLarge: ``max_pixels`` counts the pixels of the file, not of the result.
+        ImageTooLarge: more than ``max_pixels``, or a side longer than ``MAX_SIDE``.
         UndecodableImage: the file is damaged.
     """
     header = headers.read(data)
     _check_size(header, max_pixels)
-    factor = _reduction(header, quality.at_least) if quality.at_least else 1
-    pixels = _faster(data, header, factor, quality)
+    factor = _reduction(header, options.min_size) if options.min_size else 1
+    pixels = _faster(data, header, factor, options)
     if pixels is None:
         plain = png.plain(data) if header.format == "PNG" else data
         pixels = _pixels(plain, cv2.IMREAD_COLOR_RGB | _REDUCED[factor])
@@ -106,21 +104,25 @@ def decode_as(data: bytes, quality: Quality, *, max_pixels: int) -> Decoded:
             f"the {header.format} is cut off, damaged or of a rare kind; "
             "send the whole file, or save it again as JPEG or PNG"
         )
-    return whole(pixels) if factor == 1 else Decoded(pixels, _upright(header, pixels, factor))
+    if factor == 1:
+        return DecodedImage.of(pixels)
+    return DecodedImage(pixels, _upright(header, pixels, factor))
 
 
-def _faster(data: bytes, header: headers.Header, factor: int, quality: Quality) -> RgbImage | None:
+def _faster(
+    data: bytes, header: headers.Header, factor: int, options: DecodeOptions
+) -> RgbImage | None:
     """Decode what can be decoded faster than by ``_pixels``, with the same result, or None."""
     if header.format != "JPEG":
         return None
     is_large = header.width * header.height >= jpeg.LARGE * factor * factor
     if factor == 1 and header.is_plain:
         # The fourth channel of a large image would cost more memory than it saves time.
-        return jpeg.decode_plain(data, rgb=quality.shown or is_large, smooth=quality.smooth)
+        return jpeg.decode_plain(data, rgb=options.keep_image or is_large, smooth=options.smooth)
     return jpeg.decode_large(data, cv2.IMREAD_COLOR_RGB | _REDUCED[factor]) if is_large else None
 
 
-def _reduction(header: headers.Header, at_least: Size) -> int:
+def _reduction(header: headers.Header, min_size: Size) -> int:
     """Return by how much an image can be divided and stay large enough whichever way it lies.
 
     One that is nearly square is left alone: nobody could tell later how it lay.
@@ -128,7 +130,7 @@ def _reduction(header: headers.Header, at_least: Size) -> int:
     if header.format != "JPEG" or 0 < abs(header.width - header.height) < max(_REDUCED):
         return 1
     smallest = min(header.width, header.height)
-    return max(factor for factor in _REDUCED if factor == 1 or smallest // factor >= max(at_least))
+    return max(factor for factor in _REDUCED if factor == 1 or smallest // factor >= max(min_size))
 
 
 def _upright(header: headers.Header, pixels: RgbImage, factor: int) -> Size:
@@ -161,7 +163,7 @@ def decode(data: bytes, *, max_pixels: int) -> RgbImage:
         UndecodableImage: empty, cut off, damaged, of a kind that OpenCV does not read (for example
             a TIFF of floats), or made to exhaust the decoder.
     """
-    return decode_as(data, Quality(), max_pixels=max_pixels).pixels
+    return decode_image(data, DecodeOptions(), max_pixels=max_pixels).pixels
 
 
 def _check_size(header: headers.Header, max_pixels: int) -> None:

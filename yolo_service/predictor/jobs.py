@@ -18,18 +18,18 @@ from darknet.detections import Detections
 from darknet.model import RgbImage, Thresholds
 from yolo_service import metrics
 from yolo_service.errors import ClientGone, DeadlineExceeded
-from yolo_service.images.decode import Decoded, Quality, Size, whole
+from yolo_service.images.decode import DecodedImage, DecodeOptions, Size
 from yolo_service.predictor.timed import Timed
 
 T = TypeVar("T")
 
-DecodeImage = Callable[[bytes, Quality], Decoded]
+DecodeImage = Callable[[bytes, DecodeOptions], DecodedImage]
 
 SEEN_SECONDS = 0.05
 """For how long a client that was there counts as there: asking takes a system call, and hands the
 interpreter over."""
 
-SHOWN = Quality()
+KEEP_IMAGE = DecodeOptions()
 """How an image is decoded that people or other programs look at."""
 
 Image = bytes | RgbImage
@@ -49,7 +49,7 @@ class Outcome:
     """What a worker found, and the time it took.
 
     Attributes:
-        pixels: the decoded image; nothing, uint8[0, 0, 3], unless the job's quality is ``shown``.
+        pixels: the decoded image; nothing, uint8[0, 0, 3], without ``keep_image``.
         size: of the file's image, upright.
         detections: what the network found in it, in pixels of ``size``.
         queue_ms: milliseconds between ``submit`` and a worker's attention.
@@ -91,7 +91,7 @@ class Job(Generic[T]):
         *,
         deadline: float,
         connected: Callable[[], bool] = _always,
-        quality: Quality = SHOWN,
+        quality: DecodeOptions = KEEP_IMAGE,
     ) -> None:
         self.model, self.data, self.thresholds, self.finish = model, data, thresholds, finish
         self.quality = quality
@@ -109,7 +109,7 @@ class Job(Generic[T]):
         An image that is shown shares it with none, because it stays in memory until its answer is
         made; others are let go as soon as the network has them.
         """
-        return id(self.model), self.thresholds, id(self) if self.quality.shown else None
+        return id(self.model), self.thresholds, id(self) if self.quality.keep_image else None
 
     def wait(self) -> T:
         """Wait as a greenlet for the answer, not longer than the deadline.
@@ -192,7 +192,11 @@ class Batch:
     def _decode_one(self, job: Job[Any]) -> _Decoded | None:
         before, data = time.monotonic(), job.data
         try:
-            image = self._decode(data, job.quality) if isinstance(data, bytes) else whole(data)
+            image = (
+                self._decode(data, job.quality)
+                if isinstance(data, bytes)
+                else DecodedImage.of(data)
+            )
         except Exception as error:
             job.fail(error)
             return None
@@ -201,21 +205,23 @@ class Batch:
         return _Decoded(job, image, queue_ms, decode_ms)
 
 
-_LET_GO: RgbImage = np.empty((0, 0, 3), np.uint8)
+_NO_PIXELS: RgbImage = np.empty((0, 0, 3), np.uint8)
 
 
 class _Decoded:
     """A job whose image is or was in memory."""
 
-    def __init__(self, job: Job[Any], image: Decoded, queue_ms: float, decode_ms: float) -> None:
+    def __init__(
+        self, job: Job[Any], image: DecodedImage, queue_ms: float, decode_ms: float
+    ) -> None:
         self._job, self._queue_ms, self._decode_ms = job, queue_ms, decode_ms
         self._pixels, self._size, self._scale = image.pixels, image.size, image.scale
 
     def hand_over(self) -> RgbImage:
         """Return the image, which is kept only if the answer shows it."""
         pixels = self._pixels
-        if not self._job.quality.shown:
-            self._pixels = _LET_GO
+        if not self._job.quality.keep_image:
+            self._pixels = _NO_PIXELS
         return pixels
 
     def deliver(self, found: Detections, inference_ms: float) -> None:
