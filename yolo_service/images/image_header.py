@@ -32,7 +32,8 @@ _JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
 _JPEG_SCAN = 0xDA
 _JPEG_APP1, _EXIF = 0xE1, b"Exif\0\0"
 
-_UPRIGHT = (0x0112, 3, 1, 1)  # the field of EXIF that says how an image lies: one number, a 1
+_EXIF_ORIENTATION, _SHORT = 0x0112, 3
+_ORIENTATIONS = {(_SHORT, 1, value) for value in range(1, 9)}  # type, count and value of the field
 
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 11: 4, 13: 4}  # 8 for the others
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I"}
@@ -56,13 +57,14 @@ class Header:
         format: one of ``FORMATS``.
         width: pixels, as stored: before an EXIF orientation is applied.
         height: pixels, as stored.
-        is_plain: a JPEG, grey or in colour, that need not be turned or converted.
+        orientation: EXIF orientation of a grey or colour JPEG, 1 to 8, where 1 is upright; None for
+            other images, and where EXIF is damaged, ambiguous or holds another value.
     """
 
     format: str
     width: int
     height: int
-    is_plain: bool = False
+    orientation: int | None = None
 
 
 def read(data: bytes) -> Header:
@@ -104,7 +106,7 @@ def _damaged(kind: str, why: str) -> UndecodableImage:
     return UndecodableImage(f"the {kind} {why}; save it again with another program")
 
 
-def _jpeg(data: bytes) -> tuple[int, int, bool]:
+def _jpeg(data: bytes) -> tuple[int, int, int | None]:
     segments = list(_jpeg_segments(data))
     frames = [(marker, at) for marker, at in segments if marker in _JPEG_FRAMES]
     if len(frames) != 1:
@@ -116,8 +118,8 @@ def _jpeg(data: bytes) -> tuple[int, int, bool]:
     if not one_scan and data.count(b"\xff\xda", scan) >= MAX_JPEG_SCANS:
         raise _damaged("JPEG", f"has more than {MAX_JPEG_SCANS} scans")
     exifs = [at for kind, at in segments if kind == _JPEG_APP1 and data.startswith(_EXIF, at + 2)]
-    is_plain = components in (1, 3) and all(_is_upright(data, at + 2 + len(_EXIF)) for at in exifs)
-    return width, height, is_plain
+    found = {_orientation(data, at + 2 + len(_EXIF)) for at in exifs} or {1}
+    return width, height, found.pop() if components in (1, 3) and len(found) == 1 else None
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
@@ -136,20 +138,21 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     raise _damaged("JPEG", f"has more than {MAX_JPEG_SEGMENTS} segments before its first scan")
 
 
-def _is_upright(data: bytes, start: int) -> bool:
-    """Say whether EXIF, which is a TIFF without pixels, surely leaves an image as it is."""
+def _orientation(data: bytes, start: int) -> int | None:
+    """Read the orientation from EXIF, which is a TIFF without pixels; 1 if it has none."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[start : start + 4])
     if order is None:
-        return False
+        return None
     try:
         directory = start + struct.unpack_from(f"{order}I", data, start + 4)[0]
         (count,) = struct.unpack_from(f"{order}H", data, directory)
         starts = range(directory + 2, directory + 2 + 12 * count, 12)
         fields = [struct.unpack_from(f"{order}HHIH", data, at) for at in starts[:MAX_EXIF_FIELDS]]
-        found = [field for field in fields if field[0] == _UPRIGHT[0]]
-        return count <= MAX_EXIF_FIELDS and all(field == _UPRIGHT for field in found)
     except struct.error:
-        return False
+        return None
+    found = [field[1:] for field in fields if field[0] == _EXIF_ORIENTATION] or [(_SHORT, 1, 1)]
+    valid = count <= MAX_EXIF_FIELDS and len(found) == 1 and found[0] in _ORIENTATIONS
+    return found[0][2] if valid else None
 
 
 def _gif(data: bytes) -> tuple[int, int]:
@@ -211,7 +214,7 @@ _SIGNATURES = {
     "BMP": re.compile(rb"BM"),
     "TIFF": re.compile(rb"II\*\x00|MM\x00\*"),
 }
-_READERS: dict[str, Callable[[bytes], tuple[int, int] | tuple[int, int, bool]]] = {
+_READERS: dict[str, Callable[[bytes], tuple[int, int] | tuple[int, int, int | None]]] = {
     "JPEG": _jpeg,
     "PNG": png.size,
     "GIF": _gif,
