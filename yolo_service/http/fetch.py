@@ -29,7 +29,7 @@ import gevent.ssl
 
 from yolo_service.errors import FetchFailed, FetchForbidden, PayloadTooLarge, ServiceError
 from yolo_service.http.addresses import IpNetwork, may_fetch
-from yolo_service.http.streams import FairReader
+from yolo_service.http.streams import YieldingReader
 
 AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
 Resolver = Callable[..., Sequence[AddressInfo]]
@@ -253,7 +253,7 @@ def _request_headers() -> dict[str, str]:
 class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(FairReader(self.fp.detach()))
+        self.fp = io.BufferedReader(YieldingReader(self.fp.detach()))
 
 
 class _Connection(http.client.HTTPConnection):
