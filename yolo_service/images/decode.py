@@ -1,4 +1,4 @@
-"""Bytes to pixels: which images are taken, and how they become RGB arrays."""
+"""Decoding of JPEG, PNG, GIF, WebP, BMP and TIFF files to RGB arrays, within limits."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def decode_image(data: bytes, options: DecodeOptions, *, max_pixels: int) -> Dec
 def _decode_jpeg(
     data: bytes, header: image_header.Header, options: DecodeOptions
 ) -> RgbImage | None:
-    """Decode without OpenCV where the pixels are surely the same; None: OpenCV has to try."""
+    """Decode a JPEG faster than OpenCV, to the same pixels; None: OpenCV has to decode it."""
     if header.orientation is None:
         return None
     return jpeg.decode_jpeg(
@@ -119,27 +119,25 @@ def _decode_jpeg(
 
 
 def decode(data: bytes, *, max_pixels: int) -> RgbImage:
-    """Decode an image as it is meant to be seen, upright and in colour.
+    """Decode an image to upright RGB of full size.
 
     The EXIF orientation is applied. Of an animation or a file with several pages the first image
     is taken. Grey, palette, CMYK and 16-bit images become RGB of 8 bits (the upper 8 of 16).
-    Transparency is dropped, not blended: the colours below it are what Darknet, which decodes with
-    OpenCV too, would look at. (In TIFF they come blended with black.)
-
-    Releases the GIL while it decodes; meant to be called on a worker thread.
+    Transparency is dropped, not blended, as by Darknet, which decodes with OpenCV, too. (TIFF is
+    blended with black.) The GIL is released while the image is decoded.
 
     Args:
-        data: a whole JPEG, PNG, GIF, WebP, BMP or TIFF file; its name plays no part.
-        max_pixels: most width * height that is decoded.
+        data: a complete JPEG, PNG, GIF, WebP, BMP or TIFF file.
+        max_pixels: largest width * height that is decoded.
 
     Returns:
-        uint8[height, width, 3], red first.
+        uint8[height, width, 3], RGB.
 
     Raises:
         UnsupportedImageType: not one of these formats.
         ImageTooLarge: more than ``max_pixels``, or a side longer than ``MAX_SIDE``.
-        UndecodableImage: empty, cut off, damaged, of a kind that OpenCV does not read (for example
-            a TIFF of floats), or made to exhaust the decoder.
+        UndecodableImage: empty, cut off, damaged, of a kind that OpenCV does not decode (for
+            example a TIFF of floats), or made to exhaust the decoder.
     """
     return decode_image(data, DecodeOptions(), max_pixels=max_pixels).pixels
 
@@ -160,7 +158,7 @@ def _check_size(header: image_header.Header, max_pixels: int) -> None:
 def _decode_by_opencv(data: bytes, kind: str) -> RgbImage:
     """Decode at full size; OpenCV refuses files that are cut off."""
     _silence_opencv()
-    content = png.plain(data) if kind == "PNG" else data
+    content = png.strip(data) if kind == "PNG" else data
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:
