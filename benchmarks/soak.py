@@ -130,7 +130,10 @@ class Soak:
         """Break off in the middle of everything, and never read an answer."""
         chunked = post("/detect", "Transfer-Encoding: chunked")
         cases = [b"", b"GET /", b"NONSENSE\r\n\r\n", chunked + b"xyz\r\n", chunked + b"5\r\nab"]
-        cases += [post("/detect", "Content-Length: 1000") + b"--b", b"GET /ui/ HTTP/1.1\r\n\r\n"]
+        cases += [
+            post("/detect", "Content-Length: 1000") + b"--b",
+            b"GET /ui/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        ]
         while not self._stop.is_set():
             for data in cases:
                 Peer(self._server.port, data).close()

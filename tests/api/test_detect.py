@@ -188,7 +188,7 @@ def test_another_kind_of_body_is_an_unsupported_type(
 
 def test_a_form_without_its_boundary_is_refused(client: Client) -> None:
     answer = client.request("POST", "/detect", b"x", {"Content-Type": "multipart/form-data"})
-    problem(answer, 400, "image_file: missing")
+    problem(answer, 400, "the Content-Type of the form has no boundary")
 
 
 def test_a_form_of_too_many_fields_is_refused(client: Client) -> None:

@@ -157,6 +157,25 @@ def test_the_memory_of_a_form_is_bounded(server: ServerProcess, body: bytes) -> 
         problem(peer.answer(), 413, "the form has too many fields")
 
 
+@pytest.mark.parametrize("end", [b"", b"\r\n--b", b"\r\n--b\r\n"])
+def test_a_form_that_is_cut_off_is_called_so(
+    server: ServerProcess, photo: bytes, end: bytes
+) -> None:
+    body = FILE + photo + end
+    with Peer(server.port, post("/detect", f"Content-Length: {len(body)}") + body) as peer:
+        problem(peer.answer(), 400, "the form is cut off: no last boundary")
+
+
+@pytest.mark.parametrize("end", [b"--b--", b"--b--\r\n", b"--b--\r\ntext after it" * 1000])
+def test_what_comes_after_the_last_boundary_does_not_matter(
+    server: ServerProcess, photo: bytes, end: bytes
+) -> None:
+    body = FILE + photo + b"\r\n" + end
+    request = post("/detect", f"Content-Length: {len(body)}") + body
+    with Peer(server.port, request + request) as peer:
+        assert [peer.answer().status, peer.answer().status] == [200, 200]
+
+
 @pytest.mark.parametrize("filling", [b"\r", b"\n", b"\r\n", b"\r\n--", b"\r\n--x", b"-"])
 def test_a_file_that_looks_like_boundaries_is_parsed_fast(
     server: ServerProcess, client: Client, filling: bytes

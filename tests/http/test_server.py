@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -133,24 +134,75 @@ def test_control_characters_do_not_reach_the_log(
     assert "\x1b" not in caplog.text
 
 
+CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
+
+FRAMINGS = {  # headers of a body that a proxy and this server could find different ends of
+    "two lengths": b"Content-Length: 1\r\nContent-Length: 2",
+    "the same length twice": b"Content-Length: 1\r\nContent-Length: 1",
+    "a list of lengths": b"Content-Length: 1, 1",
+    "a length in letters": b"Content-Length: abc",
+    "a negative length": b"Content-Length: -5",
+    "a length with a sign": b"Content-Length: +1",
+    "a length as Python writes it": b"Content-Length: 1_0",
+    "an empty length": b"Content-Length:",
+    "a length and chunks": b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+    "chunks and a length": b"Transfer-Encoding: Chunked\r\nContent-Length: 4",
+    "two codings in a line": b"Transfer-Encoding: gzip, chunked",
+    "two lines of codings": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+    "another coding": b"Transfer-Encoding: xchunked",
+    "an empty coding": b"Transfer-Encoding:",
+    "a space before the colon": b"Transfer-Encoding : chunked",
+    "a folded line": b"Transfer-Encoding:\r\n chunked",
+    "a vertical tab": b"Transfer-Encoding: \x0bchunked",
+}
+HEADS = {
+    "nonsense": b"NONSENSE\r\n",
+    "an unknown version": b"GET / HTTP/9.9\r\nHost: a\r\n",
+    "HTTP/0.9": b"GET /\r\nHost: a\r\n",
+    "a version as Python reads numbers": b"GET / HTTP/+1.1\r\nHost: a\r\n",
+    "two spaces in the request line": b"GET  / HTTP/1.1\r\nHost: a\r\n",
+    "a tab in the request line": b"GET\t/ HTTP/1.1\r\nHost: a\r\n",
+    "a form feed in the request line": b"GET /\x0cHTTP/1.1\r\nHost: a\r\n",
+    "a space before the request line": b" GET / HTTP/1.1\r\nHost: a\r\n",
+    "no host in HTTP/1.1": b"GET / HTTP/1.1\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n",
+    "two hosts in HTTP/1.0": b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n",
+    "a host with a space": b"GET / HTTP/1.1\r\nHost: a b\r\n",
+    "a host with a path": b"GET / HTTP/1.1\r\nHost: a/b\r\n",
+    "chunks in HTTP/1.0": b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n",
+    "many headers": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 200,
+}
+HEADS |= {
+    name: b"POST / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n" for name, lines in FRAMINGS.items()
+}
+
+
+@pytest.mark.parametrize("head", [pytest.param(head, id=name) for name, head in HEADS.items()])
+def test_invalid_http_is_answered_400_and_the_connection_closed(start: Start, head: bytes) -> None:
+    with Peer(start(hello)).send(head + b"\r\n" + CHUNKS + GET) as peer:
+        problem(peer.answer(), 400)
+        assert peer.is_closed()
+
+
+def test_a_request_line_that_is_too_long_is_answered_414(start: Start) -> None:
+    with Peer(start(hello)).send(b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n") as peer:
+        problem(peer.answer(), 414)
+        assert peer.is_closed()
+
+
 @pytest.mark.parametrize(
-    ("data", "status"),
+    "head",
     [
-        (b"NONSENSE\r\n\r\n", 400),
-        (b"GET / HTTP/9.9\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: abc\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: 1_0\r\n\r\n0123456789", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", 400),
-        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 414),
+        pytest.param(b"GET / HTTP/1.0\r\n\r\n", id="HTTP/1.0 without a host"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost:\r\n\r\n", id="empty host"),
+        pytest.param(b"GET / HTTP/1.1\r\nhost: [::1]:80\r\n\r\n", id="IPv6 host"),
+        pytest.param(b"GET / HTTP/1.1\nHost: a\n\n", id="line feeds"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost:a\r\nContent-Length: \t0\t\r\n\r\n", id="tabs"),
     ],
 )
-def test_what_is_no_http_is_answered_with_a_problem(start: Start, data: bytes, status: int) -> None:
-    with Peer(start(hello)).send(data) as peer:
-        problem(peer.answer(), status)
-        assert peer.is_closed()
+def test_unusual_but_valid_http_is_served(start: Start, head: bytes) -> None:
+    with Peer(start(hello)).send(head) as peer:
+        assert peer.answer()[2] == b"hello"
 
 
 def test_a_chunked_body_is_read(start: Start) -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import contextlib
-import os
 import struct
 import zlib
 from typing import Any
@@ -263,7 +261,7 @@ def test_colours_that_are_not_smoothed_are_nearly_the_same() -> None:
     assert 0 < difference.mean() < 2
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_large_jpeg_has_the_pixels_that_opencv_gives(orientation: int, progressive: bool) -> None:
     exif = Image.Exif()
@@ -294,15 +292,6 @@ def test_what_is_appended_to_a_large_jpeg_does_not_matter() -> None:
     data = sample_images.jpeg(2500, 2000)
     plain = images.decode(data, max_pixels=5_000_000)
     np.testing.assert_array_equal(images.decode(data + b"more", max_pixels=5_000_000), plain)
-
-
-def test_decoding_large_jpegs_leaves_no_file_open() -> None:
-    data = sample_images.jpeg(2500, 2000)
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names only
-    for content in (data, data[:1000] + data[-2:]):
-        with contextlib.suppress(UndecodableImage):
-            images.decode(content, max_pixels=5_000_000)
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
 def test_opencv_does_not_write_about_damaged_images(capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tests.support import sample_images
 from tests.support.fixtures import StartServer
+from tests.support.sample_images import encode, quarters
 from yolo_service.images import decode as images
 from yolo_service.images.decode import DecodeOptions
 
@@ -21,6 +22,7 @@ LIMIT = 10_000_000
         ((80, 60), (120, 160)),  # (height, width) of an image of 640 x 480
         ((60, 60), (60, 80)),
         ((200, 60), (240, 320)),
+        ((60, 180), (180, 240)),
         ((300, 10), (480, 640)),
         (None, (480, 640)),
     ],
@@ -38,30 +40,38 @@ def test_a_jpeg_is_reduced_as_far_as_it_stays_large_enough_either_way(
 
 def test_a_reduced_image_shows_the_same_in_the_same_colours() -> None:
     data = sample_images.jpeg(640, 480)
-    whole = images.decode(data, max_pixels=LIMIT)
+    full = images.decode(data, max_pixels=LIMIT)
     reduced = images.decode_image(data, DecodeOptions(min_size=(60, 60)), max_pixels=LIMIT).pixels
-    expected = cv2.resize(whole, (80, 60), interpolation=cv2.INTER_AREA)
+    expected = cv2.resize(full, (80, 60), interpolation=cv2.INTER_AREA)
     assert np.abs(reduced.astype(int) - expected).mean() < 3
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_the_size_of_a_reduced_image_is_upright(orientation: int) -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_reduced_image_is_upright(orientation: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = orientation
+    exif[ExifTags.Base.Orientation] = orientation
     data = sample_images.jpeg(641, 483, exif=exif)
     decoded = images.decode_image(data, DecodeOptions(min_size=(60, 60)), max_pixels=LIMIT)
-    turned = orientation in (6, 8)
-    assert decoded.size == ((483, 641) if turned else (641, 483))
-    assert decoded.pixels.shape[:2] == ((81, 61) if turned else (61, 81))
+    full = images.decode(data, max_pixels=LIMIT)
+    assert decoded.size == full.shape[1::-1]
+    assert decoded.pixels.shape[:2] == ((81, 61) if orientation > 4 else (61, 81))
+    expected = cv2.resize(full, decoded.pixels.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(decoded.pixels.astype(int) - expected).mean() < 3
 
 
-@pytest.mark.parametrize("data", [sample_images.png(640, 480), sample_images.jpeg(640, 636)])
-def test_what_cannot_be_reduced_safely_is_decoded_whole(data: bytes) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(sample_images.png(640, 480), id="PNG"),
+        pytest.param(encode(quarters(640, 480), "JPEG", "CMYK"), id="CMYK"),
+    ],
+)
+def test_an_image_that_simplejpeg_cannot_reduce_keeps_its_size(data: bytes) -> None:
     decoded = images.decode_image(data, DecodeOptions(min_size=(8, 8)), max_pixels=LIMIT)
     assert decoded.scale == (1, 1)
 
 
-def test_a_service_may_reduce_and_answers_in_pixels_of_the_whole_image(
+def test_a_service_may_reduce_and_answers_in_pixels_of_the_full_image(
     start_server: StartServer,
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)

@@ -1,7 +1,7 @@
-"""Which addresses a URL from outside may lead to: the public internet and nothing else.
+"""Check that the address of an image URL is on the public internet.
 
-The table is the service's own rather than ``ipaddress.is_global``, whose answers changed between
-patch releases of Python. Source: IANA's special-purpose address registries for IPv4 and IPv6.
+The table is used instead of ``ipaddress.is_global``, which changed between patch releases of
+Python. Source: IANA's special-purpose address registries for IPv4 and IPv6.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SPECIAL = tuple(
     for network in (
         "0.0.0.0/8",  # this network
         "10.0.0.0/8",  # private
-        "100.64.0.0/10",  # carriers' own
+        "100.64.0.0/10",  # carrier-grade NAT
         "127.0.0.0/8",  # loopback
         "169.254.0.0/16",  # link-local, and the metadata services of clouds
         "172.16.0.0/12",  # private
@@ -35,25 +35,25 @@ _SPECIAL = tuple(
         "3fff::/20",  # documentation
     )
 )
-_GLOBAL_UNICAST = IPv6Network("2000::/3")  # all of IPv6 that is given out
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # all of IPv6 that is assigned
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def may_fetch(address: IpAddress, allowed: Sequence[IpNetwork] = ()) -> bool:
-    """Say whether an address is public, or in one of the networks allowed besides.
+    """Return whether an address is public, or in one of the allowed networks.
 
-    An IPv6 address that carries IPv4 ones (mapped, NAT64, 6to4, Teredo) is judged by those.
+    Of an IPv6 address that embeds IPv4 addresses (mapped, NAT64, 6to4, Teredo) these are checked.
     """
     if any(address in network for network in allowed):
         return True
-    if carried := _carried(address):
-        return all(may_fetch(inner, allowed) for inner in carried)
+    if embedded := _embedded(address):
+        return all(may_fetch(inner, allowed) for inner in embedded)
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
         return False
     return not any(address in network for network in _SPECIAL)
 
 
-def _carried(address: IpAddress) -> tuple[IPv4Address, ...]:
+def _embedded(address: IpAddress) -> tuple[IPv4Address, ...]:
     if isinstance(address, IPv4Address):
         return ()
     if address in _NAT64:

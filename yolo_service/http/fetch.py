@@ -39,7 +39,7 @@ from yolo_service.errors import (
     ServiceError,
 )
 from yolo_service.http.addresses import IpNetwork, may_fetch
-from yolo_service.http.streams import FairReader
+from yolo_service.http.streams import YieldingReader
 from yolo_service.settings import Settings
 from yolo_service.threads import DaemonExecutor
 
@@ -320,7 +320,7 @@ def _request_headers() -> dict[str, str]:
 class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(FairReader(self.fp.detach()))
+        self.fp = io.BufferedReader(YieldingReader(self.fp.detach()))
 
 
 class _Connection(http.client.HTTPConnection):

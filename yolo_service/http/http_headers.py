@@ -1,8 +1,7 @@
-"""The header fields of a request, read as RFC 9112 writes them, and no other way.
+"""Strict parser of a request's header fields (RFC 9112), and checks of what they say of its body.
 
-gevent reads them with Python's parser of e-mails, which takes a tenth of the time that a request
-spends on the loop, and takes what proxies may read differently: folded lines, and names with
-spaces in them.
+gevent uses Python's parser of e-mails, which takes a tenth of the time that a request spends on the
+loop, and accepts what proxies may read differently: folded lines, and names with spaces in them.
 """
 
 from __future__ import annotations
@@ -17,16 +16,18 @@ MAX_FIELDS = 100
 
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r?\n")
 _ENDS = (b"\r\n", b"\n")
+_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
+_LENGTH = re.compile("[0-9]+")
 
 
 class HeaderFields:
-    """Names and values as they came; the methods are those that gevent's handler calls.
+    """Header fields by name; the methods are those that gevent's handler calls.
 
     Args:
         fields: names and values in order.
 
     Attributes:
-        status: what is wrong with them, in gevent's words; never anything, see ``read_fields``.
+        status: an error that gevent would answer; always empty, see ``read_fields``.
     """
 
     status = ""
@@ -53,13 +54,13 @@ class HeaderFields:
         return self._values.get(name.lower(), [])
 
     def __delitem__(self, name: str) -> None:
-        """Forget every value of a name; KeyError if there is none."""
+        """Remove every value of a name; KeyError if there is none."""
         del self._values[name.lower()]
 
     def environ(self) -> Iterator[tuple[str, str]]:
-        """Yield names and values for a WSGI environment, but for the body's type and length.
+        """Yield names and values for a WSGI environment, except the body's type and length.
 
-        Names with an underscore are left out: in an environment they look like others' names.
+        Names with an underscore are left out: in an environment ``X_Key`` and ``X-Key`` are equal.
         """
         for name, values in self._values.items():
             if "_" not in name and name not in {"content-type", "content-length"}:
@@ -68,10 +69,11 @@ class HeaderFields:
 
 
 def read_fields(file: IO[bytes]) -> HeaderFields:
-    """Read header fields and the empty line behind them.
+    """Read header fields up to the empty line after them.
 
     Raises:
-        ValueError: a line is no header field or too long, there are too many, or no end.
+        ValueError: a line is no header field or longer than ``MAX_LINE``, there are more than
+            ``MAX_FIELDS``, or the empty line is missing.
     """
     fields: list[tuple[str, str]] = []
     while (line := file.readline(MAX_LINE)) not in _ENDS:
@@ -81,3 +83,36 @@ def read_fields(file: IO[bytes]) -> HeaderFields:
         name, value = match[1].decode("ascii"), match[2].decode("latin-1")
         fields.append((name, value.strip(" \t")))
     return HeaderFields(fields)
+
+
+def check_framing(fields: HeaderFields, version: str) -> None:
+    """Refuse requests whose host or end a proxy could read otherwise (RFC 9112, 3.2 and 6).
+
+    Args:
+        fields: of the request, all of them.
+        version: of the request line.
+
+    Raises:
+        ValueError: a version other than HTTP/1.0 and HTTP/1.1; several or invalid hosts, or none in
+            HTTP/1.1; a length that is not one number; a transfer coding other than ``chunked``,
+            together with a length, or in HTTP/1.0.
+    """
+    if version not in {"HTTP/1.0", "HTTP/1.1"}:
+        raise ValueError("a version other than HTTP/1.0 and HTTP/1.1")
+    hosts = fields.get_all("host")
+    if len(hosts) > 1 or not all(_HOST.fullmatch(host) for host in hosts):
+        raise ValueError("several hosts, or one that is invalid")
+    if version == "HTTP/1.1" and not hosts:
+        raise ValueError("HTTP/1.1 without a host")
+    _check_body(fields, version)
+
+
+def _check_body(fields: HeaderFields, version: str) -> None:
+    lengths = fields.get_all("content-length")
+    codings = fields.get_all("transfer-encoding")
+    if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths):
+        raise ValueError("a content length that is not one number")
+    if codings and [coding.lower() for coding in codings] != ["chunked"]:
+        raise ValueError("a transfer coding other than chunked")
+    if codings and (lengths or version == "HTTP/1.0"):
+        raise ValueError("a transfer coding with a content length, or in HTTP/1.0")

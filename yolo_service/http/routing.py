@@ -1,35 +1,26 @@
-"""connexion, imported without its other web framework, and one function for each operation.
-
-connexion loads aiohttp, which nothing here uses, wherever it is installed; and it always is,
-because connexion requires it. That costs 0.1 s of every start and 10 MB, so it is hidden for the
-time of the import, which connexion is prepared for.
-"""
+"""connexion's routes with one function for each operation of the contract."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import flask
+from connexion import FlaskApi, FlaskApp
+from connexion.apis.flask_utils import flaskify_endpoint, flaskify_path
+from connexion.lifecycle import ConnexionRequest
 from flask.typing import ResponseReturnValue
 
-from darknet.hidden_imports import hidden
 from yolo_service.http.validation import Arguments
 
 __all__ = ["Api", "FlaskApp"]
 
 
-with hidden("aiohttp"):
-    from connexion import FlaskApi, FlaskApp
-    from connexion.apis.flask_utils import flaskify_endpoint, flaskify_path
-    from connexion.lifecycle import ConnexionRequest
-
-
 class Api(FlaskApi):  # type: ignore[misc]  # connexion has no types
     """connexion's routes: security first, then the request as the handler's arguments.
 
-    connexion's own way there leads through six decorators and five copies of the parameters, a
-    seventh of the time that a request spends on the loop; and it reads a body before it asks
-    whether the client may send one.
+    connexion's own routes wrap each handler in six decorators and copy the parameters five times, a
+    seventh of the time that a request spends on the loop; and they read a body before they check
+    whether the client is authorized.
     """
 
     def _add_operation_internal(self, method: str, path: str, operation: Any) -> None:
@@ -46,7 +37,7 @@ class Api(FlaskApi):  # type: ignore[misc]  # connexion has no types
 
         def view(**path_params: str) -> ResponseReturnValue:
             request = ConnexionRequest(path, method, path_params=path_params)
-            # All that the contract's security schemes look at; given above, it would be counted.
+            # What the security schemes need; the constructor would count them (``headers or {}``).
             request.headers = flask.request.headers
             returned: ResponseReturnValue = secured(request)
             return returned

@@ -1,8 +1,8 @@
-"""gevent's WSGI server, made safe to leave running.
+"""gevent's WSGI server with limits for hostile clients and an orderly stop.
 
-What it adds: answers leave in one write (small writes on kept-alive connections stall 40 ms),
-time limits for everything a client sends, a request id and a line of log per request, problem+json
-also for what is no HTTP, and a stop that finishes what was accepted.
+What it adds: answers in one write (small writes on kept-alive connections stall 40 ms), time limits
+for everything that a client sends, strict framing of requests (RFC 9112), a request id and a line
+of log per request, problem+json also for invalid HTTP, and a stop that finishes what was accepted.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from yolo_service import logs, metrics
 from yolo_service.api import problems
 from yolo_service.api.client import CLIENT
 from yolo_service.errors import ClientGone
-from yolo_service.http.http_headers import HeaderFields, read_fields
-from yolo_service.http.streams import Body, Budget, FairReader
+from yolo_service.http.http_headers import HeaderFields, check_framing, read_fields
+from yolo_service.http.streams import Body, Budget, YieldingReader
 
 log = logging.getLogger(__name__)
 access = logging.getLogger(logs.ACCESS)
@@ -39,8 +39,8 @@ BACKLOG = 1024
 MAX_CONNECTIONS = 1000
 SPARE_CONNECTIONS = 50
 """When fewer are left, idle connections are closed for new ones."""
-LOOKED_AT = 8
-"""Of how many connections is looked whether they idle: when all are busy, none does."""
+MAX_IDLE_CHECKS = 8
+"""How many connections are checked for being idle when a new one comes."""
 IDLE_SECONDS = 75.0
 """Between the requests of a connection."""
 HEADER_SECONDS = 10.0
@@ -79,54 +79,52 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     _unsent: bytearray | None = None
 
     def __init__(self, sock: Any, address: Any, server: Server) -> None:
-        self._patience = HEADER_SECONDS
-        self._wire = FairReader(sock.makefile("rb", 0))
-        super().__init__(sock, address, server, rfile=io.BufferedReader(self._wire))
+        self._idle_timeout = HEADER_SECONDS
+        self._connection = YieldingReader(sock.makefile("rb", 0))
+        super().__init__(sock, address, server, rfile=io.BufferedReader(self._connection))
 
     def handle(self) -> None:
         """Serve requests until the connection ends."""
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with suppress(OSError):  # who sent no HTTP may be gone before the answer says so
+        with suppress(OSError):  # the client may be gone before it is answered
             super().handle()
 
     def read_requestline(self) -> str:
         """Wait for the next request, as long as an idle connection may stay open."""
         waiting = gevent.getcurrent()
         self.server.idle[waiting] = self
-        seconds = STOPPING_SECONDS if self.server.stopping else self._patience
+        seconds = STOPPING_SECONDS if self.server.stopping else self._idle_timeout
         try:
             with gevent.Timeout(seconds, TimeoutError()):
                 line: str = super().read_requestline()
                 return line
         finally:
             self.server.idle.pop(waiting, None)
-            self._patience = IDLE_SECONDS
+            self._idle_timeout = IDLE_SECONDS
 
     def read_request(self, raw_requestline: str) -> bool:
-        """Read the headers, which must arrive soon."""
+        """Read the headers, which must arrive within ``HEADER_SECONDS``."""
         with gevent.Timeout(HEADER_SECONDS, RequestTimeout("the headers took too long")):
-            read = bool(super().read_request(raw_requestline))
-        self._check_framing()
-        return read
+            return bool(super().read_request(raw_requestline))
 
     def MessageClass(self, file: IO[bytes], _: int) -> HeaderFields:  # noqa: N802 - gevent's name
-        """Read the headers; see ``read_fields``."""
-        return read_fields(file)
+        """Read the headers, and check them before gevent changes them.
+
+        Raises:
+            ValueError: see ``read_fields`` and ``check_framing``, or the request line is not three
+                words with one space between them, which others may split elsewhere.
+        """
+        fields = read_fields(file)
+        if self.requestline != f"{self.command} {self.path} {self.request_version}":
+            raise ValueError("a request line other than METHOD TARGET VERSION")
+        check_framing(fields, self.request_version)
+        return fields
 
     def _headers(self) -> Iterator[tuple[str, str]]:
         return self.headers.environ()
 
-    def _check_framing(self) -> None:
-        """Refuse bodies whose end a proxy could see elsewhere than gevent does."""
-        codings = self.headers.get_all("transfer-encoding")
-        lengths = self.headers.get_all("content-length")
-        if codings and [coding.lower() for coding in codings] != ["chunked"]:
-            raise ValueError("a transfer coding other than chunked")
-        if len(lengths) > 1 or not all(re.fullmatch("[0-9]+", length) for length in lengths):
-            raise ValueError("a content length that is not one number")
-
     def handle_one_request(self) -> Any:
-        """Serve a request; what is no HTTP is answered with a problem, too."""
+        """Serve a request; invalid HTTP is answered with a problem document."""
         self.command, self.path = "-", "-"
         self.environ: dict[str, Any] = {}
         self.status = self._orig_status = None
@@ -140,14 +138,14 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         return str(status), problem.http(self.request_id)
 
     def get_environ(self) -> dict[str, Any]:
-        """Make the WSGI environment of a request."""
+        """Return the WSGI environment of a request."""
         environ: dict[str, Any] = super().get_environ()
         given = environ.get("HTTP_X_REQUEST_ID", "")
         if _REQUEST_ID.fullmatch(given):
             self.request_id = given
         logs.request_id.set(self.request_id)
         self.deadline = time.monotonic() + self.server.request_seconds
-        self.wsgi_input = Body(self.wsgi_input, self._wire, self.deadline, self.server.budget)
+        self.wsgi_input = Body(self.wsgi_input, self._connection, self.deadline, self.server.budget)
         environ["wsgi.input"] = self.wsgi_input
         environ[CLIENT] = self
         return environ
@@ -155,7 +153,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     @property
     def is_new(self) -> bool:
         """Whether no request has come over this connection yet."""
-        return self._patience == HEADER_SECONDS
+        return self._idle_timeout == HEADER_SECONDS
 
     def is_connected(self) -> bool:
         """Return whether the client still waits; for any thread, while a request is served."""
@@ -167,42 +165,42 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
 
     @contextmanager
     def while_connected(self) -> Iterator[None]:
-        """Break a block of the request's greenlet off as soon as the client leaves.
+        """Cancel a block of the request's greenlet as soon as the client disconnects.
 
-        A client that has sent more than the request is not watched: what comes after that, its
-        end included, cannot be seen before it is read.
+        Not noticed if the client has sent more than the request: the end of the connection comes
+        after those bytes.
 
         Raises:
             ClientGone: in the block, at any place where it waits.
         """
         waiting = gevent.getcurrent()
 
-        def look() -> None:
+        def check() -> None:
             watcher.stop()
             if not self.is_connected():
                 waiting.throw(ClientGone())
 
         with gevent.get_hub().loop.io(self.socket.fileno(), READABLE) as watcher:
-            watcher.start(look)
+            watcher.start(check)
             yield
 
     def has_data(self) -> bool:
-        """Say whether the client has sent something that nobody has read yet."""
+        """Return whether the client has sent bytes that are still unread."""
         return bool(self._peek())
 
     def _peek(self) -> bytes | None:
-        """Look at the next byte; None if there is none yet, nothing if there will be none."""
+        """Return the next byte without reading it; None: not there yet, empty: disconnected."""
         try:
-            # gevent's own methods belong to its loop; those of the socket below to any thread.
-            looked: bytes = self.socket._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            # gevent's own methods are for its loop only; those of the socket below for any thread.
+            peeked: bytes = self.socket._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
         except (OSError, AttributeError):
             return b""
-        return looked
+        return peeked
 
     def handle_one_response(self) -> None:
-        """Let the application answer."""
+        """Call the application and send its answer."""
         super().handle_one_response()
         if self.wsgi_input.abandoned or self.server.stopping:
             self.close_connection = True
@@ -210,7 +208,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Any:
-        """Begin the answer; after 408 and 413 the rest of the body is not waited for."""
+        """Begin the answer; after 408 and 413 the connection is closed, its body unread."""
         headers = [*headers, ("X-Request-ID", self.request_id)]
         if self.server.stopping or status[:3] in {"408", "413"}:
             headers.append(("Connection", "close"))
@@ -227,8 +225,8 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         if self._unsent is not None:
             self._unsent += data
             return
-        gone = BrokenPipeError(errno.EPIPE, "the client does not read its answer")
-        with gevent.Timeout(SEND_SECONDS, gone):
+        timeout = BrokenPipeError(errno.EPIPE, "the client does not read its answer")
+        with gevent.Timeout(SEND_SECONDS, timeout):
             super()._sendall(data)
 
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
@@ -244,12 +242,12 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
             self.socket.sendall(problem.http(self.request_id))
 
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:
-        """Log what no application caught."""
+        """Log an exception that the application has not caught."""
         log.error("unexpected error", exc_info=(t, v, tb))
         self._send_error_response_if_possible(500)
 
     def log_request(self) -> None:
-        """Count the answer and log it, without the query, which may hold signed URLs."""
+        """Count and log the answer, without the query, which may hold signed URLs."""
         path, seconds = self.path.partition("?")[0], time.time() - self.time_start
         fields = {
             "client": self.client_address[0],
@@ -266,7 +264,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
 
 
 class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no types
-    """Listens, and stops in order.
+    """Accepts connections, and stops after the requests that it has accepted.
 
     Args:
         listener: from ``listen``.
@@ -294,15 +292,15 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
 
     @property
     def url(self) -> str:
-        """Where to find it."""
+        """Address of the service."""
         host, port = self.address[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def do_handle(self, *args: Any) -> None:
-        """Serve a new connection; if they get scarce, the one that idles longest makes room."""
+        """Serve a new connection; near the limit, the longest idle one is closed for it."""
         if self.pool.free_count() <= SPARE_CONNECTIONS:
-            longest = itertools.islice(self.idle.items(), LOOKED_AT)
-            if found := next((who for who, handler in longest if not handler.has_data()), None):
+            longest = itertools.islice(self.idle.items(), MAX_IDLE_CHECKS)
+            if found := next((key for key, handler in longest if not handler.has_data()), None):
                 del self.idle[found]
                 found.kill(block=False)
         super().do_handle(*args)
@@ -317,9 +315,9 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
             Whether all of them were finished.
         """
         self.stopping = True
-        self._accept_the_last()
+        self._accept_pending()
         self.close()
-        # Who has just connected may be about to send; between two requests clients expect the end.
+        # A new connection may be about to send; between requests clients expect to be closed.
         self._end_idle(new=False)
         if not self.pool.join(timeout=STOPPING_SECONDS):
             self._end_idle(new=True)
@@ -328,7 +326,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
         return finished
 
     def _end_idle(self, *, new: bool) -> None:
-        """End connections that idle, new ones too or not; a request that is there is still read."""
+        """Close idle connections without an unread request; new ones only if asked."""
         gevent.killall(
             [
                 greenlet
@@ -337,7 +335,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
             ]
         )
 
-    def _accept_the_last(self) -> None:
-        """Take the connections that the kernel has accepted: closing would reset them."""
+    def _accept_pending(self) -> None:
+        """Accept the connections in the kernel's backlog: closing would reset them."""
         while not (self.closed or self.pool.full()) and (accepted := self.do_read()):
             self.do_handle(*accepted)

@@ -1,8 +1,8 @@
-"""What others send, read fairly: no peer may keep the loop, the memory or a connection to itself.
+"""Request bodies and connections read so that no client occupies the process alone.
 
-gevent switches to another greenlet only when a read has to wait. A peer that sends faster than
-this process parses would never let that happen: nothing else would be served, and no time-out
-would strike. So whoever has read for a millisecond lets the others run first.
+gevent switches to another greenlet only when a read has to wait. A client that sends faster than
+this process parses would never make it wait: no other request would be served and no timeout would
+fire. So a greenlet that has read for a millisecond yields to the others.
 """
 
 from __future__ import annotations
@@ -20,82 +20,84 @@ from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, R
 
 from yolo_service.errors import Overloaded
 
-PIECE = 1 << 18
-"""Most bytes that are read at once: a usual photo in one piece."""
+CHUNK_BYTES = 1 << 18
+"""Most bytes of one read: a usual photo in one chunk."""
 
-FRAMING = 1 << 16
-"""Bytes besides its content, and a quarter of that, that a piece of a body may bring along."""
+FRAMING_BYTES = 1 << 16
+"""Bytes of chunk headers and trailers that one read may bring, besides a quarter of the content."""
 
 GRACE_SECONDS = 5.0
-"""How long a body may take whatever its rate: a connection has to get going."""
+"""How long a body may take whatever its rate."""
 
 MIN_RATE = 8_000
-"""Bytes per second that a body has to bring on average from then on (64 kbit/s). Who drips has to
-send that much on each of the connections that are to be held."""
+"""Bytes per second that a body needs on average after ``GRACE_SECONDS`` (64 kbit/s)."""
 
 LINGER_SECONDS = 2.0
-"""How long an answered request's unread body is thrown away before the connection is closed."""
+"""How long the unread body of an answered request is discarded before the connection is closed."""
+
+MAX_READ_SECONDS = 0.001
+"""How long a greenlet reads before it yields to others, which costs 0.05 ms."""
 
 _TOO_LATE = "the body of the request took too long to arrive"
 _TOO_SLOW = f"the body of the request came with less than {MIN_RATE // 1000} kB per second"
 
-TURN_SECONDS = 0.001
-"""How long a greenlet may go on reading without letting others run; doing so costs 0.05 ms."""
 
+class YieldingReader(io.RawIOBase):
+    """A raw stream that yields to other greenlets, and so to timeouts, between reads.
 
-class FairReader(io.RawIOBase):
-    """A raw stream that lets other greenlets run, and time-outs strike, between reads.
+    Args:
+        raw: the stream that is read from; it is closed with this one.
 
     Attributes:
-        allowance: bytes that may still be read; no limit unless somebody sets one.
-        patience: makes the context, such as a time-out, in which each read waits.
-        received: bytes that were read so far.
+        allowance: bytes that may still be read; infinite by default.
+        read_timeout: returns the context manager, such as a timeout, around each read.
+        received: bytes read so far.
     """
 
     def __init__(self, raw: io.RawIOBase) -> None:
         self._raw = raw
         self.allowance = math.inf
-        self.patience: Callable[[], AbstractContextManager[object]] = nullcontext
+        self.read_timeout: Callable[[], AbstractContextManager[object]] = nullcontext
         self.received = 0
-        self._turn_ends = 0.0
+        self._yield_at = 0.0
 
     def readable(self) -> bool:
-        """Say that it can be read, which ``io.BufferedReader`` asks."""
+        """Return True, which ``io.BufferedReader`` requires."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Read what there is.
+        """Read the bytes that are there, at most as many as the buffer takes.
 
         Raises:
-            BadRequest: more than the allowance.
+            BadRequest: the allowance is used up.
         """
         if self.allowance <= 0:
             raise BadRequest("the body is sent in chunks that are too small; send larger ones")
-        if time.monotonic() > self._turn_ends:
+        if time.monotonic() > self._yield_at:
             gevent.sleep(0)
-            self._turn_ends = time.monotonic() + TURN_SECONDS
+            self._yield_at = time.monotonic() + MAX_READ_SECONDS
         count = self._read(buffer)
         self.allowance -= count or 0
         self.received += count or 0
         return count
 
     def _read(self, buffer: Any) -> int | None:
-        """Read; one that took long had to wait, and others ran in the meantime."""
+        """Read; a read that took long has waited, and so yielded already."""
         before = time.monotonic()
-        with self.patience():
+        with self.read_timeout():
             count = self._raw.readinto(buffer)
-        if (now := time.monotonic()) > before + TURN_SECONDS:
-            self._turn_ends = now + TURN_SECONDS
+        if (now := time.monotonic()) > before + MAX_READ_SECONDS:
+            self._yield_at = now + MAX_READ_SECONDS
         return count
 
     def close(self) -> None:
-        """Close the stream below, too."""
+        """Close the stream and the one below."""
         self._raw.close()
         super().close()
 
 
 class Budget:
-    """The bytes that all requests together may hold in memory while they are served.
+    """The bytes of memory that all requests together may hold while they are served.
 
     Args:
         limit: in bytes.
@@ -105,7 +107,7 @@ class Budget:
         self._left = self._limit = limit
 
     def take(self, count: int) -> None:
-        """Take some bytes, to be given back with ``give_back``.
+        """Reserve some bytes until ``give_back``.
 
         Raises:
             Overloaded: there are not that many left.
@@ -116,98 +118,106 @@ class Budget:
         self._left -= count
 
     def give_back(self, count: int) -> None:
-        """Give back what was taken."""
+        """Release bytes that were reserved."""
         self._left += count
 
 
 class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
-    """A request body that arrives in time and within bounds, and is not thrown away without end.
+    """A request body with a time limit, a minimum rate and a limit on the memory that it takes.
 
     Args:
         body: gevent's own.
-        wire: what it is read from.
-        until: ``time.monotonic()`` at which it has to be there.
-        budget: of the memory that all bodies take together.
+        connection: what it is read from.
+        until: ``time.monotonic()`` by which it has to be complete.
+        budget: the memory that all bodies share.
+
+    Attributes:
+        abandoned: whether the connection has to be closed, because the start of the next request
+            is not known.
     """
 
-    def __init__(self, body: Input, wire: FairReader, until: float, budget: Budget) -> None:
+    def __init__(
+        self, body: Input, connection: YieldingReader, until: float, budget: Budget
+    ) -> None:
         super().__init__(body.rfile, body.content_length, body.socket, body.chunked_input)
         self.abandoned = False
-        self._wire, self._until, self._budget = wire, until, budget
+        self._connection, self._until, self._budget = connection, until, budget
         self._held = 0
-        self._began, self._received_before = time.monotonic(), wire.received
+        self._began, self._received_before = time.monotonic(), connection.received
 
     def read(self, length: int | None = None) -> bytes:
-        """Read like a file, but not more than ``PIECE`` bytes at once.
+        """Read like a file, but at most ``CHUNK_BYTES`` at once if a length is given.
 
         Raises:
-            RequestTimeout: the client takes too long, or sends less than ``MIN_RATE``.
-            BadRequest: the client wraps few bytes in many.
-            ClientDisconnected: the client left in the middle of it.
-            Overloaded: the requests being served fill the memory.
+            RequestTimeout: the body takes too long, or comes with less than ``MIN_RATE``.
+            BadRequest: the chunks of the body are too small.
+            ClientDisconnected: the client closed the connection before the end of the body.
+            Overloaded: the requests being served use all the memory allowed.
         """
         if length is None or length < 0:
-            return b"".join(iter(lambda: self.read(PIECE), b""))
-        return self._kept(self._timed(super().read, min(length, PIECE)))
+            return b"".join(iter(lambda: self.read(CHUNK_BYTES), b""))
+        return self._counted(self._limited(super().read, min(length, CHUNK_BYTES)))
 
     def readline(self, size: int | None = None) -> bytes:
-        """Read a line like a file, but not more than ``PIECE`` bytes; raises as ``read`` does."""
+        """Read a line like a file, but at most ``CHUNK_BYTES``; raises as ``read`` does."""
         if size is None or size < 0:
-            size = PIECE
-        return self._kept(self._timed(super().readline, min(size, PIECE)))
+            size = CHUNK_BYTES
+        return self._counted(self._limited(super().readline, min(size, CHUNK_BYTES)))
 
     def hold(self, count: int) -> None:
-        """Count bytes that are kept in memory until the request is answered.
+        """Count bytes that stay in memory until the request is answered.
 
         Raises:
-            Overloaded: the requests being served fill the memory.
+            Overloaded: the requests being served use all the memory allowed.
         """
         self._budget.take(count)
         self._held += count
 
-    def _kept(self, piece: bytes) -> bytes:
-        self.hold(len(piece))
-        return piece
+    def _counted(self, chunk: bytes) -> bytes:
+        self.hold(len(chunk))
+        return chunk
 
-    def _timed(self, read: Callable[[int], bytes], size: int) -> bytes:
+    def _limited(self, read: Callable[[int], bytes], size: int) -> bytes:
+        """Read within the limits of time and framing."""
         if not self.chunked_input and self.position == (self.content_length or 0):
             return b""
-        # Headers of chunks, and the trailers behind them, cost time but have no limit of their own.
-        self._wire.allowance = size * 5 // 4 + FRAMING
-        self._wire.patience = self._patience
+        # gevent limits neither the number of chunk headers nor that of trailers.
+        self._connection.allowance = size * 5 // 4 + FRAMING_BYTES
+        self._connection.read_timeout = self._timeout
         try:
             return read(size)
         except OSError as error:
             if self.chunked_input:
-                raise  # it may be no HTTP, too, which gevent answers
+                raise  # it may be invalid framing, which gevent answers with 400
             raise ClientDisconnected from error
         finally:
-            self._wire.allowance = math.inf
-            self._wire.patience = nullcontext
+            self._connection.allowance = math.inf
+            self._connection.read_timeout = nullcontext
 
-    def _patience(self) -> gevent.Timeout:
-        """Wait for the next bytes until time is over, or the average below the smallest rate."""
-        worth = (self._wire.received - self._received_before) / MIN_RATE
-        until, why = self._began + GRACE_SECONDS + worth, _TOO_SLOW
+    def _timeout(self) -> gevent.Timeout:
+        """Return a timeout for the next bytes: the time limit or the minimum rate, if sooner."""
+        seconds_paid = (self._connection.received - self._received_before) / MIN_RATE
+        until, why = self._began + GRACE_SECONDS + seconds_paid, _TOO_SLOW
         if until > self._until:
             until, why = self._until, _TOO_LATE
         if (seconds := until - time.monotonic()) <= 0:
-            raise RequestTimeout(why)  # where there is always something to read, no timer strikes
+            raise RequestTimeout(why)  # a timer does not fire while there is always data
         return gevent.Timeout(seconds, RequestTimeout(why))
 
     def _discard(self) -> None:
-        """End the request: forget what was read, and throw away what the application left."""
+        """End the request: release its memory and discard what the application has not read."""
         self._budget.give_back(self._held)
         self._held = 0
-        # Who waits for "100 Continue" may send a body or not; after broken chunks, too, nobody
-        # knows where the next request begins.
+        # A client that waits for "100 Continue" may send its body or not; after broken chunks,
+        # too, the start of the next request is unknown.
         waits = self.socket is not None and self.content_length != 0
         self.abandoned = waits or self._chunked_input_error or not self._is_at_its_end()
 
     def _is_at_its_end(self) -> bool:
+        """Read to the end of the body within ``LINGER_SECONDS``; say whether it was reached."""
         self._until = time.monotonic() + LINGER_SECONDS
         try:
-            while self._timed(super().read, PIECE):
+            while self._limited(super().read, CHUNK_BYTES):
                 pass
         except (HTTPException, OSError):
             return False

@@ -1,7 +1,7 @@
-"""Requests checked against swagger.yaml, with errors in words.
+"""Validation of requests against swagger.yaml.
 
-This replaces connexion's validators of parameters and forms, which answer with dumps of the schema,
-let NaN pass, ignore second files and fail on other content types.
+It replaces connexion's validators of parameters and forms, whose errors are dumps of the schema,
+and which accept NaN, ignore second files and fail on other content types.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORE
 
 
 class Field:
-    """A named value that comes as text, with its schema: a number or a string."""
+    """A parameter or form field with its schema: a number, a string or a file."""
 
     def __init__(self, name: str, schema: Mapping[str, Any], *, required: bool) -> None:
         self.name, self.required = name, required
@@ -33,19 +33,22 @@ class Field:
 
     @property
     def is_file(self) -> bool:
-        """Whether the value comes as a file of a form, or as several."""
+        """Whether the value is one file of a form or several."""
         return bool(self._schema.get("items", self._schema).get("format") == "binary")
 
     @property
     def max_files(self) -> int:
-        """How many files may come under this name."""
+        """How many files may have this name."""
         return int(self._schema.get("maxItems", 1))
 
     def read(self, values: list[str]) -> str | float | None:
-        """Return what was sent under this name; None if nothing was.
+        """Return the value that was sent; None if there is none.
+
+        Args:
+            values: the texts that were sent with this name.
 
         Raises:
-            BadRequest: nothing although it is required, several values, or a wrong one.
+            BadRequest: a required value is missing, or there are several or an invalid one.
         """
         if not values:
             if self.required:
@@ -55,8 +58,8 @@ class Field:
             raise BadRequest(f"expected one value, found {len(values)}", name=self.name)
         value = self._value(values[0])
         if value is None or not self._validator.is_valid(value):
-            wrong = f"expected {self._expected()}, found {values[0][:100]!r}"
-            raise BadRequest(wrong, name=self.name)
+            found = f"expected {self._expected()}, found {values[0][:100]!r}"
+            raise BadRequest(found, name=self.name)
         return value
 
     def _value(self, text: str) -> str | float | None:
@@ -74,15 +77,16 @@ class Field:
 
 
 class Arguments:
-    """What the contract lets the requests of an operation say, as arguments for its handler.
+    """Reads and validates the arguments of an operation's handler from a request.
 
-    Of the types of a body a form has to be the first, because connexion gives the schema of that
-    one. Other bodies are read where they are used, on another thread.
+    Of the media types of a body the form has to be the first in swagger.yaml, because connexion
+    gives the schema of the first one. Bodies of other types are read by the handlers.
 
     Args:
         operation: connexion's.
-        handler: what it calls. Every parameter of the query is an argument; of a form the text
-            fields are the argument ``body``, and a file is one if the handler has its name.
+        handler: the function that answers. Each parameter of the query is an argument of it; the
+            text fields of a form are its argument ``body``, and a file is an argument if the
+            handler has one of that name.
     """
 
     def __init__(self, operation: Any, handler: Callable[..., Any]) -> None:
@@ -94,11 +98,11 @@ class Arguments:
         self._body = Body(operation, handler) if operation.body_schema else None
 
     def read(self, request: flask.Request) -> dict[str, Any]:
-        """Check a request; what the client has left out, is left out.
+        """Return the arguments that a request has, by name.
 
         Raises:
-            BadRequest: a name or value that the contract does not know, or a missing one.
-            UnsupportedMediaType: the body is of another type.
+            BadRequest: an unknown name, an invalid value, or a required one that is missing.
+            UnsupportedMediaType: the body has a type that the operation does not take.
         """
         query = request.args
         _refuse_unknown(query, self._query, "the query")
@@ -107,7 +111,7 @@ class Arguments:
 
 
 class Body:
-    """What may be in a body: see ``Arguments``."""
+    """Reads and validates the arguments in a body; see ``Arguments``."""
 
     def __init__(self, operation: Any, handler: Callable[..., Any]) -> None:
         schema = operation.body_schema
@@ -121,10 +125,10 @@ class Body:
         self._files = [field for field in fields if field.is_file]
         self._is_strict = schema.get("additionalProperties") is False
         self._example = self._files[0].name if self._files else None
-        self._wanted = inspect.signature(handler).parameters
+        self._parameters = inspect.signature(handler).parameters
 
     def read(self, request: flask.Request) -> dict[str, Any]:
-        """Check a body; raises as ``Arguments.read`` does."""
+        """Return the arguments in a body; raises as ``Arguments.read`` does."""
         kind = request.mimetype
         _check_type(kind, self._types, self._example)
         texts: dict[str, Any] = {}
@@ -133,8 +137,8 @@ class Body:
             form, files = request.form, request.files
             self._check_names(form, files)
             texts = _read(self._texts, form)
-            found = {name: file for name, file in files.items() if name in self._wanted}
-        return found | {"body": texts} if "body" in self._wanted else found
+            found = {name: file for name, file in files.items() if name in self._parameters}
+        return found | {"body": texts} if "body" in self._parameters else found
 
     def _check_names(self, form: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> None:
         _check_files(self._files, files, form)
@@ -150,12 +154,12 @@ def _read(fields: Iterable[Field], sent: MultiDict[str, str]) -> dict[str, Any]:
 
 
 def _argument(name: str) -> str:
-    """Name an argument so that it hides none of Python's own names."""
+    """Return the name of a handler's argument: with an underscore if Python has that name."""
     return f"{name}_" if hasattr(builtins, name) else name
 
 
 def _check_type(found: str, known: Iterable[str], example: str | None) -> None:
-    # What has no type is a sequence of bytes (RFC 9110, section 8.3).
+    # A body without a type is application/octet-stream (RFC 9110, section 8.3).
     candidates = {found, f"{found.partition('/')[0]}/*"} if found else {"application/octet-stream"}
     if candidates.isdisjoint(known):
         expected = " or ".join(known)

@@ -1,7 +1,8 @@
-"""Bytes to pixels: which images are taken, and how they become RGB arrays."""
+"""Decoding of JPEG, PNG, GIF, WebP, BMP and TIFF files to RGB arrays, within limits."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,7 @@ import numpy as np
 
 from darknet.model import RgbImage
 from yolo_service.errors import ImageTooLarge, UndecodableImage
-from yolo_service.images import image_header as headers
-from yolo_service.images import jpeg, png
+from yolo_service.images import image_header, jpeg, png
 
 if TYPE_CHECKING:
     from darknet.network import Network
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 MAX_SIDE = 32_767
 """Pixels; OpenCV's geometric functions keep coordinates in 16 bits."""
 
-
 Size = tuple[int, int]
 """Width and height in pixels."""
 
-_REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}
-"""OpenCV's flags for the scales of libjpeg; the names that it has for them mean BGR or grey."""
+LARGE = 4_000_000
+"""Pixels from which on a fourth channel costs more memory than it saves time."""
+
+_SIDES_SWAPPED = frozenset({5, 6, 7, 8})
+"""EXIF orientations that swap width and height."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class DecodeOptions:
             three channels. Without it there may be a fourth, which makes decoding and resizing
             faster.
         smooth: whether the subsampled chroma of a JPEG is interpolated as by OpenCV, or repeated.
-        min_size: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as it is at least
-            this large in either orientation; None: full size.
+        min_size: a JPEG is decoded at 4/8, 3/8, 2/8 or 1/8 of its size if it stays at least this
+            large in either orientation; None: full size.
     """
 
     keep_image: bool = True
@@ -92,81 +94,55 @@ def decode_image(data: bytes, options: DecodeOptions, *, max_pixels: int) -> Dec
         ImageTooLarge: more than ``max_pixels``, or a side longer than ``MAX_SIDE``.
         UndecodableImage: the file is damaged.
     """
-    header = headers.read(data)
+    header = image_header.read(data)
     _check_size(header, max_pixels)
-    factor = _reduction(header, options.min_size) if options.min_size else 1
-    pixels = _faster(data, header, factor, options)
+    pixels = _decode_jpeg(data, header, options)
     if pixels is None:
-        plain = png.plain(data) if header.format == "PNG" else data
-        pixels = _pixels(plain, cv2.IMREAD_COLOR_RGB | _REDUCED[factor])
-    if pixels is None:
-        raise UndecodableImage(
-            f"the {header.format} is cut off, damaged or of a rare kind; "
-            "send the whole file, or save it again as JPEG or PNG"
-        )
-    if factor == 1:
-        return DecodedImage.of(pixels)
-    return DecodedImage(pixels, _upright(header, pixels, factor))
+        return DecodedImage.of(_decode_by_opencv(data, header.format))
+    size = (header.width, header.height)
+    return DecodedImage(pixels, size[::-1] if header.orientation in _SIDES_SWAPPED else size)
 
 
-def _faster(
-    data: bytes, header: headers.Header, factor: int, options: DecodeOptions
+def _decode_jpeg(
+    data: bytes, header: image_header.Header, options: DecodeOptions
 ) -> RgbImage | None:
-    """Decode what can be decoded faster than by ``_pixels``, with the same result, or None."""
-    if header.format != "JPEG":
+    """Decode a JPEG faster than OpenCV, to the same pixels; None: OpenCV has to decode it."""
+    if header.orientation is None:
         return None
-    is_large = header.width * header.height >= jpeg.LARGE * factor * factor
-    if factor == 1 and header.is_plain:
-        # The fourth channel of a large image would cost more memory than it saves time.
-        return jpeg.decode_plain(data, rgb=options.keep_image or is_large, smooth=options.smooth)
-    return jpeg.decode_large(data, cv2.IMREAD_COLOR_RGB | _REDUCED[factor]) if is_large else None
-
-
-def _reduction(header: headers.Header, min_size: Size) -> int:
-    """Return by how much an image can be divided and stay large enough whichever way it lies.
-
-    One that is nearly square is left alone: nobody could tell later how it lay.
-    """
-    if header.format != "JPEG" or 0 < abs(header.width - header.height) < max(_REDUCED):
-        return 1
-    smallest = min(header.width, header.height)
-    return max(factor for factor in _REDUCED if factor == 1 or smallest // factor >= max(min_size))
-
-
-def _upright(header: headers.Header, pixels: RgbImage, factor: int) -> Size:
-    """Return the size of the file's image after its EXIF orientation, which only pixels show."""
-    width, height = header.width, header.height
-    is_turned = pixels.shape[:2] != (-(-height // factor), -(-width // factor))
-    return (height, width) if is_turned else (width, height)
+    return jpeg.decode_jpeg(
+        data,
+        orientation=header.orientation,
+        rgb=options.keep_image or header.width * header.height >= LARGE,
+        smooth=options.smooth,
+        min_side=max(options.min_size or (0, 0)),
+    )
 
 
 def decode(data: bytes, *, max_pixels: int) -> RgbImage:
-    """Decode an image as it is meant to be seen, upright and in colour.
+    """Decode an image to upright RGB of full size.
 
     The EXIF orientation is applied. Of an animation or a file with several pages the first image
     is taken. Grey, palette, CMYK and 16-bit images become RGB of 8 bits (the upper 8 of 16).
-    Transparency is dropped, not blended: the colours below it are what Darknet, which decodes with
-    OpenCV too, would look at. (In TIFF they come blended with black.)
-
-    Releases the GIL while it decodes; meant to be called on a worker thread.
+    Transparency is dropped, not blended, as by Darknet, which decodes with OpenCV, too. (TIFF is
+    blended with black.) The GIL is released while the image is decoded.
 
     Args:
-        data: a whole JPEG, PNG, GIF, WebP, BMP or TIFF file; its name plays no part.
-        max_pixels: most width * height that is decoded.
+        data: a complete JPEG, PNG, GIF, WebP, BMP or TIFF file.
+        max_pixels: largest width * height that is decoded.
 
     Returns:
-        uint8[height, width, 3], red first.
+        uint8[height, width, 3], RGB.
 
     Raises:
         UnsupportedImageType: not one of these formats.
         ImageTooLarge: more than ``max_pixels``, or a side longer than ``MAX_SIDE``.
-        UndecodableImage: empty, cut off, damaged, of a kind that OpenCV does not read (for example
-            a TIFF of floats), or made to exhaust the decoder.
+        UndecodableImage: empty, cut off, damaged, of a kind that OpenCV does not decode (for
+            example a TIFF of floats), or made to exhaust the decoder.
     """
     return decode_image(data, DecodeOptions(), max_pixels=max_pixels).pixels
 
 
-def _check_size(header: headers.Header, max_pixels: int) -> None:
+def _check_size(header: image_header.Header, max_pixels: int) -> None:
     size = f"the {header.format} has {header.width} x {header.height} pixels"
     if header.width < 1 or header.height < 1:
         raise UndecodableImage(f"{size}, expected at least 1 x 1")
@@ -179,11 +155,23 @@ def _check_size(header: headers.Header, max_pixels: int) -> None:
         raise ImageTooLarge(f"{size}, at most {MAX_SIDE} a side are decoded; scale it down")
 
 
-def _pixels(data: bytes, flags: int) -> RgbImage | None:
-    """Return what OpenCV decodes, or None where it cannot: it refuses files that are cut off."""
-    jpeg.silence_opencv()
+def _decode_by_opencv(data: bytes, kind: str) -> RgbImage:
+    """Decode at full size; OpenCV refuses files that are cut off."""
+    _silence_opencv()
+    content = png.strip(data) if kind == "PNG" else data
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:
-        return None
-    return None if pixels is None else np.asarray(pixels, np.uint8)
+        pixels = None
+    if pixels is None:
+        raise UndecodableImage(
+            f"the {kind} is cut off, damaged or of a rare kind; "
+            "send the whole file, or save it again as JPEG or PNG"
+        )
+    return np.asarray(pixels, np.uint8)
+
+
+@functools.cache
+def _silence_opencv() -> None:
+    """Keep OpenCV from logging each damaged upload on stderr; the client gets the error."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

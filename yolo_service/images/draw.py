@@ -1,4 +1,4 @@
-"""Detections drawn on the image they were found in, and images turned into files."""
+"""Drawing of bounding boxes with labels on images, and encoding of images."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Kind = Literal["jpeg", "png"]
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
 
-FONT = "sans"  # built into OpenCV, with Latin, Greek, Cyrillic, Hebrew, Arabic and Chinese signs
+FONT = "sans"  # built into OpenCV; Latin, Greek, Cyrillic, Hebrew, Arabic and Chinese
 WEIGHT = 500
-MAX_NAME = 40
-MAX_DRAWN = 1000  # of the detections; at threshold 0 there can be a million
+MAX_NAME = 40  # letters
+MAX_DRAWN = 1000  # detections; at threshold 0 there can be a million
 JPEG_QUALITY = 90
 
 _GOLDEN_RATIO = 0.618033988749895
 
 
 class _Box(NamedTuple):
-    """Whole pixels, right and bottom excluded."""
+    """A rectangle in integer pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -37,7 +37,7 @@ class _Box(NamedTuple):
 
 
 class _Font(NamedTuple):
-    """A type face and the height of its letters in pixels."""
+    """A font and the height of its letters in pixels."""
 
     face: cv2.FontFace
     size: int
@@ -47,7 +47,7 @@ class _Font(NamedTuple):
 
 
 class _Label(NamedTuple):
-    """A line of text in a plate of this size."""
+    """A line of text and the size of its background in pixels."""
 
     text: str
     width: int
@@ -55,18 +55,18 @@ class _Label(NamedTuple):
 
 
 def draw(image: RgbImage, detections: Detections) -> RgbImage:
-    """Return a copy of an image with a box and a label for each detection.
+    """Return a copy of an image with a bounding box and a label for each detection.
 
-    Lines and letters grow with the image. The most certain detections lie on top and get the
-    best places for their labels, and only the best ``MAX_DRAWN`` are drawn. Each class has its own
-    colour, the same in every image.
+    The widths of lines and the size of letters are in proportion to the image. Detections of higher
+    confidence are drawn over others and are labelled first; only the ``MAX_DRAWN`` of the highest
+    are drawn. Each class has its own colour, the same in every image.
 
     Args:
-        image: uint8[height, width, 3], red first; it is not changed.
+        image: uint8[height, width, 3], RGB; it is not changed.
         detections: boxes in pixels of this image; they may reach beyond it.
 
     Returns:
-        uint8[height, width, 3], red first.
+        uint8[height, width, 3], RGB.
     """
     canvas = np.array(image, np.uint8, order="C")
     height, width = canvas.shape[:2]
@@ -78,19 +78,19 @@ def draw(image: RgbImage, detections: Detections) -> RgbImage:
         _label(name, float(score), font, width)
         for name, score in zip(best.labels, best.scores, strict=True)
     ]
-    plates = _place(labels, boxes, width, height)
+    rectangles = _place(labels, boxes, width, height)
     worst_first = range(len(best) - 1, -1, -1)
     for i in worst_first:
         _draw_box(canvas, boxes[i], colours[i], max(1, font.size // 8))
     for i in worst_first:
-        _draw_label(canvas, labels[i], plates[i], colours[i], font)
+        _draw_label(canvas, labels[i], rectangles[i], colours[i], font)
     return canvas
 
 
 def class_colour(class_id: int) -> Colour:
-    """Return the colour of a class: bright, and far from those of its neighbours.
+    """Return the RGB colour of a class: bright, and unlike those of neighbouring classes.
 
-    Hues a golden ratio apart never meet; source: "How to generate random colors
+    Hues are a golden ratio apart, so that none repeats; source: "How to generate random colors
     programmatically" (Martin Ankerl, 2009).
     """
     hue = class_id * _GOLDEN_RATIO % 1.0
@@ -102,8 +102,8 @@ def encode(image: RgbImage, kind: Kind) -> bytes:
     """Return an image as a JPEG or PNG file.
 
     Args:
-        image: uint8[height, width, 3], red first.
-        kind: JPEG is smaller and slightly lossy, PNG is exact.
+        image: uint8[height, width, 3], RGB.
+        kind: "jpeg" with quality ``JPEG_QUALITY``, or "png", which is lossless.
     """
     parameters = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if kind == "jpeg" else []
     _, data = cv2.imencode(f".{kind}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
@@ -111,39 +111,39 @@ def encode(image: RgbImage, kind: Kind) -> bytes:
 
 
 def _best(detections: Detections) -> Detections:
-    """Return the detections that are drawn, the most certain first."""
+    """Return the detections that are drawn, highest confidence first."""
     found = detections.by_score()
     kept = slice(MAX_DRAWN)
     return Detections(found.boxes[kept], found.scores[kept], found.class_ids[kept], found.names)
 
 
 def _font_size(width: int, height: int) -> int:
-    """Return the height of letters in pixels: legible in small images, in proportion in large."""
+    """Return the height of letters in pixels: in proportion to the image, at least legible."""
     return max(11, round((width + height) / 60))
 
 
 def _clip(corners: FloatArray, width: int, height: int) -> _Box:
-    """Return a box in whole pixels whose visible sides are those inside of the image."""
-    beyond = max(width, height)  # far enough that sides outside stay invisible
+    """Return a box in integer pixels; sides outside of the image stay outside."""
+    beyond = max(width, height)
     left, top, right, bottom = np.clip(corners, -beyond, 2 * beyond).round().astype(int)
     return _Box(int(left), int(top), int(right), int(bottom))
 
 
 def _draw_box(canvas: RgbImage, box: _Box, colour: Colour, line: int) -> None:
-    """Draw a frame of the class's colour, edged so that it shows on a ground of that colour."""
+    """Draw a rectangle with an outline of contrasting colour, visible on any background."""
     start, end = (box.left, box.top), (box.right, box.bottom)
     cv2.rectangle(canvas, start, end, _contrast(colour), line + 2)
     cv2.rectangle(canvas, start, end, colour, line)
 
 
-def _label(name: str, score: float, font: _Font, room: int) -> _Label:
-    """Write name and score, the name shortened until the plate fits into the image."""
-    # unprintable characters would show nothing, and half of a surrogate pair crashes OpenCV
+def _label(name: str, score: float, font: _Font, max_width: int) -> _Label:
+    """Return the label of a detection, its name shortened until it is at most so wide."""
+    # unprintable characters are invisible, and half of a surrogate pair crashes OpenCV
     name = "".join(c if c.isprintable() else "?" for c in name)
     for kept in range(min(len(name), MAX_NAME), -1, -1):
         text = f"{_shorten(name, kept)} {score:.2f}".strip()
         width = font.width(text) + font.size // 2
-        if width <= room:
+        if width <= max_width:
             break
     return _Label(text, width, round(1.4 * font.size))
 
@@ -153,17 +153,17 @@ def _shorten(name: str, kept: int) -> str:
 
 
 def _place(labels: list[_Label], boxes: list[_Box], width: int, height: int) -> list[_Box]:
-    """Return a plate for each label: at its box, in the image, and on no other if it can be."""
+    """Return the rectangle of each label: at its box, in the image, if possible on no other."""
     placed = np.empty((len(labels), 4), int)
     for i, (label, box) in enumerate(zip(labels, boxes, strict=True)):
         candidates = [_inside(label, *corner, width, height) for corner in _corners(box, label)]
         free = (c for c in candidates if not _overlaps(c, placed[:i]))
         placed[i] = next(free, candidates[0])
-    return [_Box(*map(int, plate)) for plate in placed]
+    return [_Box(*map(int, rectangle)) for rectangle in placed]
 
 
 def _corners(box: _Box, label: _Label) -> list[tuple[int, int]]:
-    """Return where the plate's left top may go: above the box, within it, below, at its right."""
+    """Return candidates for the label's left top: above, in and below the box, left and right."""
     top, bottom = max(0, box.top), box.bottom
     right = box.right - label.width
     return [
@@ -183,17 +183,19 @@ def _inside(label: _Label, left: int, top: int, width: int, height: int) -> _Box
     return _Box(left, top, left + label.width, top + label.height)
 
 
-def _overlaps(plate: _Box, others: npt.NDArray[np.int_]) -> bool:
+def _overlaps(rectangle: _Box, others: npt.NDArray[np.int_]) -> bool:
     left, top, right, bottom = others.T
-    apart = (plate.right <= left) | (right <= plate.left)
-    apart |= (plate.bottom <= top) | (bottom <= plate.top)
+    apart = (rectangle.right <= left) | (right <= rectangle.left)
+    apart |= (rectangle.bottom <= top) | (bottom <= rectangle.top)
     return not apart.all()
 
 
-def _draw_label(canvas: RgbImage, label: _Label, plate: _Box, colour: Colour, font: _Font) -> None:
-    end = (plate.right - 1, plate.bottom - 1)
-    cv2.rectangle(canvas, (plate.left, plate.top), end, colour, cv2.FILLED)
-    start = (plate.left + font.size // 4, plate.top + round(1.05 * font.size))
+def _draw_label(
+    canvas: RgbImage, label: _Label, rectangle: _Box, colour: Colour, font: _Font
+) -> None:
+    end = (rectangle.right - 1, rectangle.bottom - 1)
+    cv2.rectangle(canvas, (rectangle.left, rectangle.top), end, colour, cv2.FILLED)
+    start = (rectangle.left + font.size // 4, rectangle.top + round(1.05 * font.size))
     cv2.putText(canvas, label.text, start, _contrast(colour), font.face, font.size, WEIGHT)
 
 

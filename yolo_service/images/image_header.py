@@ -1,9 +1,8 @@
-"""What an image's first bytes say: its format and its size, before anything is decoded.
+"""Format, size and EXIF orientation of an encoded image, read without decoding it.
 
-Written by hand rather than left to an image library, because the bytes are hostile: libraries that
-read a header also read what stands around it, and a few megabytes of PNG chunks, JPEG comments or
-TIFF tags made to overlap cost them seconds and gigabytes. Here every loop is bounded, nothing is
-copied, and the handful of files that would keep the decoder busy for minutes is refused.
+No image library does this safely with hostile files: a few megabytes of PNG chunks, JPEG comments
+or overlapping TIFF tags take them seconds and gigabytes. Here every loop is bounded, nothing is
+copied, and files that would take a decoder minutes are refused.
 
 Sources: ISO/IEC 10918-1 (JPEG), the PNG specification (third edition), the GIF89a specification,
 RFC 9649 (WebP), TIFF 6.0, Microsoft's description of BITMAPINFOHEADER.
@@ -21,24 +20,25 @@ from yolo_service.images import png
 
 FORMATS = ("JPEG", "PNG", "GIF", "WebP", "BMP", "TIFF")
 
-MAX_JPEG_SEGMENTS = 1024  # colour profiles and depth maps come in up to 320 of 64 kB in 20 MB
+MAX_JPEG_SEGMENTS = 1024  # a file of 20 MB full of colour profiles and depth maps has 320
 MAX_EXIF_FIELDS = 100  # cameras write 20
 MAX_JPEG_SCANS = 100  # progressive encoders write about 10; each costs a pass over all pixels
 
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])")
-_JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers that no length follows
+_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers without a length
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
 _JPEG_SCAN = 0xDA
 _JPEG_APP1, _EXIF = 0xE1, b"Exif\0\0"
 
-_UPRIGHT = (0x0112, 3, 1, 1)  # the field of EXIF that says how an image lies: one number, a 1
+_EXIF_ORIENTATION, _SHORT = 0x0112, 3
+_ORIENTATIONS = {(_SHORT, 1, value) for value in range(1, 9)}  # type, count and value of the field
 
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 11: 4, 13: 4}  # 8 for the others
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I"}
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
-_STRANGERS = (  # what people send by mistake, named so that they see it
+_OTHER_FORMATS = (  # sent by mistake, and so named in the error
     (re.compile(rb"(\xef\xbb\xbf)?\s*<"), "HTML, XML or SVG text"),
     (re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),
     (re.compile(rb".{4}ftypavi", re.DOTALL), "AVIF"),
@@ -50,31 +50,32 @@ _STRANGERS = (  # what people send by mistake, named so that they see it
 
 @dataclass(frozen=True)
 class Header:
-    """Format and size of an image, as its header claims them.
+    """Format, size and orientation of an image as its header claims them; nothing is verified.
 
     Attributes:
         format: one of ``FORMATS``.
         width: pixels, as stored: before an EXIF orientation is applied.
         height: pixels, as stored.
-        is_plain: a JPEG, grey or in colour, that need not be turned or converted.
+        orientation: EXIF orientation of a grey or colour JPEG, 1 to 8, where 1 is upright; None for
+            other images, and where EXIF is damaged, ambiguous or holds another value.
     """
 
     format: str
     width: int
     height: int
-    is_plain: bool = False
+    orientation: int | None = None
 
 
 def read(data: bytes) -> Header:
-    """Read format and size from the start of an encoded image.
+    """Read the header of an encoded image.
 
     Args:
         data: the whole file.
 
     Raises:
         UnsupportedImageType: the bytes are no image of one of ``FORMATS``.
-        UndecodableImage: an image whose header is cut off, contradicts itself or is built to
-            exhaust a decoder.
+        UndecodableImage: the header is cut off, contradicts itself or is made to exhaust a
+            decoder.
     """
     kind = _format(data)
     try:
@@ -89,7 +90,7 @@ def _format(data: bytes) -> str:
     for kind, signature in _SIGNATURES.items():
         if signature.match(data):
             return kind
-    found = (name for start, name in _STRANGERS if start.match(data[:256]))
+    found = (name for start, name in _OTHER_FORMATS if start.match(data[:256]))
     raise UnsupportedImageType(
         f"the bytes are {next(found, 'no image of a known format')}; "
         f"send one of {', '.join(FORMATS)}"
@@ -104,7 +105,7 @@ def _damaged(kind: str, why: str) -> UndecodableImage:
     return UndecodableImage(f"the {kind} {why}; save it again with another program")
 
 
-def _jpeg(data: bytes) -> tuple[int, int, bool]:
+def _jpeg(data: bytes) -> tuple[int, int, int | None]:
     segments = list(_jpeg_segments(data))
     frames = [(marker, at) for marker, at in segments if marker in _JPEG_FRAMES]
     if len(frames) != 1:
@@ -116,12 +117,12 @@ def _jpeg(data: bytes) -> tuple[int, int, bool]:
     if not one_scan and data.count(b"\xff\xda", scan) >= MAX_JPEG_SCANS:
         raise _damaged("JPEG", f"has more than {MAX_JPEG_SCANS} scans")
     exifs = [at for kind, at in segments if kind == _JPEG_APP1 and data.startswith(_EXIF, at + 2)]
-    is_plain = components in (1, 3) and all(_is_upright(data, at + 2 + len(_EXIF)) for at in exifs)
-    return width, height, is_plain
+    found = {_orientation(data, at + 2 + len(_EXIF)) for at in exifs} or {1}
+    return width, height, found.pop() if components in (1, 3) and len(found) == 1 else None
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield marker and offset behind it of each segment up to the first scan, which comes last."""
+    """Yield the marker of each segment and the offset after it; the first scan is the last."""
     position = 2
     for _ in range(MAX_JPEG_SEGMENTS):
         found = _JPEG_MARKER.search(data, position)
@@ -131,25 +132,26 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         yield marker, position
         if marker == _JPEG_SCAN:
             return
-        if marker not in _JPEG_ALONE:
+        if marker not in _JPEG_BARE:
             position += struct.unpack_from(">H", data, position)[0]
     raise _damaged("JPEG", f"has more than {MAX_JPEG_SEGMENTS} segments before its first scan")
 
 
-def _is_upright(data: bytes, start: int) -> bool:
-    """Say whether EXIF, which is a TIFF without pixels, surely leaves an image as it is."""
+def _orientation(data: bytes, start: int) -> int | None:
+    """Read the orientation from EXIF, which is a TIFF without pixels; 1 if it has none."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[start : start + 4])
     if order is None:
-        return False
+        return None
     try:
         directory = start + struct.unpack_from(f"{order}I", data, start + 4)[0]
         (count,) = struct.unpack_from(f"{order}H", data, directory)
         starts = range(directory + 2, directory + 2 + 12 * count, 12)
         fields = [struct.unpack_from(f"{order}HHIH", data, at) for at in starts[:MAX_EXIF_FIELDS]]
-        found = [field for field in fields if field[0] == _UPRIGHT[0]]
-        return count <= MAX_EXIF_FIELDS and all(field == _UPRIGHT for field in found)
     except struct.error:
-        return False
+        return None
+    found = [field[1:] for field in fields if field[0] == _EXIF_ORIENTATION] or [(_SHORT, 1, 1)]
+    valid = count <= MAX_EXIF_FIELDS and len(found) == 1 and found[0] in _ORIENTATIONS
+    return found[0][2] if valid else None
 
 
 def _gif(data: bytes) -> tuple[int, int]:
@@ -174,7 +176,7 @@ def _webp(data: bytes) -> tuple[int, int]:
 def _bmp(data: bytes) -> tuple[int, int]:
     (size,) = struct.unpack_from("<I", data, 14)
     width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
-    return width, abs(height)  # a negative height says: the top row comes first
+    return width, abs(height)  # negative: the top row comes first
 
 
 def _tiff(data: bytes) -> tuple[int, int]:
@@ -182,7 +184,7 @@ def _tiff(data: bytes) -> tuple[int, int]:
     (start,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, start)
     end = start + 2 + 12 * count
-    if end + 4 > len(data):  # where the next directory is, follows
+    if end + 4 > len(data):  # the offset of the next directory follows
         raise _damaged("TIFF", "is cut off in its list of tags")
     directory = data[start + 2 : end]
     fields = list(struct.iter_unpack(f"{order}HHI4s", directory))
@@ -196,7 +198,7 @@ def _tiff(data: bytes) -> tuple[int, int]:
 
 
 def _tiff_number(order: str, fields: list[tuple[int, int, int, bytes]]) -> int:
-    """Return the value of a tag; readers differ on which one counts when it stands twice."""
+    """Return the value of a tag, which must occur once: readers differ on which of two counts."""
     if len(fields) != 1 or fields[0][1] not in _TIFF_NUMBERS:
         raise _damaged("TIFF", "does not say its width and height, each once")
     _, kind, _, value = fields[0]
@@ -211,7 +213,7 @@ _SIGNATURES = {
     "BMP": re.compile(rb"BM"),
     "TIFF": re.compile(rb"II\*\x00|MM\x00\*"),
 }
-_READERS: dict[str, Callable[[bytes], tuple[int, int] | tuple[int, int, bool]]] = {
+_READERS: dict[str, Callable[[bytes], tuple[int, int] | tuple[int, int, int | None]]] = {
     "JPEG": _jpeg,
     "PNG": png.size,
     "GIF": _gif,

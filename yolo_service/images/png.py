@@ -1,8 +1,8 @@
-"""PNG files made safe to decode: their chunks are checked and reduced to what shows the image.
+"""PNG files made safe to decode: checked, and reduced to the chunks that its pixels come from.
 
-OpenCV 5.0 crashes on some damaged animations, sets gigabytes aside for a chunk that claims them,
-and expands compressed data to their end even when the last row is full: 2.5 s for a file of 1 MB.
-None of that is left when it is given only the chunks that its pixels come from.
+OpenCV 5.0 crashes on some damaged animations, allocates gigabytes for a chunk that claims them, and
+decompresses data to their end even when the last row is full: 2.5 s for a file of 1 MB. With the
+pixels' chunks only, none of that happens.
 
 Source: Portable Network Graphics Specification, third edition (W3C).
 """
@@ -17,16 +17,16 @@ from yolo_service.errors import UndecodableImage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 65_536
-UNCHECKED_BYTES = 1 << 18  # deflate makes at most 1032 bytes of one: half a second's work
+UNCHECKED_BYTES = 1 << 18  # deflate makes at most 1032 bytes of one, here in half a second
 
 _KEPT = frozenset({b"IHDR", b"PLTE", b"IDAT", b"eXIf", b"IEND"})
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
-_PIECE = 1 << 16
-_STEP = 1 << 20
+_INPUT_BYTES = 1 << 16
+_OUTPUT_BYTES = 1 << 20
 
 
 def size(data: bytes) -> tuple[int, int]:
-    """Return width and height that the header claims.
+    """Return the width and height in pixels that the header claims.
 
     Raises:
         UndecodableImage: the first chunk is no header.
@@ -38,15 +38,15 @@ def size(data: bytes) -> tuple[int, int]:
     return width, height
 
 
-def plain(data: bytes) -> bytes:
-    """Return the file without animation, colour profile, remarks and transparency of a colour.
+def strip(data: bytes) -> bytes:
+    """Return the file without animation, colour profile, comments and transparent colour.
 
-    The pixels that OpenCV returns are the same. For files of more than ``UNCHECKED_BYTES`` the
-    amount of compressed data is checked, which costs about half of the decoding.
+    OpenCV decodes it to the same pixels. Of files larger than ``UNCHECKED_BYTES`` the size of the
+    decompressed data is checked, which takes about half as long as decoding.
 
     Raises:
-        UndecodableImage: cut off, without pixels, of too many chunks, or with more than twice the
-            data that its size and depth need.
+        UndecodableImage: cut off, without pixels, of more than ``MAX_CHUNKS`` chunks, or with more
+            than twice the data that its size and depth need.
     """
     kept = [(kind, chunk) for kind, chunk in _chunks(data) if kind in _KEPT]
     pixels = [chunk[8:-4] for kind, chunk in kept if kind == b"IDAT"]
@@ -58,7 +58,7 @@ def plain(data: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield type and bytes (length, type, content, checksum) of each chunk up to the end mark."""
+    """Yield type and bytes (length, type, content, checksum) of each chunk up to IEND."""
     view, start = memoryview(data), len(SIGNATURE)
     for _ in range(MAX_CHUNKS):
         if start + 8 > len(data):
@@ -79,21 +79,23 @@ def _cut_off() -> UndecodableImage:
 
 
 def _raw_size(data: bytes) -> int:
-    """Return the bytes of all rows before compression; interlaced images need up to twice it."""
+    """Return the bytes of all rows before compression; interlaced, they take up to twice that."""
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     return int(height * (1 + (width * depth * _CHANNELS.get(colour, 4) + 7) // 8))
 
 
 def _expands_beyond(parts: Iterable[memoryview], limit: int) -> bool:
-    """Say whether a zlib stream expands to more than ``limit`` bytes; a broken one does not."""
+    """Return whether a zlib stream has more than ``limit`` bytes; False for a damaged one."""
     inflate, total = zlib.decompressobj(), 0
-    pieces = (part[i : i + _PIECE] for part in parts for i in range(0, len(part), _PIECE))
+    inputs = (
+        part[i : i + _INPUT_BYTES] for part in parts for i in range(0, len(part), _INPUT_BYTES)
+    )
     try:
-        for piece in pieces:
-            rest: bytes | memoryview = piece
+        for part in inputs:
+            rest: bytes | memoryview = part
             while rest and total <= limit:
-                total += len(inflate.decompress(rest, _STEP))
+                total += len(inflate.decompress(rest, _OUTPUT_BYTES))
                 rest = inflate.unconsumed_tail
     except zlib.error:
-        return False  # the decoder finds the same error
+        return False  # the decoder will raise the same error
     return total > limit
