@@ -127,8 +127,8 @@ def load_network(
         use_map: YOLO9000 only: answer the classes of the .cfg's map instead of the tree's.
         library: path of libdarknet; None: looked for where packages put it.
         streams: how many images are to be computed at once; None: one, as fast as possible.
-        cache: folder where OpenVINO's compiled graphs are kept for the next start; whoever may
-            write to it is trusted. None: none are kept.
+        cache: folder for compiled graphs of OpenVINO and engines of TensorRT, which the next
+            load reuses; everybody with write access to it is trusted. None: no cache.
 
     Raises:
         ModelError: a file is wrong, the engine cannot run this model exactly, or ``int8`` is asked
@@ -150,7 +150,7 @@ def load_network(
         )
     runtime = importlib.import_module(f"darknet.engines.{name}")
     options: dict[str, Any] = {"device": device, "precision": precision, "streams": streams}
-    if name == "openvino" and cache is not None:
+    if cache is not None:
         options["cache"] = GraphCache(Path(cache))
     if precision == "int8":
         weights = Path(weights)
