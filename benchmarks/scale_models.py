@@ -13,8 +13,8 @@ from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with
 from darknet.cfg.tree import Tree
 from darknet.detections import FloatArray
 from darknet.model import RgbImage
-from darknet.training.synthetic import render_smear
 from darknet.weights import Header, LayerArrays, Weights, write_weights
+from tests.support.smears import render_smear
 from yolo_service.models.folder import ModelFiles, ModelOptions
 
 SIDE = 416

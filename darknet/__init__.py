@@ -1,4 +1,4 @@
-"""Darknet models without Darknet: ``load_network`` and what it gives and raises.
+"""Object detection with Darknet models: ``load_network``, its results and its exceptions.
 
 >>> network = load_network("yolov3.cfg", "yolov3.weights", "coco.names")  # doctest: +SKIP
 >>> network.detect([image])[0].labels  # doctest: +SKIP

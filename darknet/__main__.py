@@ -1,4 +1,4 @@
-"""``python -m darknet FILE.cfg [FILE.weights]`` prints the layers and checks the weights."""
+"""``python -m darknet FILE.cfg [FILE.weights]``: print the layers and check the weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from darknet.weights import read_weights
 
 
 def main(arguments: list[str]) -> int:
-    """Print a network's table; return 0, 1 when a file is wrong, 2 when the call is."""
+    """Print the layer table; return the exit status: 0, 1 for a wrong file, 2 for wrong usage."""
     if not 1 <= len(arguments) <= 2 or arguments[0].startswith("-"):
         sys.stderr.write("usage: python -m darknet FILE.cfg [FILE.weights]\n")
         return 2
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write("\n".join((*layer_table(cfg), *cfg.warnings)) + "\n")
         for path in arguments[1:]:
             header = read_weights(path, cfg).header
-            sys.stdout.write(f"{path}: fits; trained on {header.seen} images\n")
+            sys.stdout.write(f"{path}: matches the .cfg; trained on {header.seen} images\n")
     except DarknetError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -1,4 +1,4 @@
-"""What a network found in one image."""
+"""The detections in one image."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ IntArray = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """Boxes, scores and classes; row i of each array is detection i.
+    """Boxes, confidences and classes; row i of each array is detection i.
 
-    The order is Darknet's: by output layer, then cell, then anchor, then class. One box can
-    stand in several rows, once per class above the threshold. Boxes are not clipped to the
-    image, as Darknet does not clip them.
+    The order is Darknet's: by output layer, then cell, then anchor, then class. A box has one row
+    per class above the threshold. As in Darknet, boxes are not clipped to the image.
 
     Attributes:
         boxes: float32[n, 4], centre x, centre y, width, height in pixels of the original image.
         scores: float32[n], confidence, 0..1.
         class_ids: int32[n], index into ``names``.
-        names: the names of all classes of the model.
+        names: class names of the model.
     """
 
     boxes: FloatArray
@@ -54,11 +53,11 @@ class Detections:
         return np.concatenate((centre - half, centre + half), axis=1)
 
     def scaled(self, x: float, y: float) -> Detections:
-        """Return the same detections in an image that is x times as wide and y times as high."""
+        """Return the detections for an image that is x times as wide and y times as high."""
         boxes = self.boxes * np.array((x, y, x, y), np.float32)
         return Detections(boxes, self.scores, self.class_ids, self.names)
 
     def by_score(self) -> Detections:
-        """Return the same detections, highest score first, ties in Darknet's order."""
+        """Return the detections by falling score; equal scores keep their order."""
         order = np.argsort(-self.scores, kind="stable")
         return Detections(self.boxes[order], self.scores[order], self.class_ids[order], self.names)

@@ -1,42 +1,42 @@
-"""Every error that the library raises.
+"""The exceptions of the library.
 
 ::
 
     DarknetError
-    ├── ModelError              the model's files are wrong
+    ├── ModelError              the files of a model are wrong
     │   ├── CfgError            the .cfg (has source, line, option)
     │   ├── WeightsError        the .weights
     │   ├── NamesError          the names list, the .data file, the class tree or the map
     │   ├── QuantizationError   the int8 version is missing, damaged or of other files
-    │   └── UnsupportedError    the files are fine, but this engine cannot run them exactly
-    ├── EngineError             the runtime is wrong
-    │   ├── EngineUnavailableError   the library or Python package is missing or does not fit
+    │   └── UnsupportedError    the files are valid, but the engine cannot compute them exactly
+    ├── EngineError             a runtime is missing or failed
+    │   ├── EngineUnavailableError   the library or Python package is missing or incompatible
     │   ├── DeviceUnavailableError   the requested device is not on this machine
-    │   └── InferenceError      the runtime failed on an image
-    ├── ImageError              an array that is not an RGB uint8 image, or a bad threshold
-    └── DataError               labelled images that nothing can be trained or measured with
+    │   └── InferenceError      the runtime failed while it computed
+    ├── ImageError              an array is not an RGB uint8 image, or a threshold is out of range
+    └── DataError               labelled images or training options are wrong
 
-An error of a third party never leaves this package: it is wrapped here and chained.
+Exceptions of third-party packages are wrapped in one of these and chained.
 """
 
 from __future__ import annotations
 
 
 class DarknetError(Exception):
-    """Base of everything this library raises on purpose."""
+    """Base class of all exceptions of the library."""
 
 
 class ModelError(DarknetError):
-    """The files of a model are wrong; retrying will not help, mending the files will."""
+    """The files of a model are wrong; fix the files, a retry fails again."""
 
 
 class CfgError(ModelError):
-    """A .cfg that cannot be a network.
+    """A .cfg is not a valid network.
 
     Attributes:
         source: name of the file, or ``<string>``.
-        line: line number from 1, or None when the file as a whole is meant.
-        option: the option's name, or None when the section as a whole is meant.
+        line: line number from 1, or None for the file as a whole.
+        option: name of the option, or None for the section as a whole.
     """
 
     def __init__(
@@ -48,31 +48,31 @@ class CfgError(ModelError):
 
 
 class WeightsError(ModelError):
-    """A .weights file whose bytes do not fit its .cfg."""
+    """A .weights file cannot be read, or does not match its .cfg."""
 
 
 class NamesError(ModelError):
-    """A list of names, .data file, class tree or class map that does not fit its model."""
+    """A names list, .data file, class tree or class map is wrong or does not match its model."""
 
 
 class QuantizationError(ModelError):
-    """An int8 version that is missing, damaged, of other files, or that could not be made."""
+    """An int8 version is missing, damaged, made from other files, or cannot be created."""
 
 
 class UnsupportedError(ModelError):
-    """A valid model that this engine cannot compute exactly; the message names one that can."""
+    """A valid model that the engine cannot compute exactly; the message names one that can."""
 
 
 class EngineError(DarknetError):
-    """A runtime is missing, does not fit this machine, or failed."""
+    """A runtime is missing, is incompatible with this machine, or failed."""
 
 
 class EngineUnavailableError(EngineError):
-    """The shared library or Python package of an engine is missing or has an unknown layout."""
+    """The shared library or Python package of an engine is missing or incompatible."""
 
 
 class DeviceUnavailableError(EngineError):
-    """The requested device or precision does not exist on this machine."""
+    """This machine does not have the requested device, or the device not the precision."""
 
 
 class InferenceError(EngineError):
@@ -80,8 +80,8 @@ class InferenceError(EngineError):
 
 
 class ImageError(DarknetError, ValueError):
-    """An array that is not an RGB uint8 image, or a threshold outside its range."""
+    """An array is not an RGB uint8 image, or a threshold is out of range."""
 
 
 class DataError(DarknetError):
-    """Labelled images, or options of a training, that nothing can be learned or measured with."""
+    """Labelled images or training options are wrong."""

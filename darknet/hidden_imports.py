@@ -1,4 +1,4 @@
-"""Imports of packages without what they bring along and nothing here uses."""
+"""Hide a module from import, so that a package is imported without an optional dependency."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def hidden(module: str) -> Iterator[None]:
-    """Let a module count as not installed for a while; who imports it has to be prepared for that.
+    """Make the import of a module fail within the ``with`` block, as if it were not installed.
 
     Args:
-        module: its whole name.
+        module: its full name.
     """
     loaded = sys.modules.get(module)
-    sys.modules[module] = None  # type: ignore[assignment] # Python's way to say: not here
+    sys.modules[module] = None  # type: ignore[assignment] # None makes the import fail
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The table of layers that Darknet prints when it loads a network."""
+"""A network's layers as a table, like the one that Darknet prints at load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEADER = (
 
 
 def layer_table(cfg: Cfg) -> Iterator[str]:
-    """Yield the lines of a network's table: one per layer, then the sums."""
+    """Yield the lines of the table: header, one line per layer, totals."""
     yield _HEADER
     for layer in cfg.layers:
         given = "" if isinstance(layer, L.Route) else _shape(layer.input)
@@ -37,7 +37,7 @@ def _filters(layer: L.Layer) -> str:
 
 
 def _size(layer: L.Layer) -> str:
-    """Kernel and stride, or the layers that are read instead."""
+    """Return kernel size and stride, or the indices of the source layers."""
     if isinstance(layer, L.Convolutional | L.MaxPool):
         stride = str(layer.stride_y)
         if layer.stride_x != layer.stride_y:

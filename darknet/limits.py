@@ -1,4 +1,4 @@
-"""How much of the machine this process may use, which a container may limit."""
+"""CPUs and memory available to this process, within the limits of its container."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
 _NO_LIMIT = 1 << 60
-"""What version 1 of control groups means by no limit is a little less than 2**63."""
+"""A memory limit above this means none: version 1 of control groups writes almost 2**63."""
 
 
 def available_cpus(cgroup: Path = CGROUP) -> int:
-    """Return the number of CPUs that this process may use at once, at least 1."""
+    """Return the number of CPUs that this process may use concurrently, at least 1."""
     affinity = hasattr(os, "sched_getaffinity")
     cpus = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
     share = cpu_share(cgroup)
@@ -20,7 +20,7 @@ def available_cpus(cgroup: Path = CGROUP) -> int:
 
 
 def cpu_share(cgroup: Path = CGROUP) -> float | None:
-    """Return how many CPUs a control group (of either version) may use; None: all."""
+    """Return the CPU quota of a control group (version 1 or 2), in CPUs; None: no quota."""
     if words := _words(cgroup / "cpu.max"):
         quota, period = words
     else:
@@ -30,7 +30,7 @@ def cpu_share(cgroup: Path = CGROUP) -> float | None:
 
 
 def memory_limit(cgroup: Path = CGROUP) -> int | None:
-    """Return the bytes that a control group (of either version) may use; None: no limit."""
+    """Return the memory limit of a control group (version 1 or 2) in bytes; None: no limit."""
     for file in ("memory.max", "memory/memory.limit_in_bytes"):
         for word in _words(cgroup / file):
             if word.isdigit() and int(word) < _NO_LIMIT:

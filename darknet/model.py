@@ -1,4 +1,4 @@
-"""The vocabulary of the library: what a model is, and what may be asked of one."""
+"""The types that all modules share: model, image, thresholds, dialect, precision."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from darknet.errors import ImageError
 from darknet.weights import Weights
 
 RgbImage = npt.NDArray[np.uint8]
-"""uint8[height, width, 3], red first, height and width at least 1. There may be a fourth channel,
-which nobody looks at: some decoders and most arithmetic are faster with it."""
+"""uint8[height, width, 3], RGB, height and width at least 1. A fourth channel is allowed and
+ignored: some image decoders and most of OpenCV are faster with it."""
 
 Dialect = Literal["alexeyab", "pjreddie"]
-"""Whose arithmetic: see docs/architecture.md, "Two dialects"."""
+"""The fork of Darknet whose formulas apply: see docs/architecture.md, "Two dialects"."""
 EngineName = Literal["auto", "libdarknet", "openvino", "onnxruntime"]
 Precision = Literal["fp32", "fast", "int8"]
 Resize = Literal["letterbox", "stretch"]
@@ -26,20 +26,20 @@ BATCH_NORM_EPSILON: dict[Dialect, tuple[float, float]] = {
     "alexeyab": (1e-5, 0.0),
     "pjreddie": (0.0, 1e-6),
 }
-"""(a, b) of the divisor sqrt(variance + a) + b."""
+"""(a, b) in the divisor sqrt(variance + a) + b of batch normalisation."""
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network ready to be given to an engine.
+    """A network with its weights, as engines load it.
 
     Attributes:
         cfg: the layers.
-        weights: the values, checked against ``cfg``.
-        names: one label per class that ``Detections`` can hold.
-        dialect: whose batch normalisation and region decoding.
-        resize: how an image is brought to the network's size.
-        use_map: YOLO9000 only: answer the classes of the region's map, not the tree's nodes.
+        weights: the weights, which match ``cfg``.
+        names: class names; ``Detections.class_ids`` are indices into them.
+        dialect: the fork whose batch normalisation and region decoding apply.
+        resize: how images are resized to the network's input.
+        use_map: YOLO9000 only: return the classes of the region's map, not the nodes of the tree.
     """
 
     cfg: Cfg
@@ -52,15 +52,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Limits of one call; comparisons are strict, as Darknet's are.
+    """Thresholds of one call of ``detect``; a score must be greater, not equal, as in Darknet.
 
     Attributes:
-        threshold: smallest objectness, and smallest objectness * class score, 0..1.
-        nms: largest overlap (IoU) of two boxes of one class, 0..1; 0 turns suppression off.
-        hier_threshold: YOLO9000: how sure to be before going down the tree, 0..1.
+        threshold: confidence threshold, 0..1, for objectness and objectness * class score.
+        nms: largest overlap (IoU) of two boxes of one class, 0..1; 0 turns NMS off.
+        hier_threshold: YOLO9000: smallest probability to descend in the class tree, 0..1.
 
     Raises:
-        ImageError: a value outside its range.
+        ImageError: a value is out of range.
     """
 
     threshold: float = 0.25

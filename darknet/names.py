@@ -1,4 +1,4 @@
-"""Lists of class names, and the .data files that point to them."""
+"""Class names: names lists, and .data files that refer to them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from darknet.errors import NamesError
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """Read the class names of a model, in the order of its class numbers.
+    """Read the class names of a model, in the order of its class indices.
 
     Args:
-        path: a list with one name per line, or a ``.data`` file whose ``names`` option names
-            one; relative to the .data file first, then to the current folder.
+        path: a list with one name per line, or a ``.data`` file whose ``names`` option is the
+            path of one, relative to the .data file or else to the current folder.
 
     Raises:
-        NamesError: the file or the list it names is missing or empty, or is not UTF-8 text.
+        NamesError: the file or the list is missing or empty, or is not UTF-8 text.
     """
     path = Path(path)
     if path.suffix == ".data":
@@ -28,7 +28,7 @@ def read_names(path: str | Path) -> tuple[str, ...]:
 
 
 def check_names(names: tuple[str, ...], classes: int, source: str) -> None:
-    """Compare a list of names with the number of classes that a .cfg states.
+    """Check that there are as many names as a .cfg has classes.
 
     Raises:
         NamesError: the numbers differ.

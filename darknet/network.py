@@ -1,4 +1,4 @@
-"""The way in: files in, a network that finds objects out."""
+"""Load a Darknet model from its files and detect objects in images."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Network:
 
     Attributes:
         cfg: the layers.
-        names: one label per class.
-        dialect: whose arithmetic: ``alexeyab`` or ``pjreddie``.
-        resize: how images reach the network's size.
-        input_size: (width, height) in pixels that every image is brought to.
-        engine: what computes; for measurements.
+        names: class names.
+        dialect: the fork whose formulas apply: ``alexeyab`` or ``pjreddie``.
+        resize: how images are resized to the network's input: ``letterbox`` or ``stretch``.
+        input_size: (width, height) of the network's input in pixels.
+        engine: the engine, for measurements.
     """
 
     def __init__(self, model: Model, engine: Engine) -> None:
-        # Not the model itself: its weights would stay in memory beside the engine's own.
+        # Keeping the model would keep its weights in memory beside the engine's own copy.
         self.cfg, self.names = model.cfg, model.names
         self.dialect, self.resize = model.dialect, model.resize
         shape = model.cfg.net.input
@@ -42,12 +42,12 @@ class Network:
 
     @property
     def engine_name(self) -> str:
-        """Which engine computes: ``libdarknet``, ``openvino`` or ``onnxruntime``."""
+        """Name of the engine: ``libdarknet``, ``openvino`` or ``onnxruntime``."""
         return self.engine.name
 
     @property
     def device(self) -> str:
-        """Where it computes, as the engine names it."""
+        """Name of the device, as the engine spells it, for example ``CPU`` or ``CUDA:0``."""
         return self.engine.device
 
     @property
@@ -62,26 +62,26 @@ class Network:
         nms: float = 0.45,
         hier_threshold: float = 0.5,
     ) -> list[Detections]:
-        """Find objects.
+        """Detect objects in images.
 
         Args:
-            images: uint8[height, width, 3] arrays, red first, of any sizes. What a generator
-                makes is let go before the next one is made.
-            threshold: smallest confidence, 0..1; a detection must be above it.
+            images: uint8[height, width, 3] arrays, RGB, of any sizes. Images of a generator are
+                released one by one.
+            threshold: confidence threshold, 0..1; confidences of detections are greater.
             nms: largest overlap (IoU, 0..1) of two boxes of one class; 0 keeps every box.
-            hier_threshold: YOLO9000's trees: how sure to be before taking a narrower class, 0..1.
+            hier_threshold: YOLO9000: smallest probability to descend in the class tree, 0..1.
 
         Returns:
             One ``Detections`` per image, in order; boxes in pixels of that image.
 
         Raises:
-            ImageError: an array of another shape or type, or a threshold outside 0..1.
+            ImageError: an array has another shape or type, or a threshold is out of range.
             InferenceError: the runtime failed.
         """
         return self.engine.detect(images, Thresholds(threshold, nms, hier_threshold))
 
     def close(self) -> None:
-        """Give the engine's memory back."""
+        """Free the engine's memory."""
         self.engine.close()
 
     def __enter__(self) -> Network:
@@ -117,23 +117,24 @@ def load_network(
         cfg: the .cfg file.
         weights: the .weights file.
         names: a names list or .data file, or the names themselves.
-        engine: who computes; ``auto`` takes the fastest that this machine has.
-        device: ``cpu``, ``cuda``, ``cuda:1``, or an engine's own name for one; None: its default.
-            A device that is missing is an error, never a silent fall-back.
-        precision: ``fp32`` equals Darknet; ``fast`` takes the type the hardware has natively;
-            ``int8`` the version that ``darknet.quantization`` made, with OpenVINO only.
-        dialect: whose arithmetic the model was trained with.
-        resize: how images reach the network's size; None: what the .cfg, else the dialect says.
-        use_map: YOLO9000 only: answer the classes of the .cfg's map instead of the tree's.
-        library: path of libdarknet; None: looked for where packages put it.
-        streams: how many images are to be computed at once; None: one, as fast as possible.
-        cache: folder where OpenVINO's compiled graphs are kept for the next start; whoever may
-            write to it is trusted. None: none are kept.
+        engine: the engine; ``auto`` selects the fastest one on this machine.
+        device: ``cpu``, ``cuda``, ``cuda:1``, or a device name of the engine; None: the engine's
+            default. A missing device is an error; there is no fall-back.
+        precision: ``fp32`` equals Darknet; ``fast`` is the number type that the hardware has
+            natively; ``int8`` is the version made by ``darknet.quantization``, OpenVINO only.
+        dialect: the fork that the model was trained with.
+        resize: how images are resized to the network's input; None: as the .cfg says, else as the
+            dialect does.
+        use_map: YOLO9000 only: return the classes of the .cfg's map instead of the tree's nodes.
+        library: path of libdarknet; None: where packages install it.
+        streams: expected number of concurrent calls of ``detect``; None: 1, for low latency.
+        cache: folder for compiled graphs of OpenVINO and engines of TensorRT, which the next
+            load reuses; everybody with write access to it is trusted. None: no cache.
 
     Raises:
-        ModelError: a file is wrong, the engine cannot run this model exactly, or ``int8`` is asked
-            for and the int8 version is missing, damaged or of other files.
-        EngineError: the engine or device is missing, or failed.
+        ModelError: a file is wrong, the engine cannot compute this model exactly, or the int8
+            version is missing, damaged or made from other files.
+        EngineError: the engine or device is missing or failed.
     """
     model = load_model(cfg, weights, names, dialect=dialect, resize=resize, use_map=use_map)
     name = _choose(engine, device, precision)
@@ -150,7 +151,7 @@ def load_network(
         )
     runtime = importlib.import_module(f"darknet.engines.{name}")
     options: dict[str, Any] = {"device": device, "precision": precision, "streams": streams}
-    if name == "openvino" and cache is not None:
+    if cache is not None:
         options["cache"] = GraphCache(Path(cache))
     if precision == "int8":
         weights = Path(weights)
@@ -168,7 +169,7 @@ def load_model(
     resize: Resize | None = None,
     use_map: bool = False,
 ) -> Model:
-    """Read and check a model's files without loading an engine; see ``load_network``.
+    """Read and check the files of a model without loading an engine; see ``load_network``.
 
     Raises:
         ModelError: a file is wrong.
@@ -192,7 +193,7 @@ def _label_count(cfg: Cfg, use_map: bool) -> int:
 
 
 def _default_resize(cfg: Cfg, dialect: Dialect) -> Resize:
-    """A .cfg's letter_box decides; else pjreddie letterboxes and AlexeyAB stretches."""
+    """Return what the .cfg's letter_box says, else letterbox for pjreddie, stretch for AlexeyAB."""
     letter_box = cfg.net.letter_box
     if letter_box is None:
         letter_box = dialect == "pjreddie"
@@ -204,14 +205,14 @@ def _choose(engine: EngineName, device: str | None, precision: Precision) -> str
         return _fastest(device) if engine == "auto" else engine
     if engine not in ("auto", "openvino"):
         raise DeviceUnavailableError(
-            f"engine {engine} does not compute in int8; take engine openvino, or precision fp32 "
+            f"engine {engine} does not compute in int8; use engine openvino, or precision fp32 "
             "or fast"
         )
     return "openvino"
 
 
 def _fastest(device: str | None) -> str:
-    """OpenVINO is the fastest on CPUs, ONNX Runtime on NVIDIA GPUs; see docs/performance.md."""
+    """Return the fastest installed engine: OpenVINO for CPUs, ONNX Runtime for NVIDIA GPUs."""
     nvidia = Path("/proc/driver/nvidia/version").exists()
     wants_gpu = nvidia if device is None else device.lower().startswith(("cuda", "tensorrt"))
     order = ["openvino", "onnxruntime"]

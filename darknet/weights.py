@@ -1,4 +1,4 @@
-"""Darknet's .weights files, byte-exact in both directions.
+"""Read and write Darknet's .weights files, byte for byte.
 
 Layout, everything little endian::
 
@@ -11,8 +11,8 @@ Layout, everything little endian::
                        rolling_mean[n], rolling_variance[n]
         local          biases[n * places], weights[places][n][channels * size * size]
 
-``seen`` is the number of images trained on. There is no checksum and no layer table: only the
-length says whether a file belongs to a .cfg. Source: load_weights_upto of both forks.
+``seen`` is the number of images trained on. There is neither a checksum nor a layer table; only the
+length shows whether a file belongs to a .cfg. Source: load_weights_upto of both forks.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from darknet.errors import WeightsError
 
 FloatArray = npt.NDArray[np.float32]
 LayerArrays = Mapping[str, FloatArray]
-"""An array for each name of the layout above; empty for a layer without weights."""
+"""The arrays of a layer by their names in the layout above; empty for a layer without weights."""
 
 _BATCH_NORM = ("scales", "rolling_mean", "rolling_variance")
 
 
 @dataclass(frozen=True)
 class Header:
-    """The version of the writer, and how many images the network was trained on."""
+    """Format version and number of images that the network was trained on."""
 
     major: int = 0
     minor: int = 2
@@ -48,7 +48,7 @@ class Header:
 
     @property
     def struct(self) -> str:
-        """The header's format for ``struct``; the width of ``seen`` depends on the version."""
+        """Format string of the header for ``struct``; the size of ``seen`` depends on the version."""
         wide = self.major * 10 + self.minor >= 2 and self.major < 1000 and self.minor < 1000
         return "<3iq" if wide else "<3ii"
 
@@ -59,10 +59,10 @@ class Header:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """The values of a network.
+    """The weights of a network.
 
     Attributes:
-        header: version and images seen.
+        header: version and number of images seen.
         layers: one mapping of arrays per layer of the .cfg, in order.
     """
 
@@ -71,7 +71,7 @@ class Weights:
 
 
 def expected_bytes(cfg: Cfg, header: Header | None = None) -> int:
-    """Return how long the .weights file of a network is."""
+    """Return the size of a network's .weights file in bytes."""
     parameters = sum(size for layer in cfg.layers for size in _sizes(layer).values())
     return struct.calcsize((header or Header()).struct) + 4 * parameters
 
@@ -82,13 +82,12 @@ def read_weights(path: str | Path, cfg: Cfg, *, upto: int | None = None) -> Weig
     Args:
         path: the file.
         cfg: its network.
-        upto: read the layers before this one only, and allow more to follow: what two networks
-            have in common.
+        upto: read only the layers before this one and ignore what follows; None: read all.
 
     Raises:
-        WeightsError: the file cannot be read, its length is not what the network needs (it
-            then says how many bytes were expected and found, and in which layer it ends), its
-            header is not one, or a value is not finite.
+        WeightsError: the file cannot be read, its length does not match the network (the message
+            has the expected and actual number of bytes and the layer in which the file ends), its
+            header is invalid, or a value is not finite.
         UnsupportedError: the network has layers whose weights have no known layout.
     """
     path = Path(path)
@@ -103,7 +102,7 @@ def write_weights(path: str | Path, cfg: Cfg, weights: Weights) -> None:
     """Write a .weights file; reading it again gives the same bytes.
 
     Raises:
-        WeightsError: the arrays do not fit the network, or the file cannot be written.
+        WeightsError: the arrays do not match the network, or the file cannot be written.
     """
     path = Path(path)
     try:
@@ -176,7 +175,7 @@ def _split(path: Path, cfg: Cfg, values: FloatArray) -> Iterator[LayerArrays]:
 
 
 def _sizes(layer: L.Layer) -> dict[str, int]:
-    """Number of values of each array of a layer, in the order of the file."""
+    """Return the number of values of each array of a layer, in the order of the file."""
     normalize = _BATCH_NORM if getattr(layer, "batch_normalize", False) else ()
     n = layer.output.channels
     if isinstance(layer, L.Convolutional):

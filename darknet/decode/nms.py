@@ -1,4 +1,4 @@
-"""Non-maximum suppression: of boxes of one class that overlap, only the best stays."""
+"""Non-maximum suppression: of overlapping boxes of one class, keep the one with the best score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IndexArray = npt.NDArray[np.intp]
 _Pairs = tuple[IndexArray, IndexArray]
 
 _BLOCK = 64
-"""Boxes compared with the others at once: bounds the memory when there are thousands."""
+"""Number of boxes compared with the others at once, which bounds the memory."""
 
 
 def suppress(
@@ -24,22 +24,22 @@ def suppress(
     threshold: float,
     diou_beta: float | None = None,
 ) -> BoolArray:
-    """Tell which boxes stay (do_nms_sort and diounms_sort in box.c of both forks).
+    """Return which boxes to keep (do_nms_sort and diounms_sort in box.c of both forks).
 
-    Within a class, from the highest score down, a box that stays removes every later one that
-    overlaps it by more than the threshold.
+    Within a class, by falling score, each kept box removes every later box that overlaps it by
+    more than the threshold.
 
     Args:
         boxes: float32[n, 4], centre x, centre y, width, height, in any one unit.
         scores: float32[n].
         class_ids: int32[n]; boxes of different classes never remove each other.
-        threshold: the overlap that is still allowed; 0 turns suppression off.
-        diou_beta: None: overlap is intersection over union. A number: from that is taken
-            (d / c) ** diou_beta, with d the squared distance of the centres and c the squared
+        threshold: largest allowed overlap, 0..1; 0 turns suppression off.
+        diou_beta: None: overlap is intersection over union (IoU). A number: overlap is
+            IoU - (d / c) ** diou_beta, with d the squared distance of the centres and c the squared
             diagonal of the box around both (https://arxiv.org/abs/1911.08287).
 
     Returns:
-        bool[n]. Of equal scores the first counts as the higher. A box with a NaN stays.
+        bool[n]. Among equal scores the first counts as the highest. A box with a NaN is kept.
     """
     keep = np.ones(len(scores), np.bool_)
     if threshold > 0 and len(scores) > 1:
@@ -51,7 +51,7 @@ def suppress(
 
 
 def _survivors(ranked: _Boxes, classes: IntArray, threshold: np.float32) -> BoolArray:
-    """Do the same with boxes that are sorted by class, then by falling score."""
+    """Return bool[n] for boxes that are sorted by class, then by falling score."""
     alive = np.ones(len(classes), np.bool_)
     few = len(classes) <= _BLOCK
     for start in range(0, len(classes), _BLOCK):
@@ -62,15 +62,15 @@ def _survivors(ranked: _Boxes, classes: IntArray, threshold: np.float32) -> Bool
 
 
 def _all_pairs(classes: IntArray) -> _Pairs:
-    """Pair each row with all behind it in its class; with few boxes, that beats looking first."""
-    places = np.arange(len(classes))
-    counts = classes.searchsorted(classes, side="right") - places - 1
-    rows, firsts = places.repeat(counts), places + 1 - (counts.cumsum() - counts)
+    """Pair each row with all later rows of its class; the fastest way for few boxes."""
+    positions = np.arange(len(classes))
+    counts = classes.searchsorted(classes, side="right") - positions - 1
+    rows, firsts = positions.repeat(counts), positions + 1 - (counts.cumsum() - counts)
     return rows, firsts.repeat(counts) + np.arange(len(rows))
 
 
 def _near_pairs(ranked: _Boxes, classes: IntArray, alive: BoolArray, start: int) -> _Pairs:
-    """Pair each living row of a block with those behind it in its class that it may overlap."""
+    """Pair each remaining row of a block with later rows of its class that it may overlap."""
     stop = min(start + _BLOCK, len(classes))
     class_end = classes.searchsorted(classes[stop - 1], side="right")
     others = start + np.flatnonzero(alive[start:class_end])
@@ -80,7 +80,7 @@ def _near_pairs(ranked: _Boxes, classes: IntArray, alive: BoolArray, start: int)
 
 
 def _remove_beaten(alive: BoolArray, winners: IndexArray, losers: IndexArray) -> None:
-    """Take pairs by rising winner; who was beaten before beats nobody."""
+    """Remove the losers of winners that are not removed themselves; winners ascend."""
     changes = (np.flatnonzero(winners[1:] != winners[:-1]) + 1).tolist()
     for start, stop in itertools.pairwise((0, *changes, len(winners))):
         if start < stop and alive[winners[start]]:
@@ -88,7 +88,7 @@ def _remove_beaten(alive: BoolArray, winners: IndexArray, losers: IndexArray) ->
 
 
 class _Boxes:
-    """Boxes prepared for comparing many pairs."""
+    """Corners, areas and centres of boxes, for the overlap of many pairs."""
 
     def __init__(self, boxes: FloatArray, diou_beta: float | None) -> None:
         self._x, self._y, width, height = boxes.T
@@ -98,26 +98,26 @@ class _Boxes:
         self._beta = diou_beta
 
     def neighbours(self, rows: IndexArray, others: IndexArray) -> _Pairs:
-        """Pair each row with those behind it among ``others`` that it may overlap.
+        """Pair each row with later rows among ``others`` that it may overlap.
 
-        A sweep over left edges: of the boxes in their order, those that begin before a row ends
-        and reach beyond its beginning are a run, mostly a short one. So the time for boxes all
-        over an image grows with their number, not with its square.
+        A sweep over left edges: of the boxes sorted by left edge, those that begin before a row
+        ends and end after it begins are a contiguous range, usually a short one. So the time for
+        boxes spread over an image grows with their number, not with its square.
         """
         by_left = others[self._left[others].argsort()]
         reach = np.maximum.accumulate(self._right[by_left])
         first = reach.searchsorted(self._left[rows], side="right")
         counts = np.maximum(self._left[by_left].searchsorted(self._right[rows]) - first, 0)
         starts = first - (counts.cumsum() - counts)
-        rows, places = rows.repeat(counts), starts.repeat(counts)
-        others = by_left[places + np.arange(len(places))]
+        rows, offsets = rows.repeat(counts), starts.repeat(counts)
+        others = by_left[offsets + np.arange(len(offsets))]
         near = np.minimum(self._bottom[rows], self._bottom[others])
         near = near > np.maximum(self._top[rows], self._top[others])
         near &= rows < others
         return rows[near], others[near]
 
     def overlap(self, rows: IndexArray, others: IndexArray) -> FloatArray:
-        """Return float32[n], how much each row overlaps the other box."""
+        """Return float32[n], the overlap of each pair."""
         width = np.minimum(self._right[rows], self._right[others])
         width -= np.maximum(self._left[rows], self._left[others])
         height = np.minimum(self._bottom[rows], self._bottom[others])
@@ -129,7 +129,7 @@ class _Boxes:
         return overlap
 
     def _distance(self, rows: IndexArray, others: IndexArray) -> FloatArray:
-        """Squared distance of the centres over the squared diagonal around both boxes."""
+        """Return squared distance of the centres / squared diagonal of the box around both."""
         width = np.maximum(self._right[rows], self._right[others])
         width -= np.minimum(self._left[rows], self._left[others])
         height = np.maximum(self._bottom[rows], self._bottom[others])

@@ -1,9 +1,9 @@
-"""Compiled graphs on disk, so that a start does not compile again what it compiled before.
+"""A folder of compiled graphs, so that a model is compiled at its first load only.
 
-Made by code of this machine for this machine: whoever may write to the folder is trusted, because
-a runtime takes a compiled graph as it is. A file is a SHA-256 (32 bytes) and the graph that it is
-of. It appears under its name only when it is complete, so several processes may share a folder;
-one that is damaged nevertheless counts as missing.
+Layout of a file: SHA-256 of the graph (32 bytes), graph. A file is written under a temporary name
+and renamed when it is complete, so several processes may share a folder. A damaged file counts as
+missing. Runtimes do not validate compiled graphs, so everybody with write access to the folder is
+trusted.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _DIGEST_BYTES = 32
 
 
 def cache_key(graph: bytes, *facts: object) -> str:
-    """Return a name for what a runtime makes of a graph.
+    """Return a key for a compiled graph: SHA-256 as hexadecimal digits.
 
     Args:
-        graph: with its weights.
-        facts: all else that the result depends on: version, device, settings.
+        graph: the graph with its weights.
+        facts: everything else that the result depends on: version, device, settings.
     """
     digest = hashlib.sha256(graph)
     digest.update(repr(facts).encode())
@@ -32,17 +32,17 @@ def cache_key(graph: bytes, *facts: object) -> str:
 
 
 class GraphCache:
-    """A folder of compiled graphs; where it cannot be written to, nothing is kept.
+    """A folder of compiled graphs; if it cannot be written to, nothing is cached.
 
     Args:
-        folder: made if it is missing. Everything in it may be deleted at any time.
+        folder: created if it is missing. Everything in it may be deleted at any time.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def read(self, key: str) -> bytes | None:
-        """Return a compiled graph, or None if there is none that is whole."""
+        """Return a compiled graph, or None if it is missing or damaged."""
         try:
             content = self._path(key).read_bytes()
         except OSError:
@@ -54,7 +54,7 @@ class GraphCache:
         return graph
 
     def write(self, key: str, graph: bytes) -> None:
-        """Keep a compiled graph."""
+        """Store a compiled graph."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
@@ -62,12 +62,25 @@ class GraphCache:
                     file.write(hashlib.sha256(graph).digest())
                     file.write(graph)
                     file.close()
-                    os.replace(file.name, self._path(key))  # noqa: PTH105 - of a name, not a Path
+                    os.replace(file.name, self._path(key))  # noqa: PTH105 - a str, not a Path
                 except OSError:
                     Path(file.name).unlink()
                     raise
         except OSError as error:
-            log.warning("compiled graphs are not kept: %s", error)
+            self._warn(error)
+
+    def make_folder(self, key: str) -> Path | None:
+        """Create a folder for a runtime that writes its files itself; None if that fails."""
+        folder = self._folder / key
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._warn(error)
+            return None
+        return folder
+
+    def _warn(self, error: OSError) -> None:
+        log.warning("compiled graphs are not cached: %s", error)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.compiled"

@@ -1,9 +1,9 @@
-"""The C library itself: where it is, whose it is, and how its detections lie in memory.
+"""libdarknet through ctypes: where it is, which fork it is, and its struct of a detection.
 
-Builds of Darknet differ in their functions, in the struct of a detection and in the formula of a
-batch normalisation, and none says its version. So the exported symbols tell the fork, and the rest
-is measured: a network whose answers are known is run, and its boxes and scores are looked for in
-the memory that comes back. What is not found is refused, never guessed.
+Builds of Darknet differ in their functions, in the struct of a detection and in the formula of
+batch normalisation, and have no version number. The exported symbols identify the fork. The rest is
+measured: a network with known output is run, and its boxes and scores are searched for in the
+memory that the library returns. A library whose layout is not found is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import ctypes.util
 import logging
 import mmap
 import os
+import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,7 @@ from darknet.model import Dialect, Model, Thresholds
 FloatArray = npt.NDArray[np.float32]
 
 LOCK: Final = RLock()
-"""Held around every call: the library keeps state in global variables."""
+"""Held during every call, because the library keeps state in global variables."""
 DEBIAN: Final = Path("/usr/lib/darknet/libdarknet.so")
 
 _COMMON: Final = "network_predict_image get_network_boxes do_nms_sort free_detections".split()
@@ -45,9 +46,9 @@ _LATER: Final = [
     *"load_network_custom network_predict_ptr network_predict_image_letterbox".split(),
     *"diounms_sort free_network_ptr".split(),
 ]
-"""Functions in use of pjreddie's fork, and of AlexeyAB's and hank-ai's."""
+"""Functions used of AlexeyAB's and hank-ai's forks; ``_PJREDDIE`` are those of pjreddie's."""
 _DIOU_NMS: Final = 2
-"""Of the enum NMS_KIND."""
+"""Value of the enum NMS_KIND."""
 
 _logger = logging.getLogger(__name__)
 
@@ -64,13 +65,13 @@ class _Image(ctypes.Structure):
 
 
 class Library:
-    """A loaded libdarknet; ``LOCK`` is to be held around every method.
+    """A loaded libdarknet; hold ``LOCK`` while calling any method.
 
     Attributes:
-        path: what the loader was given.
-        family: whose source it was built from.
-        dialect: whose batch normalisation it computes.
-        on_gpu: it computes on CUDA devices.
+        path: path or name given to the dynamic loader.
+        family: the fork it was built from.
+        dialect: the dialect of its batch normalisation.
+        on_gpu: whether it computes on CUDA devices.
     """
 
     def __init__(self, path: str) -> None:
@@ -88,37 +89,37 @@ class Library:
 
     @property
     def is_pjreddie(self) -> bool:
-        """Whether it is the original, whose functions take fewer arguments."""
+        """Whether it is pjreddie's fork, whose functions take fewer arguments."""
         return self.family == "pjreddie"
 
     @property
     def decodes_trees(self) -> bool:
-        """Whether classes in a tree come out right.
+        """Whether the library decodes class trees correctly.
 
-        pjreddie's CPU code takes the softmax of siblings over numbers that are as many floats
-        apart as there are boxes, where those of one box are as many apart as there are cells.
+        pjreddie's CPU code computes the softmax of siblings with a stride of the number of boxes;
+        the correct stride is the number of cells.
         """
         return self.on_gpu or not self.is_pjreddie
 
     def set_device(self, number: int) -> None:
-        """Load what follows on a CUDA device, which must exist: the C code exits if not."""
+        """Select the CUDA device of later loads; the C code exits if it does not exist."""
         self._c.cuda_set_device(number)
 
     def load(self, model: Model, dialect: Dialect, *, heads: bool = True) -> int:
-        """Load a model and return the C network.
+        """Load a model and return the address of the C network.
 
         Args:
             model: checked by ``check_model``.
-            dialect: whose batch normalisation to write the weights for.
-            heads: load the heads, too.
+            dialect: the dialect of batch normalisation to write the weights for.
+            heads: include the heads.
 
         Raises:
             EngineUnavailableError: the temporary folder cannot be used, or loading failed.
-            UnsupportedError: this machine does not have the memory.
+            UnsupportedError: this machine has not enough memory.
         """
         _check_memory(model.cfg)
         try:
-            with tempfile.TemporaryDirectory(prefix="libdarknet-") as folder, _quiet():
+            with tempfile.TemporaryDirectory(prefix="libdarknet-") as folder, c_output_to_log():
                 cfg, weights = map(
                     os.fsencode, write_files(model, Path(folder), dialect, heads=heads)
                 )
@@ -136,7 +137,7 @@ class Library:
         return network
 
     def free(self, network: int) -> None:
-        """Give a network's memory back."""
+        """Free a network."""
         (self._c.free_network if self.is_pjreddie else self._c.free_network_ptr)(network)
 
     def predict(self, network: int, planes: FloatArray) -> int:
@@ -165,16 +166,16 @@ class Library:
         class_map: tuple[int, ...] = (),
         diou_beta: float | None = None,
     ) -> tuple[FloatArray, FloatArray]:
-        """Return what the last prediction found.
+        """Return the detections of the last prediction.
 
         Args:
             network: from ``load``.
-            size: width and height of the image, or of the network if it was resized before.
+            size: width and height of the image, or of the network if the image was resized before.
             thresholds: see ``Thresholds``.
-            letterbox: the image was letterboxed, and this is to be undone.
+            letterbox: undo a letterbox.
             classes: number of classes; with ``class_map`` that of the map.
             class_map: nodes of a region's tree, at most ``MAP_SIZE``.
-            diou_beta: exponent of DIoU suppression; None for the usual one.
+            diou_beta: exponent of DIoU NMS; None for IoU NMS.
 
         Returns:
             Boxes float32[n, 4] in pixels of ``size`` and scores float32[n, classes], 0 where not
@@ -185,7 +186,7 @@ class Library:
             items = np.frombuffer(ctypes.string_at(array, count * self._item.itemsize), self._item)
             scores = [_row(prob, classes) for prob in items["prob"].tolist()]
             _bound(scores)
-            # The suppression sorts the array, but an item's scores stay where they are.
+            # NMS sorts the array, but does not move the scores that the items point to.
             self._suppress(array, count, classes, thresholds.nms, diou_beta)
             return items["box"], np.array(scores, np.float32).reshape(count, classes)
         finally:
@@ -199,7 +200,7 @@ class Library:
         letterbox: bool,
         class_map: tuple[int, ...],
     ) -> tuple[int, int]:
-        """Return the address and the length of a new array of detections."""
+        """Return address and length of a new array of detections."""
         nodes = (ctypes.c_int * MAP_SIZE)(*class_map) if class_map else None
         count = ctypes.c_int(0)
         array: int = self._c.get_network_boxes(
@@ -208,7 +209,7 @@ class Library:
             thresholds.threshold,
             thresholds.hier_threshold,
             nodes,
-            False,  # boxes in pixels, not in parts of the image
+            False,  # boxes in pixels, not relative to the image
             ctypes.byref(count),
             *(() if self.is_pjreddie else (letterbox,)),
         )
@@ -225,7 +226,7 @@ class Library:
             self._c.diounms_sort(array, count, classes, nms, _DIOU_NMS, diou_beta)
 
     def _family(self) -> Family:
-        """Tell the forks apart by functions that only they have."""
+        """Identify the fork by functions that only it has."""
         family: Family = "pjreddie"
         if hasattr(self._c, "darknet_load_neural_network"):
             family = "hank-ai"
@@ -234,13 +235,13 @@ class Library:
         names = _PJREDDIE if family == "pjreddie" else _LATER
         if missing := [name for name in names if not hasattr(self._c, name)]:
             raise EngineUnavailableError(
-                f"{self.path} is not a libdarknet that this engine knows: it looks like "
+                f"{self.path} is not a libdarknet that this engine supports: it looks like "
                 f"{family}'s and does not export {', '.join(missing)}"
             )
         return family
 
     def _declare(self) -> None:
-        """Tell ctypes the types of the functions in use."""
+        """Declare the argument and result types of the functions in use."""
         pointer, number, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
         text = ctypes.c_char_p
         boxes = [pointer, number, number, real, real, ctypes.POINTER(number), number, pointer]
@@ -264,7 +265,7 @@ class Library:
             function.restype, function.argtypes = declared[name]
 
     def _measure(self) -> Layout:
-        """Ask a network with known answers."""
+        """Find the struct of a detection and the dialect with a network of known output."""
         model = probe()
         network = self.load(model, model.dialect)
         width, height = INPUT_SIZE
@@ -276,7 +277,7 @@ class Library:
         if layout is None:
             raise EngineUnavailableError(
                 f"{self.path} ({self.family}'s source) answers a test network in a form that this "
-                "engine does not know; use another build of libdarknet or another engine"
+                "engine does not support; use another build of libdarknet or another engine"
             )
         return layout
 
@@ -287,7 +288,7 @@ def _row(address: int, length: int) -> FloatArray:
 
 
 def _bound(scores: Sequence[FloatArray]) -> None:
-    """Clear all but the best ``MAX_CANDIDATES``: the suppression takes minutes for millions."""
+    """Set all but the highest ``MAX_CANDIDATES`` scores to 0; NMS of millions takes minutes."""
     if sum(map(np.count_nonzero, scores)) > MAX_CANDIDATES:
         every = np.concatenate(scores)
         least = np.partition(every, -MAX_CANDIDATES)[-MAX_CANDIDATES]
@@ -297,13 +298,13 @@ def _bound(scores: Sequence[FloatArray]) -> None:
 
 @lru_cache(maxsize=8)
 def open_library(path: Path | None) -> Library:
-    """Load and measure a libdarknet, once.
+    """Load a libdarknet and find its fork and layout; later calls return the same object.
 
     Args:
-        path: the file; None to look where Debian puts it, then where the loader looks.
+        path: the file; None: Debian's path, then the search path of the dynamic loader.
 
     Raises:
-        EngineUnavailableError: it is missing, cannot be loaded or is of an unknown make.
+        EngineUnavailableError: it is missing, cannot be loaded, or its layout is unknown.
         DeviceUnavailableError: it needs a CUDA device and there is none.
     """
     with LOCK:
@@ -311,14 +312,14 @@ def open_library(path: Path | None) -> Library:
 
 
 def library_name(path: Path | None) -> str:
-    """Return what the loader is asked for: a path, or a name if only the loader knows where."""
+    """Return the path, or a name for the dynamic loader to search for."""
     if path is None and not DEBIAN.exists():
         return ctypes.util.find_library("darknet") or "libdarknet.so"
     return str((path or DEBIAN).absolute())
 
 
 def cuda_devices() -> int:
-    """Return how many CUDA devices the driver shows."""
+    """Return the number of CUDA devices that the driver reports."""
     count = ctypes.c_int(0)
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -330,10 +331,10 @@ def cuda_devices() -> int:
 
 
 def load_shared(path: str) -> ctypes.CDLL:
-    """Load a shared library, in a thread that ends with it.
+    """Load a shared library in a temporary thread.
 
-    A library built with -Ofast makes the thread that loads it, and all that this one starts, take
-    tiny numbers for 0: numpy's and everybody's.
+    Loading a library built with -Ofast sets flush-to-zero for subnormal numbers in the loading
+    thread and in all threads that it starts later.
     """
     try:
         with ThreadPoolExecutor(1) as thread:
@@ -346,7 +347,7 @@ def load_shared(path: str) -> ctypes.CDLL:
 
 
 def _check_memory(cfg: Cfg) -> None:
-    """Ask for a network's memory once and give it back: the C code exits where it gets none."""
+    """Allocate and free a network's memory, because the C code exits when it gets none."""
     needed = memory_needed(cfg)
     try:
         mmap.mmap(-1, needed).close()
@@ -358,21 +359,40 @@ def _check_memory(cfg: Cfg) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Send what the C code prints to the log, and with it what other threads print meanwhile."""
+def c_output_to_log() -> Iterator[None]:
+    """Send what C code prints to the log, by replacing libc's ``stdout`` and ``stderr``.
+
+    The file descriptors stay as they are, so Python's output and log are not affected. Only glibc
+    allows the assignment; with another libc the output is not redirected. Hold ``LOCK``.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
     libc = ctypes.CDLL(None)
-    with tempfile.TemporaryFile() as file:
-        libc.fflush(None)
-        saved = {number: os.dup(number) for number in (1, 2)}
-        for number in saved:
-            os.dup2(file.fileno(), number)
-        try:
-            yield
-        finally:
-            libc.fflush(None)
-            for number, copy in saved.items():
-                os.dup2(copy, number)
-                os.close(copy)
-        file.seek(0)
-        for line in file.read().decode(errors="replace").splitlines():
-            _logger.debug("libdarknet: %s", line)
+    file, stream = _memory_stream()
+    streams = [ctypes.c_void_p.in_dll(libc, name) for name in ("stdout", "stderr")]
+    saved = [variable.value for variable in streams]
+    for variable in streams:
+        variable.value = stream
+    try:
+        yield
+    finally:
+        for variable, value in zip(streams, saved, strict=True):
+            variable.value = value
+        libc.fflush(ctypes.c_void_p(stream))
+        text = os.pread(file, os.fstat(file).st_size, 0)
+        os.ftruncate(file, 0)
+    for line in text.decode(errors="replace").splitlines():
+        _logger.debug("libdarknet: %s", line)
+
+
+@lru_cache(maxsize=1)
+def _memory_stream() -> tuple[int, int]:
+    """Return the descriptor of a file in memory, and the address of a C stream that appends to it.
+
+    They are never closed, because C code of another thread may still be writing to the stream.
+    """
+    file = os.memfd_create("libdarknet")
+    fdopen = ctypes.CDLL(None).fdopen
+    fdopen.restype = ctypes.c_void_p
+    return file, fdopen(file, b"a")

@@ -1,16 +1,25 @@
-"""ONNX Runtime: the engine for NVIDIA GPUs (CUDA, TensorRT), and for CPUs of any kind."""
+"""ONNX Runtime: the engine for NVIDIA GPUs (CUDA, TensorRT) and for CPUs without OpenVINO.
+
+On a GPU a change of the batch size is expensive: cuDNN searches its algorithms again for every new
+shape, and TensorRT rebuilds its engine for a shape outside its profile. So a GPU runs a few fixed
+batch sizes only; an input of another size is padded to the next larger one, and every size is run
+once when the model is loaded.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from darknet.detections import FloatArray
+from darknet.engines.cache import GraphCache, cache_key
 from darknet.engines.graph import GraphEngine, check_input
 from darknet.errors import (
     DeviceUnavailableError,
@@ -18,6 +27,7 @@ from darknet.errors import (
     EngineUnavailableError,
     InferenceError,
 )
+from darknet.limits import available_cpus
 from darknet.model import Model, Precision
 from darknet.onnx import INPUT, build_onnx
 from darknet.resize import to_planes
@@ -28,100 +38,152 @@ _PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 _GPU_NEEDS = "NVIDIA GPUs need a driver and the package onnxruntime-gpu[cuda,cudnn]"
-GPU_BATCH = 8
-"""Most images that a GPU gets at once; bounds the memory of a call."""
+GPU_BATCH_SIZES = (1, 2, 4, 8)
+"""Batch sizes that a GPU runs, ascending; the largest bounds the memory of a call."""
+CPU_BATCH_SIZES = (1,)
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device of this engine: ``cpu``, ``cuda:0``, ``tensorrt:1``."""
+    """A device of this engine: ``cpu``, ``cuda:0``, ``tensorrt:1``.
+
+    Attributes:
+        kind: ``cpu``, ``cuda`` or ``tensorrt``.
+        number: index of the GPU, from 0.
+    """
 
     kind: str
     number: int
 
     @property
     def provider(self) -> str:
-        """ONNX Runtime's word for it."""
+        """Name of the execution provider."""
         return _PROVIDERS[self.kind]
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Batch sizes that the device runs, ascending."""
+        return CPU_BATCH_SIZES if self.kind == "cpu" else GPU_BATCH_SIZES
 
     def __str__(self) -> str:
         return "CPU" if self.kind == "cpu" else f"{self.kind.upper()}:{self.number}"
 
 
 def load(
-    model: Model, *, device: str | None, precision: Precision, streams: int | None
+    model: Model,
+    *,
+    device: str | None,
+    precision: Precision,
+    streams: int | None,
+    cache: GraphCache | None = None,
 ) -> GraphEngine:
-    """Compile a model with ONNX Runtime.
+    """Create a session of ONNX Runtime for a model.
 
     Args:
         model: the network.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``tensorrt`` or ``tensorrt:1``; None is the CPU.
-        precision: ``fp32`` (without TF32, so that GPUs answer as CPUs do), or ``fast`` for fp16
-            on GPUs; CPUs stay with fp32. The engine's ``precision`` says what it became.
-        streams: how many calls of ``detect`` to expect at once; the CPU's cores are shared
-            between them.
+        precision: ``fp32`` (without TF32, so that GPUs and CPUs give the same results), or
+            ``fast`` for fp16 on GPUs; CPUs compute in fp32 in either case. The engine's
+            ``precision`` is the type in use.
+        streams: expected number of concurrent calls of ``detect``; None: 1. The available CPUs
+            are divided among them.
+        cache: where TensorRT keeps its engines; None: they are built at every load.
 
     Raises:
         EngineUnavailableError: the package is missing or broken.
         DeviceUnavailableError: the device is missing, or ONNX Runtime could not start it.
         UnsupportedError: the network has a layer that a graph cannot have.
         EngineError: ONNX Runtime refused the graph.
+        InferenceError: the GPU failed while it ran each batch size for the first time.
     """
     check_input(model)
     runtime = _runtime()
-    place = _find_device(runtime, device or "cpu")
-    half = precision == "fast" and place.kind != "cpu"
-    if place.kind == "tensorrt" and not half:
+    target = _find_device(runtime, device or "cpu")
+    half = precision == "fast" and target.kind != "cpu"
+    if target.kind == "tensorrt" and not half:
         _check_tf32()
     graph = build_onnx(model, half=half)
-    session = _session(runtime, graph, place, half=half, streams=streams or 1)
-    if place.provider not in session.get_providers():
+    engines = None
+    if cache is not None and target.kind == "tensorrt":
+        engines = cache.make_folder(cache_key(graph, runtime.__version__, str(target)))
+    providers = _providers(target, tuple(model.cfg.net.input), half=half, engines=engines)
+    session = _session(runtime, graph, target, providers, streams=streams or 1)
+    if target.provider not in session.get_providers():
         raise DeviceUnavailableError(
-            f"onnxruntime could not start {place}, only {session.get_providers()}; {_GPU_NEEDS}"
+            f"onnxruntime could not start {target}, only {session.get_providers()}; {_GPU_NEEDS}"
         )
-    return GraphEngine(model, OnnxRuntimeRunner(session, place, half=half))
+    runner = OnnxRuntimeRunner(session, str(target), target.batch_sizes, half=half)
+    if target.kind != "cpu":
+        runner.warm_up()
+    return GraphEngine(model, runner)
 
 
 class OnnxRuntimeRunner:
-    """A session, which may be run from several threads at once."""
+    """A session that several threads may run concurrently, with fixed batch sizes.
+
+    Args:
+        session: of a graph whose input is float32[N, channels, height, width].
+        device: name of the device.
+        batch_sizes: the batch sizes to run, ascending; inputs are padded to the next one.
+        half: the graph computes in fp16.
+    """
 
     name = "onnxruntime"
 
-    def __init__(self, session: Any, device: Device, *, half: bool) -> None:
+    def __init__(
+        self, session: Any, device: str, batch_sizes: Sequence[int], *, half: bool = False
+    ) -> None:
         self._session = session
-        batch = 1 if device.kind == "cpu" else GPU_BATCH
+        self._batch_sizes = tuple(batch_sizes)
         _, channels, height, width = session.get_inputs()[0].shape
+        batch = max(batch_sizes)
         self._planes, self._pixels = (
             (batch, channels, height, width),
             (batch, height, width, channels),
         )
         self._threads = threading.local()
-        self.device = str(device)
+        self.device = device
         self.precision = "fp16" if half else "fp32"
+
+    def warm_up(self) -> None:
+        """Run every batch size once, the largest first, so that memory is allocated once.
+
+        Raises:
+            InferenceError: the runtime failed.
+        """
+        planes = np.zeros(self._planes, np.float32)
+        for size in reversed(self._batch_sizes):
+            self._run(planes[:size])
 
     def input(self) -> FloatArray:
         """Return the calling thread's input; see ``Runner``."""
         buffer: FloatArray | None = getattr(self._threads, "images", None)
         if buffer is None:
             buffer = self._threads.images = np.empty(self._pixels, np.float32)
-            self._threads.planes = np.empty(self._planes, np.float32)
+            self._threads.planes = np.zeros(self._planes, np.float32)
         return buffer
 
     def infer(self, count: int) -> list[list[FloatArray]]:
         """Compute the first images of the thread's input; see ``Runner``."""
-        images, planes = self.input()[:count], self._threads.planes[:count]
-        for image, out in zip(images, planes, strict=True):
+        size = next(size for size in self._batch_sizes if size >= count)
+        images, planes = self.input()[:count], self._threads.planes[:size]
+        # Behind the images lies the padding: zeros, or images of an earlier call.
+        for image, out in zip(images, planes, strict=False):
             to_planes(image, out)
-        try:
-            outputs = self._session.run(None, {INPUT: planes})
-        except Exception as error:
-            raise InferenceError(f"onnxruntime on {self.device} failed: {error}") from error
-        return [list(heads) for heads in zip(*outputs, strict=True)]
+        outputs = self._run(planes)
+        return [list(heads) for heads in zip(*outputs, strict=True)][:count]
 
     def close(self) -> None:
-        """Give the memory back; see ``Runner``."""
+        """Free the session and its buffers; see ``Runner``."""
         self._session = None
         self._threads = threading.local()
+
+    def _run(self, planes: FloatArray) -> list[FloatArray]:
+        try:
+            outputs: list[FloatArray] = self._session.run(None, {INPUT: planes})
+        except Exception as error:
+            raise InferenceError(f"onnxruntime on {self.device} failed: {error}") from error
+        return outputs
 
 
 def _runtime() -> Any:
@@ -146,7 +208,7 @@ def _find_device(runtime: Any, wanted: str) -> Device:
 
 
 def device_kinds() -> list[str]:
-    """Return what the installed package was built for, which this machine may not have.
+    """Return the kinds of devices that the installed package supports, present or not.
 
     Raises:
         EngineUnavailableError: the package is missing or broken.
@@ -160,39 +222,78 @@ def _kinds(runtime: Any) -> list[str]:
 
 
 def _check_tf32() -> None:
-    """TensorRT rounds float32 to TF32 wherever it can, and only the environment can stop it."""
+    """Refuse fp32 while TensorRT may round it to TF32, which only the environment can turn off."""
     if os.environ.get("NVIDIA_TF32_OVERRIDE") != "0":
         raise DeviceUnavailableError(
             "TensorRT computes in TF32, not fp32; set NVIDIA_TF32_OVERRIDE=0 in the environment, "
-            "or take device=cuda or precision=fast"
+            "or use device=cuda or precision=fast"
         )
 
 
-def _session(runtime: Any, graph: bytes, device: Device, *, half: bool, streams: int) -> Any:
+def _session(
+    runtime: Any,
+    graph: bytes,
+    device: Device,
+    providers: Sequence[tuple[str, dict[str, str]]],
+    *,
+    streams: int,
+) -> Any:
     options = runtime.SessionOptions()
-    options.log_severity_level = 3  # errors come as exceptions; warnings are for its developers
-    if streams > 1:
-        options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) // streams)
+    options.log_severity_level = 3  # errors are raised as exceptions as well
+    # The runtime's own default ignores the CPU quota of a container.
+    options.intra_op_num_threads = max(1, available_cpus() // streams)
     try:
         if device.kind != "cpu":
             runtime.preload_dlls()
-        providers = _providers(device, half=half)
         session = runtime.InferenceSession(graph, options, providers, enable_fallback=0)
     except Exception as error:
         kind = EngineError if device.kind == "cpu" else DeviceUnavailableError
         raise kind(f"onnxruntime cannot compile the graph for {device}: {error}") from error
-    # The session would keep the graph to compile it again on a CPU, which is switched off above.
+    # The session keeps the graph for a fall-back to the CPU, which is turned off above.
     session._model_bytes = None
     return session
 
 
-def _providers(device: Device, *, half: bool) -> list[tuple[str, dict[str, str]]]:
-    """The device, and after it what takes the few operators that it does not know."""
+def _providers(
+    device: Device, image: Sequence[int], *, half: bool, engines: Path | None
+) -> list[tuple[str, dict[str, str]]]:
+    """Return the device's execution provider and those that run operators it does not support.
+
+    Args:
+        device: the device.
+        image: channels, height and width of the graph's input.
+        half: compute in fp16.
+        engines: folder of TensorRT's engine cache, for this graph alone; None: no cache.
+    """
     number = {"device_id": str(device.number)}
     providers = {
-        "tensorrt": {**number, "trt_fp16_enable": str(int(half))},
+        "tensorrt": {
+            **number,
+            "trt_fp16_enable": str(int(half)),
+            **_profile(image, device.batch_sizes),
+            **_engine_cache(engines),
+        },
         "cuda": {**number, "use_tf32": "0"},
         "cpu": {},
     }
     kinds = list(providers)
     return [(_PROVIDERS[kind], providers[kind]) for kind in kinds[kinds.index(device.kind) :]]
+
+
+def _profile(image: Sequence[int], batch_sizes: Sequence[int]) -> dict[str, str]:
+    """Return TensorRT's profile: one engine for all batch sizes, tuned for the largest."""
+    smallest, largest = (
+        f"{INPUT}:{'x'.join(map(str, (size, *image)))}"
+        for size in (batch_sizes[0], batch_sizes[-1])
+    )
+    return {
+        "trt_profile_min_shapes": smallest,
+        "trt_profile_opt_shapes": largest,
+        "trt_profile_max_shapes": largest,
+    }
+
+
+def _engine_cache(folder: Path | None) -> dict[str, str]:
+    if folder is None:
+        return {}
+    return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}

@@ -1,14 +1,16 @@
-"""OpenVINO: the fastest engine on CPUs; also Intel's GPUs and NPUs.
+"""OpenVINO: the fastest engine on CPUs; also for Intel's GPUs and NPUs.
 
-The package may only be imported through ``import_openvino``: left to itself it forks the process
-and reports to an analytics service at its first import.
+Import the package only through ``import_openvino``: a plain import starts a child process that
+posts telemetry to an analytics service.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,9 +36,9 @@ log = logging.getLogger(__name__)
 
 _CONVERTER = "openvino.tools.ovc"
 _HARDWARE = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
-_INPUT = "pixels 0..255"  # part of what is cached: the graph alone does not say it
-_LARGE = 64_000_000
-_TOGETHER = 3  # images at once, if not more streams: with one in reserve, two cores do not rest
+_INPUT = "pixels 0..255"  # part of the cache key: preprocessing is added after the ONNX graph
+_LARGE_GRAPH_BYTES = 64_000_000
+_MIN_BATCH = 3  # images per call even with fewer streams, which keeps two cores busy
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
@@ -56,14 +58,13 @@ def load(
         device: one of OpenVINO's names (``CPU``, ``GPU``, ``GPU.1``, ``NPU``), in any case; None
             is the CPU.
         precision: ``fp32``, or ``fast`` for what the device has natively: bf16 on CPUs that have
-            it, fp16 on GPUs and NPUs. The engine's ``precision`` says what it became. ``int8``
-            needs ``quantized``; what it leaves in float is computed in fp32.
-        streams: how many calls of ``detect`` to expect at once. None or 1: all cores work on one
-            image, for the lowest latency. More: while calls overlap, OpenVINO shares the cores
-            between their images as it finds best for the network, with which no image waits
-            for the slowest core.
-        cache: where compiled graphs are kept; None: nowhere.
-        quantized: the model's int8 version, which is computed instead.
+            it, fp16 on GPUs and NPUs. The engine's ``precision`` is the type in use. ``int8``
+            needs ``quantized``; layers without int8 are computed in fp32.
+        streams: expected number of concurrent calls of ``detect``. None or 1: all cores work on
+            one image, for the lowest latency. More: while calls overlap, OpenVINO divides the
+            cores among their images as it finds best for the network.
+        cache: where compiled graphs are kept; None: no cache.
+        quantized: the model's int8 version, which is compiled instead.
 
     Raises:
         EngineUnavailableError: the package is missing or broken.
@@ -84,7 +85,7 @@ def load(
         raise EngineError(f"openvino cannot compile {model.cfg.source}: {error}") from error
     if precision == "fp32" and runner.precision != "fp32":
         raise DeviceUnavailableError(
-            f"openvino: {name} computes in {runner.precision} only; ask for precision=fast"
+            f"openvino: {name} computes in {runner.precision} only; use precision=fast"
         )
     if quantized:
         runner.precision = "int8"
@@ -94,14 +95,14 @@ def load(
 class OpenVinoRunner:
     """A graph of batch 1, compiled once or twice; several images run as parallel requests.
 
-    Measured, that is at least as fast as a larger batch. Requests and their buffers are bound to
-    each other once per thread: doing it in every call costs a tenth of a small network's time.
+    Parallel requests were measured to be at least as fast as a larger batch. Each thread has its
+    own requests with input buffers set once: setting them in every call takes a tenth of a small
+    network's time.
 
     Args:
-        alone: compiled so that all cores work on one image.
-        shared: compiled so that the cores are shared between images; the same one if there is
-            only one way to compute.
-        device: where it computes, as OpenVINO names it.
+        alone: compiled for latency: all cores work on one image.
+        shared: compiled for throughput: the cores are divided among images. May be ``alone``.
+        device: OpenVINO's name of the device.
     """
 
     name = "openvino"
@@ -111,9 +112,9 @@ class OpenVinoRunner:
     ) -> None:
         self._compiled: tuple[openvino.CompiledModel, openvino.CompiledModel] | None
         self._compiled = (alone, shared)
-        self._batch = max(_TOGETHER, shared.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._batch = max(_MIN_BATCH, shared.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._threads = threading.local()
-        self._company = _Company()
+        self._overlap = OverlapTracker()
         self.device = device
         kind = alone.get_property("INFERENCE_PRECISION_HINT").to_string()
         self.precision = _PRECISIONS.get(kind, kind)
@@ -125,21 +126,18 @@ class OpenVinoRunner:
     def infer(self, count: int) -> list[list[FloatArray]]:
         """Compute the first images of the thread's input; see ``Runner``."""
         buffers = self._buffers()
-        is_alone = self._company.enter() and count == 1
+        is_alone = self._overlap.enter() and count == 1
         try:
             requests = (buffers.alone if is_alone else buffers.shared).first(count)
-            for request, _ in requests:
-                request.start_async()
-            for request, _ in requests:
-                request.wait()
+            run_requests(request for request, _ in requests)
         except Exception as error:
             raise InferenceError(f"openvino on {self.device} failed: {error}") from error
         finally:
-            self._company.leave()
+            self._overlap.leave()
         return [heads for _, heads in requests]
 
     def close(self) -> None:
-        """Give the memory back; see ``Runner``."""
+        """Free the compiled graphs and the buffers; see ``Runner``."""
         self._compiled = None
         self._threads = threading.local()
 
@@ -152,34 +150,57 @@ class OpenVinoRunner:
         return buffers
 
 
-class _Company:
-    """Tells whether calls come one at a time, which all cores should then work on.
+def run_requests(requests: Iterable[openvino.InferRequest]) -> None:
+    """Start all requests and wait for all of them, also if one fails.
 
-    Between two that overlap there is often one that does not, so a while has to pass.
+    A request that still runs reads and writes buffers that the thread's next call uses.
+
+    Raises:
+        Exception: the first failure, once no request runs any more.
+    """
+    started: list[openvino.InferRequest] = []
+    try:
+        for request in requests:
+            request.start_async()
+            started.append(request)
+        for request in started:
+            request.wait()
+    except BaseException:
+        for request in started:
+            with contextlib.suppress(Exception):
+                request.wait()
+        raise
+
+
+class OverlapTracker:
+    """Counts concurrent calls, to choose between latency and throughput.
+
+    Under concurrent load some calls happen to overlap with no other, so calls count as separate
+    only after ``QUIET_CALLS`` calls in a row without an overlap.
     """
 
-    _A_WHILE = 8
+    QUIET_CALLS = 8
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._present = 0
-        self._in_a_row = self._A_WHILE
+        self._active = 0
+        self._quiet = self.QUIET_CALLS
 
     def enter(self) -> bool:
-        """Begin a call; says whether it and those before it met no other."""
+        """Begin a call; return whether neither it nor recent calls overlapped with another."""
         with self._lock:
-            self._present += 1
-            self._in_a_row = self._in_a_row + 1 if self._present == 1 else 0
-            return self._in_a_row > self._A_WHILE
+            self._active += 1
+            self._quiet = self._quiet + 1 if self._active == 1 else 0
+            return self._quiet > self.QUIET_CALLS
 
     def leave(self) -> None:
         """End a call."""
         with self._lock:
-            self._present -= 1
+            self._active -= 1
 
 
 class _Buffers:
-    """What one thread computes with: requests that read ``images``, and what they write."""
+    """Buffers and requests of one thread; the requests read ``images``."""
 
     def __init__(
         self, alone: openvino.CompiledModel, shared: openvino.CompiledModel, batch: int
@@ -189,31 +210,30 @@ class _Buffers:
 
 
 class _Requests:
-    """Requests of one compiled graph, each with its outputs; ``images`` are their inputs.
+    """Requests of one compiled graph with their outputs; ``images`` are their inputs.
 
-    A request is made when it is needed first: most callers bring one image at a time.
+    Requests are created on first use, because most calls have a single image.
     """
 
     def __init__(self, compiled: openvino.CompiledModel, images: FloatArray) -> None:
         self._compiled, self._images = compiled, images
-        self._made: list[tuple[openvino.InferRequest, list[FloatArray]]] = []
+        self._created: list[tuple[openvino.InferRequest, list[FloatArray]]] = []
 
     def first(self, count: int) -> list[tuple[openvino.InferRequest, list[FloatArray]]]:
         """Return the requests of the first images."""
-        for number in range(len(self._made), count):
+        for number in range(len(self._created), count):
             request = self._compiled.create_infer_request()
             image = self._images[number : number + 1]
             request.set_input_tensor(import_openvino().Tensor(image, shared_memory=True))
-            self._made.append((request, [tensor.data[0] for tensor in request.output_tensors]))
-        return self._made[:count]
+            self._created.append((request, [tensor.data[0] for tensor in request.output_tensors]))
+        return self._created[:count]
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO without its converter, and so without its telemetry.
+    """Import OpenVINO without its converter, which starts telemetry when it is imported.
 
-    The converter, which nothing here needs, starts telemetry when it is imported: a child process
-    that posts to an analytics service, and a client id in the home folder. OpenVINO goes on where
-    the converter is missing, so it is hidden for the time of the import.
+    The telemetry is a child process that posts to an analytics service, and a client id in the
+    home folder. OpenVINO works without the converter, so it is hidden during the import.
 
     Raises:
         ImportError: the package is missing or broken.
@@ -230,30 +250,30 @@ def _compile(
     settings: dict[str, Any],
     cache: GraphCache | None,
 ) -> openvino.CompiledModel:
-    """Compile an ONNX graph, or both halves of OpenVINO's own format.
+    """Compile an ONNX graph or a pair of topology and weights in OpenVINO's own format.
 
-    Taking it from the cache is four times as fast.
+    Loading the result from the cache was measured to be four times as fast.
     """
     if cache is None:
-        return core.compile_model(_of_pixels(core.read_model(*graph)), device, settings)
+        return core.compile_model(_with_pixel_input(core.read_model(*graph)), device, settings)
     hardware = [core.get_property(device, name) for name in _HARDWARE]
     key = cache_key(
         b"".join(graph), _INPUT, import_openvino().get_version(), device, *hardware, settings
     )
-    if kept := cache.read(key):
+    if cached := cache.read(key):
         try:
-            return core.import_model(io.BytesIO(kept), device, settings)
+            return core.import_model(io.BytesIO(cached), device, settings)
         except RuntimeError as error:
-            log.warning("openvino does not take its own compiled graph back: %s", error)
-    compiled = core.compile_model(_of_pixels(core.read_model(*graph)), device, settings)
+            log.warning("openvino cannot load a compiled graph of the cache: %s", error)
+    compiled = core.compile_model(_with_pixel_input(core.read_model(*graph)), device, settings)
     cache.write(key, compiled.export_model().getvalue())
     return compiled
 
 
-def _of_pixels(graph: openvino.Model) -> openvino.Model:
-    """Let a graph take pixels as OpenCV has them: OpenVINO would put planes into that order again.
+def _with_pixel_input(graph: openvino.Model) -> openvino.Model:
+    """Make a graph's input NHWC, 0..255, instead of NCHW, 0..1.
 
-    For a small network that is a twentieth of its time.
+    OpenVINO computes in NHWC on CPUs; converting NCHW takes a twentieth of a small network's time.
     """
     from openvino.preprocess import PrePostProcessor
 
@@ -276,10 +296,10 @@ def _core() -> openvino.Core:
 
 
 def _find_device(core: openvino.Core, wanted: str) -> str:
-    """Return OpenVINO's spelling of a device that is there."""
+    """Return OpenVINO's name of a device that this machine has."""
     name = wanted.upper()
     if name == "CPU":
-        return name  # always there; looking for others loads their drivers: 15 MB
+        return name  # always present; listing the others loads their drivers: 15 MB
     available = core.available_devices
     if name not in {part for device in available for part in (device, device.split(".")[0])}:
         raise DeviceUnavailableError(
@@ -290,19 +310,19 @@ def _find_device(core: openvino.Core, wanted: str) -> str:
 
 
 def _settings(core: openvino.Core, device: str, precision: Precision) -> dict[str, Any]:
-    """Without a hint OpenVINO computes in bf16 where the CPU can, which is not Darknet's answer."""
+    """Return the settings for a precision; without them OpenVINO uses bf16 where the CPU can."""
     kind = _fastest_type(core, device) if precision == "fast" else "f32"
     return {"INFERENCE_PRECISION_HINT": kind}
 
 
 def _hints(device: str, streams: int, size: int) -> list[dict[str, str]]:
-    """Return how to compile: for one image at a time, for several, or for both.
+    """Return the performance hints to compile with: for latency, for throughput, or both.
 
     Args:
-        device: of OpenVINO.
-        streams: how many images may come at once.
-        size: of the graph in bytes. A large one gains 5 % when cores are shared between images,
-            which is not worth a second copy in memory.
+        device: OpenVINO's name of the device.
+        streams: expected number of concurrent images.
+        size: size of the graph in bytes. Throughput of a large graph is 5 % higher with its own
+            compilation, which does not justify a second copy in memory.
     """
     alone = {"PERFORMANCE_HINT": "LATENCY"}
     shared = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": str(streams)}
@@ -310,7 +330,7 @@ def _hints(device: str, streams: int, size: int) -> list[dict[str, str]]:
         return [alone]
     if device != "CPU":
         return [shared]
-    return [alone] if size > _LARGE else [alone, shared]
+    return [alone] if size > _LARGE_GRAPH_BYTES else [alone, shared]
 
 
 def _fastest_type(core: openvino.Core, device: str) -> str:

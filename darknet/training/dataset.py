@@ -82,6 +82,27 @@ class Dataset:
         return "\n".join(lines)
 
 
+def merge(datasets: Sequence[Dataset]) -> Dataset:
+    """Return one data set with the images of all, in order.
+
+    Args:
+        datasets: at least one.
+
+    Raises:
+        DataError: they have different classes.
+    """
+    names = datasets[0].names
+    for dataset in datasets:
+        if dataset.names != names:
+            raise DataError(
+                "data sets can be trained on together only if they have the same classes in the "
+                f"same order; found {', '.join(names)} and {', '.join(dataset.names)}"
+            )
+    images = tuple(image for dataset in datasets for image in dataset.images)
+    problems = tuple(problem for dataset in datasets for problem in dataset.problems)
+    return Dataset(names, images, problems)
+
+
 @dataclass(frozen=True)
 class Label:
     """One object as a file gives it.

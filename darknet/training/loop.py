@@ -116,6 +116,12 @@ class Report(Callback):
         self._cfg, self._dataset, self._folder = cfg, dataset, folder
         self._measured: Row = {}
 
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Validate after the last batch as well, which may be in the middle of an epoch."""
+        if trainer.global_step >= trainer.max_steps:
+            trainer.check_val_every_n_epoch = 1
+            trainer.should_stop = True
+
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compute average precision; called while averaged weights, if any, are in place."""
         assert isinstance(pl_module, Trainee)  # noqa: S101 - tells mypy

@@ -1,10 +1,10 @@
-"""Train a network: options in, a run folder with weights, figures and images out."""
+"""Train a network on labelled images and write a run folder: weights, metrics, plots."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +21,7 @@ from darknet.cfg import Cfg, read_cfg
 from darknet.errors import DataError, DeviceUnavailableError
 from darknet.model import Resize
 from darknet.names import check_names
-from darknet.training.dataset import Dataset
+from darknet.training.dataset import Dataset, merge
 from darknet.training.loader import TrainingImages, ValidationImages, collate, one_thread
 from darknet.training.loop import Report, Trainee
 from darknet.training.loss import trainable_heads
@@ -29,26 +29,21 @@ from darknet.training.module import DarknetModule
 from darknet.training.readers import read_dataset
 from darknet.training.report import Row
 from darknet.training.schedule import learning_rate
-from darknet.training.synthetic import NAMES, render_dataset
 from darknet.weights import read_weights, write_weights
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "last.ckpt"
-VALIDATION_SEED = 1_000_000
-"""First seed of rendered validation images: none of the training ones is among them."""
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
 }
-
-
-_ADVICE = (
+_IGNORED_WARNINGS = (
     "does not have many workers",
     "exists and is not empty",
-    "LeafSpec",  # PyTorch deprecates what Lightning uses
-    "'mAP', ..., sync_dist=True",  # one process measures for all
+    "LeafSpec",  # Lightning uses what PyTorch has deprecated
+    "'mAP', ..., sync_dist=True",  # mAP is computed by one process for all
 )
 
 
@@ -58,36 +53,33 @@ class TrainOptions:
 
     Attributes:
         cfg: the network's .cfg.
-        names: its classes.
+        names: the class names.
         output: the run folder.
-        data: labelled images to learn from; see ``read_dataset``.
-        val: labelled images to measure on; needed with ``data``.
-        synthetic: how many rendered blood smears to learn from, with or without ``data``; alone,
-            a fifth as many others are measured on.
+        data: labelled images to train on, one or more sets; see ``read_dataset``.
+        val: labelled images to validate on.
         strict: refuse data with any problem.
         weights: a .weights file to start from.
-        cutoff: take only the layers before this one from ``weights``.
-        resume: go on with the run in ``output``.
-        max_batches: train for so many batches, not for what the .cfg says.
-        precision: type of the network's arithmetic; the weights stay float32.
-        ema: decay of a running average of the weights, which is what is measured and written; 0:
-            none.
-        flip_vertical: also mirror top to bottom; for images that have no up.
-        validate_every: epochs from one measurement to the next.
+        cutoff: load only the layers before this one from ``weights``.
+        resume: continue the run in ``output``.
+        max_batches: number of batches, instead of the .cfg's ``max_batches``.
+        precision: number type of the computation; the weights stay float32.
+        ema: decay of a moving average of the weights, which is then validated and written; 0:
+            off.
+        flip_vertical: also flip images vertically at random; for images without an upright.
+        validate_every: epochs between validations; the last batch is always followed by one.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
-        devices: how many processors of that kind.
-        nodes: how many machines.
-        workers: processes that prepare images; 0: the training process itself.
+        devices: number of devices of that kind on each node.
+        nodes: number of machines.
+        workers: processes that load images; 0: the training process loads them.
         seed: of all random numbers.
-        progress: show a bar.
+        progress: show a progress bar.
     """
 
     cfg: Path
     names: tuple[str, ...]
     output: Path
-    data: Path | None = None
+    data: Sequence[Path] = ()
     val: Path | None = None
-    synthetic: int = 0
     strict: bool = False
     weights: Path | None = None
     cutoff: int | None = None
@@ -107,12 +99,13 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training left.
+    """Files and metrics of a finished training.
 
     Attributes:
-        last: weights after the last batch.
-        best: weights with the highest mAP@0.5 measured, or ``last`` if nothing was.
-        map50: that mAP@0.5, or -1.
+        last: path of the weights after the last batch.
+        best: path of the weights with the highest mAP@0.5 of all validations; in processes of
+            rank above 0, which do not compute it, ``last``.
+        map50: that mAP@0.5, 0..1; -1 in processes of rank above 0.
         rows: the rows of results.csv.
     """
 
@@ -126,28 +119,27 @@ def train(options: TrainOptions) -> TrainResult:
     """Train a network.
 
     Raises:
-        DeviceUnavailableError: there are fewer GPUs than were asked for, or none for fp16.
+        DeviceUnavailableError: there are fewer GPUs than requested, or none for fp16.
         ModelError: the .cfg, the names or the start weights are wrong, or cannot be trained.
-        DataError: so are the data or the options, or the loss became infinite.
+        DataError: the data or the options are wrong, or the loss became infinite or NaN.
     """
     pl.seed_everything(options.seed, workers=True, verbose=False)
     cfg, checkpoint = _cfg(options), _checkpoint(options)
     options.output.mkdir(parents=True, exist_ok=True)
-    learn, measure = _datasets(options)
-    log.info("training: %s", learn.summary())
-    log.info("validation: %s", measure.summary())
-    trainee = Trainee(_module(cfg, options), measure, _resize(cfg))
-    report = Report(cfg, measure, options.output)
-    images = TrainingImages(learn, cfg, flip_vertical=options.flip_vertical)
-    epochs = max(1, cfg.net.max_batches * cfg.net.batch // len(images))
-    with _quiet():
-        trainer = _trainer(cfg, options, report, epochs)
+    training, validation = _datasets(options)
+    log.info("training: %s", training.summary())
+    log.info("validation: %s", validation.summary())
+    trainee = Trainee(_module(cfg, options), validation, _resize(cfg))
+    report = Report(cfg, validation, options.output)
+    images = TrainingImages(training, cfg, flip_vertical=options.flip_vertical)
+    with _lightning_warnings_ignored():
+        trainer = _trainer(cfg, options, report)
         trainer.fit(
             trainee,
             _loader(images, options, cfg),
-            _loader(ValidationImages(measure, cfg, _resize(cfg)), options),
+            _loader(ValidationImages(validation, cfg, _resize(cfg)), options),
             ckpt_path=checkpoint,
-            weights_only=False,  # our own file; it holds the rows of results.csv as well
+            weights_only=False,  # the file is our own; it also holds the rows of results.csv
         )
     last, best = options.output / "last.weights", options.output / "best.weights"
     if trainer.is_global_zero:
@@ -162,26 +154,32 @@ def _cfg(options: TrainOptions) -> Cfg:
     if options.max_batches is not None:
         cfg = replace(cfg, net=replace(cfg.net, max_batches=options.max_batches))
     if cfg.net.max_batches < 1:
-        raise DataError(f"{cfg.source}: [net] has no max_batches; say how long to train")
+        raise DataError(f"{cfg.source}: [net] has no max_batches; add it, or use --max-batches")
     if cfg.net.batch % (parts := _parts(cfg, options)):
         raise DataError(
             f"{cfg.source}: batch={cfg.net.batch} does not divide into {parts} parts "
             "(subdivisions * devices * nodes)"
         )
-    learning_rate(cfg.net, cfg.net.burn_in)  # an unknown policy should fail before the data
+    learning_rate(cfg.net, cfg.net.burn_in)  # reject an unknown policy before reading data
     return cfg
 
 
 def _parts(cfg: Cfg, options: TrainOptions) -> int:
-    """Into how many parts a batch is cut: one after the other, and side by side."""
+    """Return into how many parts a batch is divided: subdivisions, on every device and node."""
     return cfg.net.subdivisions * options.devices * options.nodes
 
 
 def _checkpoint(options: TrainOptions) -> Path | None:
-    """Return where to go on from; a run is never overwritten by accident."""
+    """Return the checkpoint to resume from, None for a new run.
+
+    Raises:
+        DataError: the folder holds a run and ``resume`` is not set.
+    """
     path = options.output / CHECKPOINT
     if path.exists() and not options.resume:
-        raise DataError(f"{options.output} holds a run; go on with --resume or name another folder")
+        raise DataError(
+            f"{options.output} holds a run; continue it with --resume or choose another folder"
+        )
     return path if path.exists() else None
 
 
@@ -193,40 +191,20 @@ def _module(cfg: Cfg, options: TrainOptions) -> DarknetModule:
     module = DarknetModule(cfg)
     if options.weights is not None:
         module.load(read_weights(options.weights, cfg, upto=options.cutoff))
-        module.seen = 0  # a new training, whatever the weights have seen before
+        module.seen = 0  # a new training counts its own images
     return module
 
 
 def _datasets(options: TrainOptions) -> tuple[Dataset, Dataset]:
-    """Read or render what to learn from and what to measure on."""
+    """Read what to train on and what to validate on."""
+    if not options.data or options.val is None:
+        raise DataError("training needs labelled images (--data) and others to validate on (--val)")
     read = partial(read_dataset, names=options.names, strict=options.strict)
-    if options.data is not None and options.val is None:
-        raise DataError("name labelled images to measure on as well (--val)")
-    if options.data is None and not options.synthetic:
-        raise DataError("name labelled images (--data) or a number of rendered ones (--synthetic)")
-    learn = [read(options.data)] if options.data else []
-    if options.synthetic:
-        if set(NAMES) - set(options.names):
-            raise DataError(f"rendered smears hold {', '.join(NAMES)}; the model has other classes")
-        learn.append(read(_rendered(options, "train", options.synthetic, options.seed)))
-    if options.val is None:
-        count = max(20, options.synthetic // 5)
-        measure = read(_rendered(options, "val", count, VALIDATION_SEED))
-    else:
-        measure = read(options.val)
-    images = tuple(image for part in learn for image in part.images)
-    problems = tuple(problem for part in learn for problem in part.problems)
-    return Dataset(options.names, images, problems), measure
-
-
-def _rendered(options: TrainOptions, name: str, count: int, seed: int) -> Path:
-    folder = options.output / f"rendered-{name}-{seed}-{count}"
-    labels = folder / "annotations.json"  # written last: if it is there, so is everything
-    return labels if labels.exists() else render_dataset(folder, count, seed)
+    return merge([read(path) for path in options.data]), read(options.val)
 
 
 def _loader(images: Any, options: TrainOptions, cfg: Cfg | None = None) -> DataLoader[Any]:
-    """Batches to learn from if ``cfg`` is given, else to measure on."""
+    """Return batches for training if ``cfg`` is given, else for validation."""
     size = cfg.net.batch // _parts(cfg, options) if cfg else 8
     return DataLoader(
         images,
@@ -236,15 +214,15 @@ def _loader(images: Any, options: TrainOptions, cfg: Cfg | None = None) -> DataL
         num_workers=options.workers,
         persistent_workers=options.workers > 0,
         worker_init_fn=one_thread,
-        # OpenCV's threads do not survive a fork: a forked worker would wait for them forever.
+        # OpenCV's threads do not exist after a fork; a forked worker would wait for them forever.
         multiprocessing_context="spawn" if options.workers else None,
     )
 
 
-def _trainer(cfg: Cfg, options: TrainOptions, report: Report, epochs: int) -> pl.Trainer:
-    """Set Lightning up; even a training of few epochs is measured once."""
+def _trainer(cfg: Cfg, options: TrainOptions, report: Report) -> pl.Trainer:
+    """Create the Lightning trainer; ``report`` makes it validate after the last batch as well."""
     accelerator = _accelerator(options)
-    # The report comes first: it has to measure while the averaged weights are in place.
+    # The report is first: its validation hook needs the averaged weights still in place.
     callbacks: list[Callback] = [report]
     if options.ema:
         callbacks.append(WeightAveraging(avg_fn=partial(_average, options.ema)))
@@ -266,7 +244,7 @@ def _trainer(cfg: Cfg, options: TrainOptions, report: Report, epochs: int) -> pl
         callbacks=callbacks,
         max_steps=cfg.net.max_batches,
         accumulate_grad_batches=cfg.net.subdivisions,
-        check_val_every_n_epoch=min(options.validate_every, epochs),
+        check_val_every_n_epoch=options.validate_every,
         num_sanity_val_steps=0,
         logger=False,
         enable_model_summary=False,
@@ -276,32 +254,36 @@ def _trainer(cfg: Cfg, options: TrainOptions, report: Report, epochs: int) -> pl
 
 
 def _accelerator(options: TrainOptions) -> str:
-    """Return ``cuda`` or ``cpu``; what was asked for and is missing is an error."""
-    there = CUDAAccelerator.auto_device_count()
-    if options.accelerator == "cpu" or (options.accelerator == "auto" and not there):
+    """Return ``cuda`` or ``cpu``.
+
+    Raises:
+        DeviceUnavailableError: there are fewer CUDA devices than requested.
+    """
+    available = CUDAAccelerator.auto_device_count()
+    if options.accelerator == "cpu" or (options.accelerator == "auto" and not available):
         return "cpu"
-    if there < options.devices:
+    if available < options.devices:
         raise DeviceUnavailableError(
-            f"{options.devices} CUDA devices were asked for, {there} found"
+            f"{options.devices} CUDA devices were requested, {available} found"
         )
     return "cuda"
 
 
 def _average(decay: float, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-    """Running average that forgets the first, random weights sooner than ``decay`` would."""
+    """Exponential moving average with a smaller decay for the first updates."""
     weight = min(decay, (1 + float(count)) / (10 + float(count)))
     return average + (1 - weight) * (current - average)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence advice of Lightning's that does not fit here, and its advertisements."""
+def _lightning_warnings_ignored() -> Iterator[None]:
+    """Ignore warnings and hints of Lightning that do not apply here."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            for text in _ADVICE:
+            for text in _IGNORED_WARNINGS:
                 warnings.filterwarnings("ignore", f".*{text}")
             yield
     finally:

@@ -12,7 +12,7 @@ from darknet import Detections, load_network
 from darknet.cfg import read_cfg
 from darknet.model import EngineName, RgbImage
 from darknet.training.readers import read_dataset
-from darknet.training.synthetic import NAMES, render_smear
+from tests.support.smears import NAMES, render_smear
 
 FOLDER = Path(__file__).resolve().parents[2] / "models" / "blood-cells"
 FILES = tuple(FOLDER / f"blood-cells.{kind}" for kind in ("cfg", "weights", "names"))

@@ -12,7 +12,7 @@ pytest.importorskip("lightning")
 pytest.importorskip("faster_coco_eval")
 pytest.importorskip("matplotlib")
 
-from darknet.training.synthetic import NAMES, render_dataset
+from tests.support.smears import NAMES, write_smears
 from tests.training.test_train import CFG
 from yolo_service.cli.train import evaluate, train
 
@@ -34,15 +34,16 @@ def run(*arguments: object) -> Result:
 
 def test_a_model_is_trained_and_then_evaluated(model: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    shared = ("--model", model, "--output", output, "--accelerator", "cpu")
-    done = run("train", *shared, "--synthetic", 8, "--max-batches", 2)
+    data, more = (write_smears(tmp_path / f"{seed}" / "labels.json", 4, seed) for seed in (50, 60))
+    labelled = ("--data", data, "--data", more, "--val", data)
+    shared = ("--model", model, *labelled, "--output", output, "--accelerator", "cpu")
+    done = run("train", *shared, "--max-batches", 2)
     assert done.exit_code == 0, done.output
     assert f"copied to {model / 'cells.weights'}" in done.output
-    again = run("train", *shared, "--synthetic", 8, "--max-batches", 4, "--resume")
+    again = run("train", *shared, "--max-batches", 4, "--resume")
     assert again.exit_code == 0, again.output
     assert "copied" not in again.output  # weights that are there are never overwritten
 
-    data = render_dataset(tmp_path / "smears", 4, seed=50)
     where = ("--models-dir", model.parent, "--model", model.name, "--data", data)
     done = run("evaluate", *where, "--engine", "openvino", "--output", tmp_path / "report")
     assert done.exit_code == 0, done.output
@@ -53,7 +54,7 @@ def test_a_model_is_trained_and_then_evaluated(model: Path, tmp_path: Path) -> N
 
 
 def test_anchors_are_printed_as_the_cfg_wants_them(model: Path, tmp_path: Path) -> None:
-    data = render_dataset(tmp_path / "smears", 4, seed=50)
+    data = write_smears(tmp_path / "smears.json", 4, seed=50)
     done = run("train", "--model", model, "--data", data, "--anchors", 3)
     assert done.exit_code == 0, done.output
     name, values = done.output.splitlines()[0].split("=")
@@ -63,6 +64,6 @@ def test_anchors_are_printed_as_the_cfg_wants_them(model: Path, tmp_path: Path) 
 
 
 def test_a_folder_without_a_network_says_what_is_expected(tmp_path: Path) -> None:
-    done = run("train", "--model", tmp_path, "--synthetic", 4)
+    done = run("train", "--model", tmp_path, "--data", tmp_path)
     assert done.exit_code == 2
     assert "one .cfg and one .names" in done.output

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from darknet.errors import DataError
-from darknet.training.dataset import Dataset
+from darknet.training.dataset import Dataset, merge
 from darknet.training.readers import read_dataset
 
 NAMES = ("cat", "dog")
@@ -152,6 +152,20 @@ def test_an_image_on_its_side_has_the_size_that_is_shown(tmp_path: Path) -> None
     image = one.load()
     assert image is not None
     assert image.shape == (40, 30, 3)
+
+
+def test_data_sets_with_the_same_classes_become_one(tmp_path: Path) -> None:
+    one, other = read_dataset(coco(tmp_path / "a")), read_dataset(coco(tmp_path / "b"))
+    both = merge([one, other])
+    assert both.images == (*one.images, *other.images)
+    assert both.names == one.names
+
+
+def test_data_sets_with_other_classes_are_not_mixed(tmp_path: Path) -> None:
+    one = read_dataset(coco(tmp_path), ("cat", "dog"))
+    other = read_dataset(coco(tmp_path), ("dog", "cat"))
+    with pytest.raises(DataError, match="cat, dog and dog, cat"):
+        merge([one, other])
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"images": 1}', '{"images": [1]}'])

@@ -24,9 +24,9 @@ from darknet import load_network
 from darknet.cfg import read_cfg
 from darknet.errors import DataError, DeviceUnavailableError
 from darknet.model import EngineName
-from darknet.training.synthetic import NAMES, render_smear
 from darknet.training.train import CHECKPOINT, TrainOptions, TrainResult, train
 from darknet.weights import Header, read_weights
+from tests.support.smears import NAMES, render_smear, write_smears
 
 CFG = """
 [net]
@@ -96,15 +96,22 @@ iou_normalizer=.07
 BATCH = 8
 
 
-def options(folder: Path, *, subdivisions: int = 1, **changes: Any) -> TrainOptions:
+def options(
+    folder: Path, *, images: int = 40, subdivisions: int = 1, **changes: Any
+) -> TrainOptions:
     folder.mkdir(exist_ok=True)
+    data, val = folder / "train.json", folder / "val.json"
+    if not data.exists():
+        write_smears(val, 20, seed=1000)
+        write_smears(data, images)
     cfg = folder / "tiny.cfg"
     cfg.write_text(CFG.format(subdivisions=subdivisions), encoding="utf-8")
     own = TrainOptions(
         cfg=cfg,
         names=NAMES,
         output=folder / "run",
-        synthetic=40,
+        data=[data],
+        val=val,
         accelerator="cpu",
         progress=False,
         flip_vertical=True,
@@ -160,19 +167,33 @@ def test_every_engine_finds_the_same_with_what_was_trained(
 
 
 def test_a_seed_gives_the_same_weights(tmp_path: Path) -> None:
-    first, second = (
-        train(options(tmp_path / name, max_batches=3, synthetic=8)).last for name in "ab"
-    )
+    first, second = (train(options(tmp_path / name, max_batches=3, images=8)).last for name in "ab")
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_processes_of_their_own_can_prepare_the_images(tmp_path: Path) -> None:
-    done = train(options(tmp_path, workers=1, max_batches=2, synthetic=8))
+    done = train(options(tmp_path, workers=1, max_batches=2, images=8))
     assert done.rows[-1]["seen"] == 2 * BATCH
 
 
+def test_the_weights_after_the_last_batch_are_measured(tmp_path: Path) -> None:
+    done = train(options(tmp_path, max_batches=4, images=24, validate_every=3, ema=0.5))
+    assert [row["batches"] for row in done.rows] == [3, 4]
+    assert "map50" in done.rows[-1]
+    assert done.map50 == done.rows[-1]["map50"]
+    assert done.best.read_bytes() == done.last.read_bytes()
+
+
+def test_several_data_sets_are_trained_on_together(tmp_path: Path) -> None:
+    sets = [
+        write_smears(tmp_path / name / "labels.json", 8, seed) for seed, name in enumerate("ab")
+    ]
+    done = train(options(tmp_path / "run", images=8, data=sets, max_batches=2))
+    assert [row["batches"] for row in done.rows] == [2]  # one epoch of 16 images
+
+
 def test_subdivisions_change_memory_and_not_the_number_of_batches(tmp_path: Path) -> None:
-    done = train(options(tmp_path, subdivisions=4, max_batches=4, synthetic=16))
+    done = train(options(tmp_path, subdivisions=4, max_batches=4, images=16))
     assert [row["batches"] for row in done.rows] == [2, 4]
     assert done.rows[-1]["seen"] == 4 * BATCH
 
@@ -190,7 +211,7 @@ def announce(self, trainer, module):
     written(self, trainer, module)
     print("epoch", trainer.current_epoch, flush=True)
 Report.on_train_epoch_end = announce
-train(options(Path(sys.argv[1]), max_batches=20, synthetic=16, resume=True, ema=0.9))
+train(options(Path(sys.argv[1]), max_batches=20, images=16, resume=True, ema=0.9))
 """
 """Trains in a process of its own and says when an epoch ends."""
 
@@ -205,7 +226,7 @@ def test_a_killed_training_resumes_and_sees_as_many_images(tmp_path: Path) -> No
         process.send_signal(signal.SIGKILL)
     assert (tmp_path / "run" / CHECKPOINT).exists()
     assert not (tmp_path / "run" / "last.weights").exists()
-    done = train(options(tmp_path, max_batches=20, synthetic=16, resume=True, ema=0.9))
+    done = train(options(tmp_path, max_batches=20, images=16, resume=True, ema=0.9))
     batches = [row["batches"] for row in done.rows]
     assert batches == sorted(set(batches))
     assert batches[-1] == 20
@@ -227,7 +248,7 @@ def test_a_run_is_not_overwritten_by_accident(trained: TrainResult) -> None:
 
 
 def test_a_loss_that_became_infinite_ends_the_training_with_advice(tmp_path: Path) -> None:
-    wild = options(tmp_path, max_batches=8, synthetic=16)
+    wild = options(tmp_path, max_batches=8, images=16)
     text = wild.cfg.read_text(encoding="utf-8")
     text = text.replace("learning_rate=0.002", "learning_rate=1e9").replace("burn_in=10", "")
     wild.cfg.write_text(text, encoding="utf-8")
@@ -241,15 +262,15 @@ def test_a_missing_gpu_is_an_error_and_not_a_fall_back(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(DeviceUnavailableError, match=r"CUDA|GPU"):
-        train(options(tmp_path, synthetic=8, **changes))
+        train(options(tmp_path, images=8, **changes))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"synthetic": 0}, "--synthetic"),
-        ({"synthetic": 0, "data": Path("train.json")}, "--val"),
-        ({"names": ("a", "b", "c")}, "other classes"),
+        ({"data": []}, "--data"),
+        ({"val": None}, "--val"),
+        ({"names": ("a", "b", "c")}, "no labelled object of a, b, c"),
         ({"max_batches": 0}, "max_batches"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,37 +32,38 @@ class Untrained:
 
 
 @click.command()
+@click.option("--model", type=_path, required=True, help="Folder with one .cfg and its names.")
 @click.option(
-    "--model",
+    "--data",
     type=_path,
-    default=Path("models/blood-cells"),
-    show_default=True,
-    help="Folder with one .cfg and its names.",
+    multiple=True,
+    required=True,
+    help="Labelled images: COCO .json, YOLO or VOC folder; may be repeated.",
 )
-@click.option("--data", type=_path, help="Labelled images: COCO .json, YOLO or VOC folder.")
-@click.option("--val", type=_path, help="Labelled images to measure on.")
-@click.option("--synthetic", type=click.IntRange(0), default=0, help="Rendered smears to add.")
+@click.option("--val", type=_path, help="Labelled images to validate on.")
 @click.option("--output", type=_path, help="Run folder; default: runs/NAME.")
 @click.option("--weights", type=_path, help="Start from these weights.")
-@click.option("--cutoff", type=click.IntRange(1), help="Take only so many layers of --weights.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --output.")
+@click.option("--cutoff", type=click.IntRange(1), help="Load only so many layers of --weights.")
+@click.option("--resume", is_flag=True, help="Continue the run in --output.")
 @click.option("--strict", is_flag=True, help="Refuse data with any problem.")
 @click.option("--max-batches", type=click.IntRange(1), help="Instead of the .cfg's max_batches.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32")
 @click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
-@click.option("--flip-vertical", is_flag=True, help="Images have no up: mirror them that way too.")
-@click.option("--validate-every", type=click.IntRange(1), default=4, help="Epochs.")
+@click.option("--flip-vertical", is_flag=True, help="Also flip images vertically.")
+@click.option("--validate-every", type=click.IntRange(1), default=4, help="Epochs between.")
 @click.option("--accelerator", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--devices", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--nodes", type=click.IntRange(1), default=1, help="Machines.")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes that load images.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--anchors", type=click.IntRange(1), help="Print so many anchors for --data; stop.")
+@click.option(
+    "--anchors", type=click.IntRange(1), help="Print so many anchors for --data and exit."
+)
 def train(model: Path, output: Path | None, anchors: int | None, **options: Any) -> None:
     """Train the network of a model folder on labelled images.
 
-    The run folder gets best.weights and last.weights, results.csv with a plot, and validation
-    images. A model folder without .weights gets a copy of the best ones, ready to serve.
+    The run folder gets best.weights, last.weights, results.csv with a plot, and validation images.
+    best.weights are copied into a model folder without .weights, which can then be served.
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("darknet").setLevel(logging.INFO)
@@ -87,18 +88,21 @@ def train(model: Path, output: Path | None, anchors: int | None, **options: Any)
 @click.option("--models-dir", type=_path, help="Folder of models.")
 @click.option("--model", help="Name of the model's folder.")
 @click.option("--data", required=True, type=_path, help="Labelled images.")
-@click.option("--engine", type=click.Choice(get_args(EngineName)), help="Who computes.")
-@click.option("--device", help="cpu, cuda, cuda:1, or an engine's own name for one.")
+@click.option("--engine", type=click.Choice(get_args(EngineName)), help="Inference engine.")
+@click.option("--device", help="cpu, cuda, cuda:1, or a device name of the engine.")
 @click.option("--precision", type=click.Choice(get_args(Precision)), help="Number type.")
 @click.option("--output", type=_path, help="Folder for JSON, CSV and plots.")
 @click.option("--strict", is_flag=True, help="Refuse data with any problem.")
 @click.option(
-    "--all", "everything", is_flag=True, help="Compare all engines and precisions; no report."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Compare all engines and precisions, without a report.",
 )
 def evaluate(
     data: Path, output: Path | None, strict: bool, everything: bool, **options: Any
 ) -> None:
-    """Measure a model on labelled images by COCO's rules."""
+    """Compute average precision on labelled images by COCO's rules."""
     with _needs_extra():
         from darknet.training import evaluate as evaluation
         from darknet.training.readers import read_dataset
@@ -132,13 +136,12 @@ def _untrained(folder: Path) -> Untrained:
     return Untrained(folder, cfgs[0], read_names(lists[0]))
 
 
-def _print_anchors(untrained: Untrained, data: Path | None, count: int) -> None:
+def _print_anchors(untrained: Untrained, data: Sequence[Path], count: int) -> None:
     from darknet.training.anchors import compute_anchors
+    from darknet.training.dataset import merge
     from darknet.training.readers import read_dataset
 
-    if data is None:
-        raise click.UsageError("--anchors needs --data")
-    dataset = read_dataset(data, untrained.names)
+    dataset = merge([read_dataset(path, untrained.names) for path in data])
     sizes, fit = compute_anchors(dataset, read_cfg(untrained.cfg).net.input, count)
     text = ", ".join(f"{width:.0f},{height:.0f}" for width, height in sizes)
     click.echo(f"anchors={text}\n# mean IoU with the objects: {fit:.3f}")
@@ -146,7 +149,7 @@ def _print_anchors(untrained: Untrained, data: Path | None, count: int) -> None:
 
 @contextmanager
 def _needs_extra() -> Iterator[None]:
-    """Say how to get what training needs where it is missing."""
+    """Turn a missing package of the extra ``train`` into a message that names the extra."""
     try:
         yield
     except ModuleNotFoundError as error:

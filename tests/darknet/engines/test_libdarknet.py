@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import _ctypes
+import ctypes
 import logging
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ from darknet.cfg import parse_cfg, read_cfg
 from darknet.decode import MAX_CANDIDATES
 from darknet.detections import FloatArray
 from darknet.engines.libdarknet import load
-from darknet.engines.libdarknet_abi import open_library
+from darknet.engines.libdarknet_abi import c_output_to_log, open_library
 from darknet.engines.libdarknet_files import write_files
 from darknet.engines.libdarknet_probe import probe
 from darknet.errors import (
@@ -277,6 +280,26 @@ def test_what_the_c_code_prints_goes_to_the_log(
         engine_of(model_of(TINY), libdarknet).close()
     assert capfd.readouterr() == ("", "")
     assert "libdarknet:     0 conv      8  3 x 3 / 2" in caplog.text
+
+
+def test_only_c_code_is_redirected_while_a_model_is_loaded(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    libc = ctypes.CDLL(None)
+    with caplog.at_level(logging.DEBUG, logger="darknet"):
+        with c_output_to_log():
+            libc.puts(b"printed by C")
+            libc.perror(b"failed in C")
+            for number in (1, 2):
+                thread = Thread(target=os.write, args=(number, b"written by another thread"))
+                thread.start()
+                thread.join()
+        libc.puts(b"printed later")
+        libc.fflush(None)
+    other = "written by another thread"
+    assert capfd.readouterr() == (f"{other}printed later\n", other)
+    assert "libdarknet: printed by C" in caplog.text
+    assert "libdarknet: failed in C" in caplog.text
 
 
 @pytest.mark.parametrize("resize", ["letterbox", "stretch"])

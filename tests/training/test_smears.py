@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from darknet.training.readers import read_dataset
-from darknet.training.synthetic import NAMES, render_dataset, render_smear
+from tests.support.smears import NAMES, SCRIPT, render_smear
 
 SEEDS = range(6)
 
@@ -59,10 +61,16 @@ def test_white_cells_are_large_and_violet_and_platelets_small() -> None:
     assert median["Platelets"] < 60 < median["RBC"] < 130 < median["WBC"]
 
 
-def test_a_rendered_data_set_is_read_back_without_a_problem(tmp_path: Path) -> None:
-    dataset = read_dataset(render_dataset(tmp_path, 3, seed=5), strict=True)
-    assert dataset.names == NAMES
-    assert len(dataset.images) == 3
+def test_the_script_writes_data_sets_that_are_read_without_a_problem(tmp_path: Path) -> None:
+    counts = ("--count", "3", "--val-count", "2", "--seed", "5")
+    command = [sys.executable, str(SCRIPT), *counts, "--output", str(tmp_path / "smears")]
+    subprocess.run(command, check=True, capture_output=True)
+    train, val = (
+        read_dataset(tmp_path / "smears" / f"{name}.json", strict=True) for name in ("train", "val")
+    )
+    assert train.names == val.names == NAMES
+    assert (len(train.images), len(val.images)) == (3, 2)
+    assert not {image.path for image in train.images} & {image.path for image in val.images}
     _, boxes, class_ids = render_smear(5)
-    np.testing.assert_allclose(dataset.images[0].boxes, boxes, atol=1e-3)
-    np.testing.assert_array_equal(dataset.images[0].class_ids, class_ids)
+    np.testing.assert_allclose(train.images[0].boxes, boxes, atol=1e-3)
+    np.testing.assert_array_equal(train.images[0].class_ids, class_ids)

@@ -1,39 +1,44 @@
-"""Blood smears drawn by code, with labels: training can be tried with no data set at all.
+"""Render labelled images of blood smears, so that training can be tried without a data set.
 
-A smear is light seen through stained cells, so the image is made as light would: each cell
-adds to an optical density (Beer-Lambert), overlapping cells get darker by themselves, and the
-eye sees background * exp(-density). Nothing here is measured; sizes and colours are those of a
-Wright-stained smear at 640 x 480.
+    python models/blood-cells/render_smears.py --count 400 --output smears
+
+An image is computed as transmitted light: every cell adds to the optical density (Beer-Lambert),
+cells that overlap are darker, and a pixel is background * exp(-density). Sizes and colours imitate
+a Wright-stained smear at 640 x 480; they are not measured.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from darknet.model import RgbImage
-from darknet.training.arrays import BoolArray, FloatArray, IntArray, floats
-
+RgbImage = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
 Random = np.random.Generator
 
 NAMES = ("RBC", "WBC", "Platelets")
 SIZE = (640, 480)
 MIN_VISIBLE = 0.35
-"""Part of a cell that must lie in the image to be labelled."""
+"""Smallest part of a cell's area within the image for which the cell is labelled."""
+VALIDATION_SEED = 1_000_000
+"""First seed of the validation images; training images have lower ones."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Stain:
-    """Optical density of a layer of each kind, per colour: float32[3], red, green, blue.
+    """Optical density of each kind of tissue per colour channel: float32[3], red, green, blue.
 
     Attributes:
-        pallor: how much thinner red cells are in their middle, 0..1.
+        pallor: how much thinner red cells are in their centre, 0..1.
     """
 
     red_cell: FloatArray
@@ -44,7 +49,7 @@ class _Stain:
 
     @classmethod
     def random(cls, random: Random) -> _Stain:
-        """Vary from tan (haemoglobin) to violet (strong azure), pale to deep."""
+        """Choose a hue from tan (haemoglobin) to violet (strong azure), and a strength."""
         violet, strength = random.uniform(0, 1), random.uniform(0.55, 1.15)
         tan, purple = floats((0.18, 0.48, 0.50)), floats((0.24, 0.58, 0.30))
         red_cell = floats((tan + violet * (purple - tan)) * strength)
@@ -57,17 +62,17 @@ class _Stain:
 
 @dataclass(frozen=True, eq=False)
 class _Cell:
-    """Density of one cell: float32[h, w, 3] with its left top corner, and what is inside it."""
+    """One cell: density float32[h, w, 3], mask bool[h, w], and the patch's left top corner."""
 
     left: int
     top: int
     density: FloatArray
-    inside: BoolArray
+    mask: BoolArray
     class_id: int
 
 
 def render_smear(seed: int, size: tuple[int, int] = SIZE) -> tuple[RgbImage, FloatArray, IntArray]:
-    """Draw one smear.
+    """Render one smear.
 
     Args:
         seed: the same seed gives the same image.
@@ -89,37 +94,44 @@ def render_smear(seed: int, size: tuple[int, int] = SIZE) -> tuple[RgbImage, Flo
     return image, boxes, np.array([class_id for _, class_id in rows], np.int32)
 
 
-def render_dataset(folder: Path, count: int, seed: int = 0, size: tuple[int, int] = SIZE) -> Path:
-    """Draw smears into ``folder``/images and label them in COCO format.
+def write_dataset(labels: Path, seeds: Iterable[int], size: tuple[int, int] = SIZE) -> None:
+    """Render one image per seed and label them in COCO format.
 
     Args:
-        folder: made if it does not exist.
-        count: how many images.
-        seed: of the first image; the others count on.
+        labels: the COCO JSON to write; the images go into ``images`` beside it.
+        seeds: of the images.
         size: width and height in pixels.
-
-    Returns:
-        The path of the labels, ``folder``/annotations.json.
     """
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    folder = labels.parent / "images"
+    folder.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
-    for number in range(count):
-        image, boxes, class_ids = render_smear(seed + number, size)
-        name = f"smear_{number:05}.jpg"
-        cv2.imwrite(str(folder / "images" / name), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        images.append({"id": number, "file_name": name, "width": size[0], "height": size[1]})
+    for seed in seeds:
+        image, boxes, class_ids = render_smear(seed, size)
+        name = f"smear_{seed:07}.jpg"
+        cv2.imwrite(str(folder / name), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        images.append({"id": seed, "file_name": name, "width": size[0], "height": size[1]})
         for box, class_id in zip(boxes.tolist(), class_ids.tolist(), strict=True):
             corner = [box[0] - box[2] / 2, box[1] - box[3] / 2, *box[2:]]
             annotations.append(
-                {"id": len(annotations), "image_id": number, "category_id": class_id}
+                {"id": len(annotations), "image_id": seed, "category_id": class_id}
                 | {"bbox": corner, "area": box[2] * box[3], "iscrowd": 0}
             )
     categories = [{"id": number, "name": name} for number, name in enumerate(NAMES)]
-    labels = folder / "annotations.json"
     content = {"images": images, "annotations": annotations, "categories": categories}
     labels.write_text(json.dumps(content), encoding="utf-8")
-    return labels
+
+
+@click.command()
+@click.option("--count", type=click.IntRange(1), default=400, show_default=True, help="Images.")
+@click.option("--val-count", type=click.IntRange(1), default=80, show_default=True, help="Others.")
+@click.option("--seed", type=click.IntRange(0, VALIDATION_SEED - 1), default=0, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder.")
+def main(count: int, val_count: int, seed: int, output: Path) -> None:
+    """Render images to train on (train.json) and others to validate on (val.json)."""
+    for name, first, number in (("train", seed, count), ("val", VALIDATION_SEED + seed, val_count)):
+        with click.progressbar(range(first, first + number), label=f"{name}.json") as seeds:
+            write_dataset(output / f"{name}.json", seeds)
 
 
 _Draw = Callable[[Random, _Stain, FloatArray, float], _Cell]
@@ -127,7 +139,7 @@ _Draw = Callable[[Random, _Stain, FloatArray, float], _Cell]
 
 
 def _cells(random: Random, size: tuple[int, int], stain: _Stain) -> list[_Cell]:
-    """Choose kinds, sizes and places: white cells push red cells aside, red cells overlap."""
+    """Choose kinds, sizes and positions; red cells may overlap, white cells overlap nothing."""
     area = size[0] * size[1] / (SIZE[0] * SIZE[1])
     scale, crowding = random.uniform(0.88, 1.1), random.choice([0.45, 0.75, 0.9])
     red = int(random.integers(8, 30) * area)
@@ -140,21 +152,21 @@ def _cells(random: Random, size: tuple[int, int], stain: _Stain) -> list[_Cell]:
     cells = []
     for draw, radii, distance in plan:
         for radius in (radii * scale).tolist():
-            centre = _place(random, size, radius, distance, placed)
+            centre = _free_centre(random, size, radius, distance, placed)
             if centre is not None:
                 placed.append((centre, radius))
                 cells.append(draw(random, stain, centre, radius))
     return cells
 
 
-def _place(
+def _free_centre(
     random: Random,
     size: tuple[int, int],
     radius: float,
     distance: float,
     placed: list[tuple[FloatArray, float]],
 ) -> FloatArray | None:
-    """Find a centre whose distance to others is at least ``distance`` of both radii's sum."""
+    """Return a centre at least ``distance`` * (sum of both radii) from all others, or None."""
     for _ in range(30):
         centre = random.uniform(-0.3 * radius, floats(size) + 0.3 * radius).astype(np.float32)
         if all(
@@ -165,7 +177,7 @@ def _place(
 
 
 def _red_cell(random: Random, stain: _Stain, centre: FloatArray, radius: float) -> _Cell:
-    """A disc with a paler middle, now and then with bright refracting spots."""
+    """A disc with a paler centre, in 12 % of cells with bright refracting spots."""
     left, top, r = _shape(random, centre, radius, random.uniform(0.78, 1.0), 0.03)
     hollow = random.uniform(0.35, 0.6)
     pallor = np.clip(stain.pallor + random.normal(0, 0.15), 0, 0.95)
@@ -177,7 +189,7 @@ def _red_cell(random: Random, stain: _Stain, centre: FloatArray, radius: float) 
 
 
 def _white_cell(random: Random, stain: _Stain, centre: FloatArray, radius: float) -> _Cell:
-    """Granular cytoplasm around a dark nucleus: round and large, or in lobes."""
+    """Granular cytoplasm around a dark nucleus, which is round and large or has lobes."""
     left, top, r = _shape(random, centre, radius, random.uniform(0.8, 1.0), 0.04)
     body = _edge(r, 0.05) * (1 + random.uniform(0.1, 0.6) * _texture(random, r.shape, 3))
     nucleus = np.zeros_like(r)
@@ -198,7 +210,7 @@ def _lobe(
     lobes: int,
     turn: float,
 ) -> FloatArray:
-    """One part of a nucleus: the only one fills most of the cell, several lie on an arc."""
+    """One lobe of a nucleus: a single one fills most of the cell, several lie on an arc."""
     if lobes == 1:
         size, away = radius * random.uniform(0.6, 0.93), radius * random.uniform(0, 0.15)
     else:
@@ -210,7 +222,7 @@ def _lobe(
 
 
 def _platelet(random: Random, stain: _Stain, centre: FloatArray, radius: float) -> _Cell:
-    """A small ragged speck with grains in its middle."""
+    """A small spot with a ragged outline and a granular centre."""
     left, top, r = _shape(random, centre, radius, random.uniform(0.65, 1.0), 0.09)
     grains = 1 + 0.3 * _texture(random, r.shape, 2)
     density = (_edge(r, 0.25) * 0.55 + np.exp(-((r / 0.6) ** 2)) * 0.6) * grains
@@ -220,7 +232,7 @@ def _platelet(random: Random, stain: _Stain, centre: FloatArray, radius: float) 
 def _shape(
     random: Random, centre: FloatArray, radius: float, aspect: float, ragged: float
 ) -> tuple[int, int, FloatArray]:
-    """Left top corner and distance field of a cell's patch: below 1 inside, 1 on the outline."""
+    """Return a patch's left top corner and its distance field: 1 on the outline, less inside."""
     reach = int(radius * (1.2 + 2 * ragged)) + 2
     left, top = (int(value) - reach for value in centre)
     middle = centre - floats((left, top))
@@ -237,7 +249,7 @@ def _radius(
     aspect: float,
     ragged: float,
 ) -> FloatArray:
-    """Distance from ``middle`` over the outline's: an ellipse bent by waves of 2 to 5 periods."""
+    """Distance from ``middle`` relative to the outline, an ellipse with random waves."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     x, y = x - middle[0], y - middle[1]
     turn = random.uniform(0, np.pi)
@@ -252,7 +264,7 @@ def _radius(
 
 
 def _edge(r: FloatArray, width: float) -> FloatArray:
-    """1 inside, 0 outside, a smooth step of ``width`` at the outline."""
+    """Smooth step: 1 inside, 0 outside, ``width`` wide at the outline."""
     step = np.clip((1 - r) / width + 0.5, 0, 1)
     return np.asarray(step * step * (3 - 2 * step), np.float32)
 
@@ -264,7 +276,7 @@ def _texture(random: Random, shape: tuple[int, ...], grain: float) -> FloatArray
 
 
 def _spots(random: Random, shape: tuple[int, ...], radius: float) -> FloatArray:
-    """Bright specks with dark rims, as drying leaves them."""
+    """Bright spots with dark rims, which are artefacts of drying."""
     spots = np.zeros(shape, np.float32)
     for _ in range(int(random.integers(1, 4))):
         middle = floats(floats(shape) / 2 + random.normal(0, 0.3 * radius, 2))
@@ -276,9 +288,9 @@ def _spots(random: Random, shape: tuple[int, ...], radius: float) -> FloatArray:
 
 
 def _add(density: FloatArray, cell: _Cell) -> None:
-    """Add a cell's density where its patch lies in the image."""
+    """Add a cell's density to the part of the image that its patch covers."""
     height, width = density.shape[:2]
-    h, w = cell.inside.shape
+    h, w = cell.mask.shape
     x0, x1 = max(0, cell.left), min(width, cell.left + w)
     y0, y1 = max(0, cell.top), min(height, cell.top + h)
     if x0 < x1 and y0 < y1:
@@ -287,8 +299,8 @@ def _add(density: FloatArray, cell: _Cell) -> None:
 
 
 def _box(cell: _Cell, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
-    """Return the box of what can be seen of a cell, or None if that is too little."""
-    rows, columns = np.nonzero(cell.inside)
+    """Return the box around the visible part of a cell, or None below ``MIN_VISIBLE``."""
+    rows, columns = np.nonzero(cell.mask)
     rows, columns = rows + cell.top, columns + cell.left
     seen = (rows >= 0) & (rows < size[1]) & (columns >= 0) & (columns < size[0])
     if seen.mean() < MIN_VISIBLE:
@@ -299,7 +311,7 @@ def _box(cell: _Cell, size: tuple[int, int]) -> tuple[float, float, float, float
 
 
 def _photograph(density: FloatArray, random: Random) -> RgbImage:
-    """Light through the smear, uneven, a little out of focus, on a noisy sensor."""
+    """Turn density into an image with uneven light, a blurred focus and sensor noise."""
     height, width = density.shape[:2]
     lamp = floats((0.80, 0.82, 0.79)) + random.normal(0, 0.025, 3).astype(np.float32)
     slope = random.uniform(-0.08, 0.08, 2)
@@ -310,3 +322,12 @@ def _photograph(density: FloatArray, random: Random) -> RgbImage:
     light = np.asarray(cv2.GaussianBlur(light, (0, 0), focus), np.float32)
     noise = random.standard_normal(light.shape, np.float32) * random.uniform(0.004, 0.015)
     return np.asarray(np.clip((light + noise) * 255, 0, 255).round(), np.uint8)
+
+
+def floats(values: npt.ArrayLike) -> FloatArray:
+    """Return numbers as a float32 array."""
+    return np.asarray(values, np.float32)
+
+
+if __name__ == "__main__":
+    main()

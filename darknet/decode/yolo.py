@@ -1,0 +1,35 @@
+"""Decoding of ``[yolo]`` layers: YOLOv3 and later."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from darknet.cfg.layers import Shape, Yolo
+from darknet.decode.candidates import NO_CANDIDATES, Candidates, Grid, above, logistic, logit
+from darknet.detections import FloatArray
+from darknet.model import Thresholds
+
+
+class YoloHead:
+    """Decoder of one ``[yolo]`` layer."""
+
+    def __init__(self, layer: Yolo, net: Shape) -> None:
+        self._grid = Grid(layer, (net.width, net.height), layer.scale_x_y)
+        self._new_coords = layer.new_coords
+
+    def candidates(self, raw: FloatArray, thresholds: Thresholds) -> Candidates:
+        """Return the candidates above the threshold.
+
+        Args:
+            raw: float32[anchors * (5 + classes), height, width], the layer's input.
+            thresholds: see ``Thresholds``.
+        """
+        limit = thresholds.threshold if self._new_coords else logit(thresholds.threshold)
+        cells, anchors, values = self._grid.select(raw, limit)
+        if not len(cells):
+            return NO_CANDIDATES
+        active = values if self._new_coords else logistic(values)
+        found = above(active[:, 4:5] * active[:, 5:], thresholds.threshold)
+        sizes = (2 * values[:, 2:4]) ** 2 if self._new_coords else np.exp(values[:, 2:4])
+        boxes = self._grid.boxes(cells, anchors, active[:, :2], sizes)
+        return Candidates(boxes.take(found.rows, axis=0), found.scores, found.class_ids)

@@ -1,0 +1,181 @@
+"""ONNX Runtime: batch sizes, GPU options and CPU threads; a CPU session stands in for a GPU's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from darknet.cfg import parse_cfg
+from darknet.detections import FloatArray
+from darknet.engines import onnxruntime as engine
+from darknet.engines.cache import GraphCache
+from darknet.engines.graph import GraphEngine
+from darknet.errors import InferenceError
+from darknet.model import Model, RgbImage, Thresholds
+from tests.support.networks import TINY, random_weights
+
+EVERYTHING = Thresholds(threshold=0.03, nms=0)
+
+
+class GpuSession:
+    """A CPU session that claims a GPU's providers and records the batch size of every run."""
+
+    def __init__(self, runtime: GpuRuntime, graph: bytes, options: Any) -> None:
+        self._session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
+        self._runtime = runtime
+
+    def get_providers(self) -> list[str]:
+        return self._runtime.get_available_providers()
+
+    def get_inputs(self) -> Any:
+        return self._session.get_inputs()
+
+    def run(self, names: None, inputs: dict[str, FloatArray]) -> Any:
+        self._runtime.batches.append(len(inputs["images"]))
+        if self._runtime.error:
+            raise self._runtime.error
+        return self._session.run(names, inputs)
+
+
+@dataclass
+class GpuRuntime:
+    """The part of the package onnxruntime that the engine uses, on a machine with a GPU.
+
+    Attributes:
+        batches: batch sizes in the order of the runs.
+        providers: what the last session was created with.
+        threads: ``intra_op_num_threads`` of the last session.
+        error: raised by every run if given.
+    """
+
+    batches: list[int] = field(default_factory=list)
+    providers: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    threads: int = 0
+    error: Exception | None = None
+    __version__: str = "1.0"
+    SessionOptions = staticmethod(onnxruntime.SessionOptions)
+
+    def get_available_providers(self) -> list[str]:
+        return [f"{kind}ExecutionProvider" for kind in ("Tensorrt", "CUDA", "CPU")]
+
+    def preload_dlls(self) -> None:
+        pass
+
+    def InferenceSession(  # noqa: N802 - the package's name
+        self, graph: bytes, options: Any, providers: Any, *, enable_fallback: int
+    ) -> GpuSession:
+        assert not enable_fallback
+        self.providers, self.threads = providers, options.intra_op_num_threads
+        return GpuSession(self, graph, options)
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> GpuRuntime:
+    runtime = GpuRuntime()
+    monkeypatch.setattr(engine, "_runtime", lambda: runtime)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    return runtime
+
+
+def model(seed: int = 0) -> Model:
+    cfg = parse_cfg(TINY)
+    return Model(cfg, random_weights(cfg, seed), ("cat", "dog"), "pjreddie", "letterbox")
+
+
+def load(device: str, *, cache: GraphCache | None = None, seed: int = 0) -> GraphEngine:
+    return engine.load(model(seed), device=device, precision="fp32", streams=None, cache=cache)
+
+
+def noise(count: int) -> list[RgbImage]:
+    random = np.random.default_rng(0)
+    return list(random.integers(0, 256, (count, 30, 50, 3), np.uint8))
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_gpu_runs_every_batch_size_once_at_load_the_largest_first(
+    runtime: GpuRuntime, device: str
+) -> None:
+    load(device).close()
+    assert runtime.batches == [8, 4, 2, 1]
+
+
+def test_a_cpu_is_not_warmed_up_and_runs_one_image_at_a_time(runtime: GpuRuntime) -> None:
+    assert len(load("cpu").detect(noise(3), EVERYTHING)) == 3
+    assert runtime.batches == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("count", "batches"),
+    [(1, [1]), (2, [2]), (3, [4]), (4, [4]), (5, [8]), (8, [8]), (9, [8, 1]), (22, [8, 8, 8])],
+)
+def test_images_are_padded_to_a_fixed_batch_size_and_answered_without_the_padding(
+    runtime: GpuRuntime, count: int, batches: list[int]
+) -> None:
+    gpu, cpu = load("cuda"), load("cpu")
+    gpu.detect(noise(8), EVERYTHING)  # so that the padding holds images of an earlier call
+    runtime.batches.clear()
+    found = gpu.detect(noise(count), EVERYTHING)
+    assert runtime.batches == batches
+    for one, expected in zip(found, cpu.detect(noise(count), EVERYTHING), strict=True):
+        assert len(one)
+        np.testing.assert_array_equal(one.class_ids, expected.class_ids)
+        np.testing.assert_allclose(one.scores, expected.scores, atol=1e-6)
+
+
+def test_a_gpu_that_fails_at_load_is_an_inference_error(runtime: GpuRuntime) -> None:
+    runtime.error = RuntimeError("CUDA failure 2: out of memory")
+    with pytest.raises(InferenceError, match="CUDA:0 failed: CUDA failure 2"):
+        load("cuda")
+
+
+def test_tensorrt_builds_one_engine_for_all_batch_sizes(runtime: GpuRuntime) -> None:
+    load("tensorrt:1")
+    (name, options), *others = runtime.providers
+    assert name == "TensorrtExecutionProvider"
+    assert options == {
+        "device_id": "1",
+        "trt_fp16_enable": "0",
+        "trt_profile_min_shapes": "images:1x3x48x64",
+        "trt_profile_opt_shapes": "images:8x3x48x64",
+        "trt_profile_max_shapes": "images:8x3x48x64",
+    }
+    assert [name for name, _ in others] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_tensorrt_engines_are_cached_in_a_folder_per_graph_and_weights(
+    runtime: GpuRuntime, tmp_path: Path
+) -> None:
+    """TensorRT's own names of cached engines depend on the layers only, not on the weights."""
+    folders = []
+    for seed in (0, 1, 0):
+        load("tensorrt", cache=GraphCache(tmp_path / "cache"), seed=seed)
+        options = runtime.providers[0][1]
+        assert options["trt_engine_cache_enable"] == "1"
+        folders.append(Path(options["trt_engine_cache_path"]))
+    assert folders[0] == folders[2] != folders[1]
+    assert all(folder.is_dir() and folder.parent == tmp_path / "cache" for folder in folders)
+
+
+def test_tensorrt_works_without_its_cache_if_the_folder_cannot_be_written_to(
+    runtime: GpuRuntime, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    load("tensorrt", cache=GraphCache(tmp_path / "file"))
+    assert "trt_engine_cache_enable" not in runtime.providers[0][1]
+    assert "not cached" in caplog.text
+
+
+@pytest.mark.parametrize(("streams", "threads"), [(None, 5), (1, 5), (2, 2), (9, 1)])
+def test_threads_are_the_cpus_that_a_quota_allows_divided_among_streams(
+    runtime: GpuRuntime, monkeypatch: pytest.MonkeyPatch, streams: int | None, threads: int
+) -> None:
+    monkeypatch.setattr(engine, "available_cpus", lambda: 5)
+    engine.load(model(), device="cpu", precision="fp32", streams=streams)
+    assert runtime.threads == threads
