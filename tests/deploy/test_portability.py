@@ -1,6 +1,6 @@
-"""The modules that Unix has and Windows has not are hidden, as far as that can show the rest works.
+"""Models and the doctor without what only Unix has: modules, os.sysconf, and links for everybody.
 
-On Windows filelock locks by its own means; here it warns that it has only a weaker lock.
+filelock locks files in another way on Windows than here, where it falls back to a weaker lock.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.support.networks import write_model
 
-HIDE = "import os, sys; sys.modules.update(fcntl=None, resource=None); del os.sysconf\n"
+HIDE = "import os, sys; sys.modules.update(fcntl=None, resource=None); del os.sysconf, os.symlink\n"
 MODULES = """
 yolo_service.cli.doctor yolo_service.cli.models yolo_service.doctor yolo_service.doctor.probes
 yolo_service.http.healthcheck yolo_service.models.catalog yolo_service.models.pull

@@ -189,20 +189,20 @@ def _mirrored(entry: CatalogEntry, mirror: str | None) -> CatalogEntry:
 def _fill(
     entry: CatalogEntry, staging: Path, target: Path, bar: Bar, pauses: Sequence[float]
 ) -> None:
-    """Link existing files into the staging folder and download the others, the weights last."""
-    _link_existing(entry, staging, target)
+    """Copy existing files into the staging folder and download the others, the weights last."""
+    _copy_existing(entry, staging, target)
     for name in sorted(entry.missing(target), key=_weights_last):
         wanted = _wanted(entry, name, staging)
         if not wanted.is_at(staging / name):
             download(wanted, staging / name, bar=bar, pauses=pauses)
 
 
-def _link_existing(entry: CatalogEntry, staging: Path, target: Path) -> None:
+def _copy_existing(entry: CatalogEntry, staging: Path, target: Path) -> None:
     existing = {OPTIONS_FILE: entry.folder / OPTIONS_FILE} | {p.name: p for p in target.glob("*")}
     for name, path in existing.items():
         if path.is_file():
             (staging / name).unlink(missing_ok=True)
-            (staging / name).symlink_to(path.resolve())
+            shutil.copyfile(path, staging / name)
 
 
 def _check(name: str, staging: Path) -> None:
@@ -255,9 +255,7 @@ def _write_options(entry: CatalogEntry, staging: Path) -> None:
 def _publish(staging: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(staging.iterdir(), key=lambda path: _weights_last(path.name)):
-        if path.is_symlink() and path.name == OPTIONS_FILE and not (target / path.name).exists():
-            shutil.copyfile(path, target / path.name)
-        elif not path.is_symlink():
+        if not (target / path.name).exists():
             path.replace(target / path.name)
 
 
@@ -269,9 +267,9 @@ def _weights_last(name: str) -> tuple[bool, str]:
 def _staging(folder: Path) -> Iterator[Path]:
     """Make the staging folder, locked against other pulls, and remove it afterwards.
 
-    A folder that holds a part to resume stays. The lock file is removed while it is locked;
-    filelock makes a new one when the file that it has locked is gone. The operating system
-    unlocks it however the process ends.
+    A folder that holds a part to resume stays. The lock ends with the process, however that ends.
+    The lock file is removed while it is locked: filelock makes a new one if the file that it has
+    locked is gone.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = folder.with_suffix(".lock")
@@ -283,4 +281,4 @@ def _staging(folder: Path) -> Iterator[Path]:
             if not any(folder.glob("*.part")):
                 shutil.rmtree(folder, ignore_errors=True)
             with suppress(PermissionError):  # Windows does not remove open files
-                lock.unlink()
+                lock.unlink(missing_ok=True)
