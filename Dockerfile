@@ -1,11 +1,11 @@
 # syntax=docker/dockerfile:1
-# The image of yolo-service. build-local.sh knows the variants and models; docs/images.md explains.
+# The image of yolo-service. build-local.sh lists the variants and models; see docs/images.md.
 #
 #   docker build -t yolo-service .
 #   docker build -t yolo-service --build-arg MODEL=yolov4_coco .
 
 ARG BASE=debian:bookworm-slim
-# What libdarknet is compiled in: for the CUDA variants an image with nvcc and cuDNN.
+# The image that compiles libdarknet: for the CUDA variants one with nvcc and cuDNN.
 ARG LIBDARKNET_BASE=debian:bookworm-slim
 # cpu, cuda (fp32) or cuda_tc (fp16 on tensor cores)
 ARG VARIANT=cpu
@@ -20,24 +20,24 @@ RUN build-libdarknet "$DARKNET" "$VARIANT" /libdarknet.so
 
 
 FROM ${BASE} AS python
-# Debian's versions are those of its security updates on the day of the build.
+# Debian's packages are not pinned: they get the security updates of the day of the build.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
 ENV PATH=/opt/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
-COPY requirements.txt requirements-dev.txt ./
-# setuptools installs this project; its pin stands among those of the development tools.
+COPY requirements.txt requirements-build.txt ./
 RUN python3 -m venv /opt/venv \
     && pip install --require-hashes -r requirements.txt \
-    && sed -n '/^setuptools==/,/# via/p' requirements-dev.txt > /tmp/setuptools.txt \
-    && pip install --require-hashes --ignore-installed -r /tmp/setuptools.txt
+    && pip install --require-hashes --target /tmp/build -r requirements-build.txt
 COPY pyproject.toml LICENSE scripts/prune-venv ./
-# The sources stay in /app; this makes the command and the package's metadata.
-RUN touch README.md \
-    && pip install --no-deps --no-build-isolation --config-settings editable_mode=compat -e . \
+# The sources stay in /app; this makes the command and the package's metadata, for which the two
+# files need no contents.
+RUN touch README.md swagger.yaml \
+    && PYTHONPATH=/tmp/build pip install --no-deps --no-build-isolation -e . \
     && pip uninstall -y setuptools pip \
+    && rm -r /opt/venv/lib/python3*/site-packages/yolo_service \
     && ./prune-venv /opt/venv
 
 
@@ -57,7 +57,7 @@ COPY app.py swagger.yaml LICENSE ./
 COPY darknet darknet
 COPY yolo_service yolo_service
 COPY models models
-# Of the models only the catalog; the one of this image has a layer of its own.
+# Only the catalog of the models; the model of this image gets a layer of its own.
 RUN rm -rf ./*.egg-info prune-venv requirements*.txt pyproject.toml README.md \
     && find models -type f ! -name model.yaml -delete \
     && python3 -m compileall -q app.py darknet yolo_service
@@ -96,7 +96,7 @@ EXPOSE 8080
 USER 10001:0
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python3", "-m", "yolo_service.http.healthcheck"]
-# tini passes signals on from the first moment, which a Python that still imports cannot as PID 1.
+# tini handles signals at once; Python as PID 1 would ignore them while it still imports.
 ENTRYPOINT ["tini", "--", "yolo-service"]
 CMD ["serve"]
 

@@ -26,9 +26,10 @@ $(VENV)/.run: requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --no-deps -e .
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+$(VENV)/.dev: requirements-build.txt requirements-dev.txt $(VENV)/.run
 	$(BIN)/pip install --quiet torch==$(TORCH)
-	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements-dev.txt
+	$(BIN)/pip install --quiet --require-hashes --no-deps \
+		-r requirements-build.txt -r requirements-dev.txt
 	@touch $@
 
 run: venv
@@ -70,12 +71,16 @@ fuzz-%: $(VENV)/.dev
 
 # Pins every package with its hashes; no address of an index gets into the files. PyTorch is left
 # out, and CUDA with it: its CPU, CUDA and ROCm builds are different files of one version.
+# requirements-build.txt has what builds the package, for the images and the tests of the wheel.
 LOCK := $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --unsafe-package torch
 
 requirements: $(VENV)/.dev
 	$(LOCK) --output-file requirements.txt pyproject.toml
-	$(LOCK) --extra dev --extra train --constraint requirements.txt \
+	$(LOCK) --only-build-deps --build-deps-for wheel --constraint requirements.txt \
+		--output-file requirements-build.txt pyproject.toml
+	$(LOCK) --extra dev --extra train \
+		--constraint requirements.txt --constraint requirements-build.txt \
 		--output-file requirements-all.txt pyproject.toml
 	awk '/^[^ ]/ {keep = !/^(cuda|nvidia|triton)/} keep' requirements-all.txt > requirements-dev.txt
 	rm requirements-all.txt

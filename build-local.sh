@@ -59,7 +59,7 @@ run() {
     [ "$action" = dry-run ] || "$@"
 }
 
-# What the three tools have in common, and what each needs to make one layer per instruction.
+# Runs the build tool with the common options, and with its own to make one layer per instruction.
 build() {
     local variant=$1 model=$2 name=$repository:$3 command=() options=()
     options=(--build-arg "VARIANT=$variant" --build-arg "MODEL=$model"

@@ -19,11 +19,35 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_empty_environment_gives_the_documented_defaults() -> None:
     settings = load_settings()
     assert (settings.host, settings.port) == ("127.0.0.1", 8080)
-    assert settings.models_dir == Path("models")
     assert (settings.engine, settings.precision) == ("auto", "fp32")
     assert settings.max_upload_bytes == 20_000_000
     assert settings.workers == available_cpus() + 1 >= 2
     assert settings.api_key is None
+
+
+def test_models_are_looked_for_in_the_current_folder_if_it_has_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    assert load_settings().models_dir == Path("models")
+
+
+def test_models_are_looked_for_in_the_users_data_folder_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert load_settings().models_dir == tmp_path / "data" / "yolo-service" / "models"
+
+
+def test_a_models_folder_that_is_set_counts_before_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    monkeypatch.setenv("YOLO_MODELS_DIR", "elsewhere")
+    assert load_settings().models_dir == Path("elsewhere")
 
 
 def test_variables_are_read_with_their_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +99,9 @@ def test_a_secret_is_neither_shown_nor_repeated(monkeypatch: pytest.MonkeyPatch)
     assert "sesame" not in repr(load_settings())
     with pytest.raises(ConfigurationError) as caught:
         load_settings(api_key=["sesame"])
+    assert "sesame" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"ML_API_TOKEN: ") as caught:
+        load_settings(ml_api_token=["sesame"])
     assert "sesame" not in str(caught.value)
 
 

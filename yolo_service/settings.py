@@ -1,4 +1,4 @@
-"""Every setting of the service, read once from the environment."""
+"""The settings of the service, read from the environment by ``load_settings``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import platformdirs
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic import model_validator as check_model
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -16,51 +17,62 @@ from yolo_service.errors import ConfigurationError
 
 PREFIX = "YOLO_"
 
+_SECRETS = frozenset({"api_key", "ml_api_token", "ML_API_TOKEN"})
+
 Decode = Literal["exact", "fast", "reduced"]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
 
 
-class Settings(BaseSettings):
-    """The settings; each is the environment variable of its name in capitals after ``YOLO_``.
+def default_models_dir() -> Path:
+    """Return ``./models`` if that folder exists, else ``models`` in the user's data folder."""
+    local = Path("models")
+    if local.is_dir():
+        return local
+    return platformdirs.user_data_path("yolo-service", appauthor=False) / "models"
 
-    An empty variable counts as unset. ``config_file``, ``weights_file`` and ``meta_file`` keep
-    the names of the classic service and come without a prefix.
+
+class Settings(BaseSettings):
+    """The settings; ``NAME`` is read from the environment variable ``YOLO_NAME``.
+
+    An empty variable counts as unset. ``config_file``, ``weights_file`` and ``meta_file`` have the
+    variable names of the classic service, without a prefix.
 
     Attributes:
-        models_dir: folder with one sub-folder per model.
+        models_dir: folder with one sub-folder per model; by default ``./models`` if it exists, else
+            ``models`` in the user's data folder. Models that come with the package need neither.
         model: name of the default model; None: the first one by name that is complete.
         models_mirror: URL or folder that has ``NAME/FILE`` for all models; None: the publishers.
-        model_idle_timeout: seconds after which a model that nobody uses leaves the memory, the
-            default model too; its next use loads it again. None: never.
+        model_idle_timeout: seconds without a request after which a model is unloaded, the default
+            model too; its next use loads it again. None: never.
         model_memory_mb: size of weights that may be in memory, in MB of 1,000,000 bytes; the models
-            used least recently make room for others. None: no limit.
-        engine: who computes.
-        device: where; None: the engine's default. A missing device is an error at start.
+            used least recently are unloaded for others. None: no limit.
+        engine: which engine computes.
+        device: the engine's device; None: its default. A missing device is an error at start.
         precision: ``fp32`` equals Darknet, ``fast`` takes the hardware's native type, ``int8`` the
             version that ``yolo-service quantize`` made of the model, with OpenVINO.
-        cache_dir: folder where compiled networks are kept for the next start, which OpenVINO makes
-            use of; whoever may write to it is trusted. None: none are kept.
+        cache_dir: folder for compiled networks, which OpenVINO loads at the next start; only
+            trusted users may write to it. None: they are not kept.
         host: address to listen on.
         port: TCP port; 0 takes a free one. Plain ``PORT`` counts too.
-        api_key: what clients have to send; None: nothing.
-        ml_api_token: what Obico's clients may send to ``/p/`` instead; from ``ML_API_TOKEN``.
+        api_key: the key that clients have to send; None: they need none.
+        ml_api_token: the key that Obico's clients may send to ``/p/``; from ``ML_API_TOKEN``.
         max_upload_mb: largest body and largest download, in MB of 1,000,000 bytes.
         max_pixels: largest image, width * height.
-        libdarknet: path of the C library; None: looked for.
+        libdarknet: path of the C library; None: the one that the system finds.
         url_allow_networks: networks that image URLs may lead to although they are not public.
         url_timeout: seconds that fetching an image URL may take in all.
         queue_size: requests that may wait for a worker; more are answered 503.
-        batch_size: most images in one call of the network; None: up to 6 of those that wait, if
-            the network is quick.
-        batch_wait_ms: how long a worker waits for a batch of this size to fill.
+        batch_size: largest batch of the network; None: up to 6 waiting images, if the network is
+            fast.
+        batch_wait_ms: longest time that a worker waits for a batch of this size to fill.
         request_timeout: seconds that a request may take in all.
-        decode: ``exact``; or ``fast``: a JPEG's colours, of which it has fewer than pixels, are
-            not interpolated; or ``reduced``: one that is at least twice as large as the network's
-            input is also decoded at a half, a quarter or an eighth of its size. By default
-            ``exact`` where the model computes in fp32, else ``fast``.
-        workers: native threads that decode and compute; by default one more than there are CPUs,
-            which fills the gaps. With 1, all CPUs work on one image: for the lowest latency.
-        log_format: ``text`` for people, ``json`` for collectors.
+        decode: ``exact``; or ``fast``: a JPEG's subsampled colours are not interpolated; or
+            ``reduced``: one that is at least twice as large as the network's input is also decoded
+            at a half, a quarter or an eighth of its size. By default ``exact`` where the model
+            computes in fp32, else ``fast``.
+        workers: native threads that decode and compute; by default the number of CPUs plus one,
+            which keeps all CPUs busy. With 1, all CPUs compute one image, for the lowest latency.
+        log_format: ``text`` for people, ``json`` for log collectors.
         config_file: .cfg of the classic service; with the two others it is the default model.
         weights_file: .weights of the classic service.
         meta_file: .data file of the classic service, which names the list of class names.
@@ -74,7 +86,7 @@ class Settings(BaseSettings):
         extra="forbid",
     )
 
-    models_dir: Path = Path("models")
+    models_dir: Path = Field(default_factory=default_models_dir)
     model: str | None = None
     models_mirror: str | None = None
     model_idle_timeout: float | None = Field(default=None, gt=0)
@@ -138,7 +150,7 @@ def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment.
 
     Args:
-        overrides: values that count instead of the environment's, by attribute name.
+        overrides: values that take precedence over the environment, by attribute name.
 
     Raises:
         ConfigurationError: with one line per bad setting.
@@ -150,15 +162,12 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _line(error: Any) -> str:
-    """Say which variable is wrong and why; secrets are not repeated."""
+    """Describe one wrong variable; secrets are left out."""
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
         return str(message)
     name = str(error["loc"][0])
-    variable = name if name in {"PORT", "YOLO_PORT"} or name.endswith("_file") else _prefixed(name)
-    found = "" if name == "api_key" else f"; found {error['input']!r}"
+    has_alias = name.isupper() or name.endswith("_file")
+    variable = name if has_alias else f"{PREFIX}{name.upper()}"
+    found = "" if name in _SECRETS else f"; found {error['input']!r}"
     return f"{variable}: {message}{found}"
-
-
-def _prefixed(name: str) -> str:
-    return f"{PREFIX}{name.upper()}"

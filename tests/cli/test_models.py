@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from tests.support.networks import write_model
 from tests.support.publisher import publishing
 from yolo_service.cli.models import models as command
-from yolo_service.errors import ModelUnavailable
+from yolo_service.errors import ConfigurationError, ModelUnavailable
+from yolo_service.package_data import CATALOG
 
 FILES = ("model.cfg", "model.names", "model.weights")
 
@@ -60,6 +61,25 @@ def test_pull_leaves_a_model_of_ones_own_and_tells_what_it_lacks(tmp_path: Path)
     (folder / "model.weights").unlink()
     with pytest.raises(ModelUnavailable, match=r"mine: expected one \.weights, found none"):
         run("pull", "mine", "--models-dir", tmp_path)
+
+
+def test_pull_has_nothing_to_do_for_a_model_that_comes_with_the_package(tmp_path: Path) -> None:
+    expected = f"blood-cells: complete in {CATALOG / 'blood-cells'}\n"
+    assert run("pull", "blood-cells", "--models-dir", tmp_path).stdout == expected
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["list", "pull yolov3_coco"])
+def test_a_models_folder_that_is_a_file_is_named(tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ConfigurationError, match=r"file cannot be listed: Not a directory"):
+        run(*command.split(), "--models-dir", tmp_path / "file")
+
+
+def test_check_names_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ModelUnavailable, match=r"file cannot be listed: Not a directory"):
+        run("check", tmp_path / "file")
 
 
 def test_check_prints_the_layers_and_that_the_model_is_complete(tmp_path: Path) -> None:

@@ -121,6 +121,22 @@ def test_the_platform_sets_the_port(pod: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("pod", pods(), ids=["kubernetes", "knative"])
+def test_a_pod_does_not_start_without_the_secret_of_its_api_key(pod: dict[str, Any]) -> None:
+    """An optional Secret whose name is misspelt would mean a service without authentication."""
+    sources = {v["name"]: v.get("valueFrom", {}) for v in pod["containers"][0]["env"]}
+    reference = sources["YOLO_API_KEY"]["secretKeyRef"]
+    assert reference["name"]
+    assert not reference.get("optional")
+
+
+@pytest.mark.parametrize("pod", pods(), ids=["kubernetes", "knative"])
+def test_the_number_of_workers_is_the_default_for_the_cpu_limit(pod: dict[str, Any]) -> None:
+    (container,) = pod["containers"]
+    assert "YOLO_WORKERS" not in [variable["name"] for variable in container["env"]]
+    assert int(container["resources"]["limits"]["cpu"]) > 0
+
+
+@pytest.mark.parametrize("pod", pods(), ids=["kubernetes", "knative"])
 def test_manifests_name_this_version(pod: dict[str, Any]) -> None:
     assert pod["containers"][0]["image"] == f"yolo-service:{VERSION}-blood-cells"
 

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -85,18 +86,27 @@ def test_the_model_is_the_last_layer() -> None:
 
 
 def test_cuda_pins_fit_the_pins_of_the_environment() -> None:
-    lines = (ROOT / "requirements-cuda.txt").read_text().splitlines()
-    pins = dict(line.removesuffix(" \\").split("==") for line in lines if "==" in line)
-    assert {"onnxruntime-gpu", "nvidia-cudnn-cu13", "nvidia-cublas"} <= set(pins)
-    shared = (ROOT / "requirements.txt").read_text()
-    assert not [name for name in pins if f"\n{name}==" in f"\n{shared}"]
-    hashes = [line for line in lines if line.strip().startswith("--hash=sha256:")]
-    assert len(pins) <= len(hashes)
+    path = ROOT / "requirements-cuda.txt"
+    cuda = pins(path)
+    assert {"onnxruntime-gpu", "nvidia-cudnn-cu13", "nvidia-cublas"} <= set(cuda)
+    assert not set(cuda) & set(pins(ROOT / "requirements.txt"))
+    assert len(cuda) <= path.read_text().count("--hash=sha256:")
 
 
-def test_setuptools_can_be_pinned_from_the_development_pins() -> None:
-    command = ["sed", "-n", "/^setuptools==/,/# via/p", str(ROOT / "requirements-dev.txt")]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert lines[0].startswith("setuptools==")
-    assert lines[1].strip().startswith("--hash=sha256:")
-    assert not [line for line in lines[1:] if "==" in line]
+def test_the_build_backend_is_pinned() -> None:
+    (required,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    name = required.partition(">=")[0]
+    assert f"\n{name}==" in "\n" + (ROOT / "requirements-build.txt").read_text()
+
+
+def test_the_build_and_the_development_pins_agree() -> None:
+    """The Makefile installs both into one environment."""
+    files = ("requirements-build.txt", "requirements-dev.txt", "requirements.txt")
+    build, dev, service = (pins(ROOT / name) for name in files)
+    for name, version in build.items():
+        assert dev.get(name, version) == service.get(name, version) == version
+
+
+def pins(path: Path) -> dict[str, str]:
+    lines = (line for line in path.read_text().splitlines() if "==" in line)
+    return dict(line.removesuffix(" \\").split("==") for line in lines)

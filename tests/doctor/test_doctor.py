@@ -83,9 +83,10 @@ def test_a_machine_that_is_well_has_exit_code_0_and_an_answer_to_show(folder: Pa
 
 def test_people_get_lines_with_advice_and_a_sum(folder: Path) -> None:
     shutil.rmtree(folder)
-    answer = run("doctor", "--models-dir", folder, YOLO_PORT="0", YOLO_HOST="0.0.0.0")
+    variables = {"YOLO_PORT": "0", "YOLO_HOST": "0.0.0.0", "YOLO_MODEL": "none"}
+    answer = run("doctor", "--models-dir", folder, **variables)
     lines = answer.stdout.splitlines()
-    assert "warn access: everybody who reaches 0.0.0.0 may use it; no API key is set" in lines
+    assert "warn access: everybody who can reach 0.0.0.0 may use it; no API key is set" in lines
     assert "      -> set YOLO_API_KEY" in lines
     assert any(line.startswith("FAIL default model: the service would not start") for line in lines)
     assert lines[-1].endswith("2 to look at, 1 failed")
@@ -105,6 +106,33 @@ def test_a_broken_model_is_a_failure_only_if_it_is_the_default(folder: Path) -> 
     assert "the names list has 1" in found.findings["model other"].message
     assert found.code == 0
     diagnose(folder, model="other").failed("model other", "the names list has 1")
+
+
+def test_a_models_folder_that_is_a_file_is_a_failure_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    found = diagnose(tmp_path / "file", model="yolov4_coco")
+    found.failed("models", "file cannot be listed: Not a directory")
+    assert found.findings["default model"].status == "FAIL"
+    assert found.findings["models folder"].status == "warn"
+
+
+def test_a_default_models_folder_is_made_by_the_first_pull(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    (finding,) = serving.models_folder(load_settings())
+    assert finding.status == "ok"
+    assert finding.message.endswith("models will be made by the first pull")
+
+
+@pytest.mark.parametrize(("workers", "status"), [(1, "ok"), (3, "ok"), (4, "warn")])
+def test_more_workers_than_by_default_are_too_many_for_a_container(
+    workers: int, status: str
+) -> None:
+    finding = machine.compare_workers(workers, share=1.5, cpus=2)
+    assert finding.status == status
+    assert ("unset YOLO_WORKERS, which means 3" in finding.advice) == (status == "warn")
 
 
 def test_a_missing_device_is_a_failure(folder: Path) -> None:

@@ -14,7 +14,13 @@ from darknet.cfg import read_cfg
 from darknet.layer_table import layer_table
 from darknet.model import Dialect
 from yolo_service.errors import ModelUnavailable
-from yolo_service.models.catalog import CatalogEntry, changed_files, entries, find_entry
+from yolo_service.models.catalog import (
+    CatalogEntry,
+    changed_files,
+    entries,
+    find_entry,
+    model_folders,
+)
 from yolo_service.models.folder import ModelOptions, read_folder
 from yolo_service.models.info import ModelInfo
 from yolo_service.models.pull import add_model, check_folder, pull_model
@@ -24,7 +30,7 @@ from yolo_service.settings import Settings, load_settings
 _models_dir = click.option(
     "--models-dir",
     type=click.Path(path_type=Path),
-    help="Folder; default: YOLO_MODELS_DIR.",
+    help="Folder of models; default: YOLO_MODELS_DIR, else ./models, else the user's data folder.",
 )
 
 
@@ -36,7 +42,7 @@ def models() -> None:
 @models.command("list")
 @_models_dir
 def list_models(models_dir: Path | None) -> None:
-    """List the models that can be served, those that can be pulled, and what is wrong."""
+    """List the models that can be served or pulled, and those with errors."""
     folder = _settings(models_dir).models_dir
     infos = {info.name: info for info in describe_folder(folder)}
     catalog = {entry.name: entry for entry in entries(folder)}
@@ -45,7 +51,7 @@ def list_models(models_dir: Path | None) -> None:
         if name in catalog and (info is None or info.error):
             click.echo(_pullable(catalog[name]))
         elif info:
-            click.echo(_there(info))
+            click.echo(_served(info))
 
 
 @models.command()
@@ -53,16 +59,17 @@ def list_models(models_dir: Path | None) -> None:
 @click.option("--mirror", help="URL or folder with NAME/FILE; default: YOLO_MODELS_MIRROR.")
 @_models_dir
 def pull(names: tuple[str, ...], mirror: str | None, models_dir: Path | None) -> None:
-    """Pull the models NAMES from where they are published, and check them."""
+    """Download the models NAMES from where they are published, and check them."""
     settings = _settings(models_dir)
     root, source = settings.models_dir, mirror or settings.models_mirror
     catalog = {entry.name for entry in entries(root)}
     for name in names:
-        if (root / name).is_dir() and name not in catalog:
-            read_folder(root / name)  # one's own: nothing to pull, but what is missing is told
+        folder = model_folders(root).get(name)
+        if folder and name not in catalog:
+            read_folder(folder)  # nothing to pull; raises if a file is missing
         else:
-            pull_model(find_entry(name, root), root, mirror=source, bar=progress_bar)
-        click.echo(f"{name}: complete in {root / name}")
+            folder = pull_model(find_entry(name, root), root, mirror=source, bar=progress_bar)
+        click.echo(f"{name}: complete in {folder}")
 
 
 @models.command()
@@ -96,7 +103,7 @@ def add(name: str, files: tuple[str, ...], models_dir: Path | None, **options: A
 
 @contextmanager
 def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Draw a bar on standard error; where nobody looks, print a line at every tenth."""
+    """Draw a bar on standard error; without a terminal, print a line for every tenth."""
     if not sys.stderr.isatty():
         yield _Tenths(label, total)
         return
@@ -105,7 +112,7 @@ def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None
 
 
 class _Tenths:
-    """Prints how far a file is whenever another tenth of it has arrived."""
+    """Prints the progress of a file whenever another tenth of it has arrived."""
 
     def __init__(self, label: str, total: int | None) -> None:
         self._label, self._total, self._printed = label, total, -1
@@ -122,7 +129,7 @@ def _settings(models_dir: Path | None) -> Settings:
     return load_settings(**({} if models_dir is None else {"models_dir": models_dir}))
 
 
-def _there(info: ModelInfo) -> str:
+def _served(info: ModelInfo) -> str:
     return _row(info.name, info.input_size, len(info.classes), info.error or "")
 
 

@@ -1,4 +1,4 @@
-"""What usually goes wrong, looked at before it does: ``yolo-service doctor``."""
+"""Checks of the machine and the settings: ``yolo-service doctor``."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ CHECKS: tuple[Check, ...] = (
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Yield one finding after the other, what others rest on first.
+    """Run all checks in order; a check comes after those whose results explain its own.
 
     Args:
-        settings: those that the service would start with.
+        settings: the settings that the service would start with.
     """
     for check in CHECKS:
         yield from check(settings)

@@ -1,4 +1,4 @@
-"""Native code may end, crash or hang the process that loads it, so the doctor lets another one."""
+"""Run a check in another process, because native code may end, crash or hang its process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 SECONDS = 120.0
-"""How long the other process may take; a large model on a slow disk needs its time."""
+"""Timeout of the other process; loading a large model from a slow disk takes long."""
 
 
 def run_apart(probe: str, argument: str, seconds: float = SECONDS) -> dict[str, Any]:
@@ -18,10 +18,10 @@ def run_apart(probe: str, argument: str, seconds: float = SECONDS) -> dict[str, 
     Args:
         probe: its name.
         argument: its argument.
-        seconds: after which the process is ended.
+        seconds: timeout after which the process is killed.
 
     Returns:
-        What the probe found; ``error`` if it failed or its process did.
+        The probe's result; with the key ``error`` if the probe or its process failed.
     """
     command = [sys.executable, "-m", "yolo_service.doctor.probes", probe, argument]
     try:
@@ -32,7 +32,7 @@ def run_apart(probe: str, argument: str, seconds: float = SECONDS) -> dict[str, 
         return {"error": f"no answer within {seconds:g} seconds"}
     if ended.returncode == 0:
         return dict(json.loads(ended.stdout.splitlines()[-1]))
-    last = (ended.stderr.strip().splitlines() or ["without a word"])[-1]
+    last = (ended.stderr.strip().splitlines() or ["it printed nothing"])[-1]
     return {"error": f"the process that tried it ended with {_end(ended.returncode)}: {last}"}
 
 

@@ -1,4 +1,4 @@
-"""What can compute: OpenVINO, ONNX Runtime and the C library."""
+"""Checks of the engines: OpenVINO, ONNX Runtime and libdarknet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from yolo_service.doctor.apart import run_apart
 from yolo_service.doctor.finding import Finding, Status
 from yolo_service.settings import Settings
 
-_GPU_ADVICE = "install NVIDIA's driver, or start the container with --gpus all"
+_GPU_ADVICE = "install the NVIDIA driver, or start the container with --gpus all"
 
 
 def openvino(settings: Settings) -> Iterator[Finding]:
@@ -38,12 +38,12 @@ def _full_name(core: Any, device: str) -> str:
 
 
 def onnxruntime(settings: Settings) -> Iterator[Finding]:
-    """Compare what ONNX Runtime was built for with what is there."""
+    """Compare the devices that ONNX Runtime was built for with those of the machine."""
     from darknet.engines.onnxruntime import device_kinds
 
     wanted = settings.engine == "onnxruntime"
     if not wanted and importlib.util.find_spec("onnxruntime") is None:
-        yield Finding("onnxruntime", "ok", "not installed; it is for NVIDIA's GPUs")
+        yield Finding("onnxruntime", "ok", "not installed; it is only needed for NVIDIA GPUs")
         return
     try:
         kinds = device_kinds()
@@ -68,15 +68,15 @@ def compare(kinds: list[str], gpus: int) -> Finding:
 
 
 def libdarknet(settings: Settings) -> Iterator[Finding]:
-    """Look for the C library, for what it needs itself, and for whose it is."""
+    """Look for libdarknet and the libraries that it needs, and identify its source."""
     wanted = settings.engine == "libdarknet" or settings.libdarknet is not None
     name = library_name(settings.libdarknet)
     path = Path(name)
     if not wanted and not path.exists() and name == "libdarknet.so":
-        yield Finding("libdarknet", "ok", "not installed; the other engines do without it")
+        yield Finding("libdarknet", "ok", "not installed; the other engines do not need it")
         return
     if path.is_absolute() and not path.exists():
-        advice = "mend YOLO_LIBDARKNET, or apt-get install darknet"
+        advice = "fix YOLO_LIBDARKNET, or apt-get install darknet"
         yield Finding("libdarknet", "FAIL", f"there is no {name}", advice)
         return
     bad: Status = "FAIL" if wanted else "warn"
@@ -88,7 +88,7 @@ def libdarknet(settings: Settings) -> Iterator[Finding]:
 
 
 def missing_libraries(path: Path) -> list[str]:
-    """Name the shared libraries that the loader does not find for another one."""
+    """Return the shared libraries that a library needs and the loader does not find."""
     ldd = shutil.which("ldd")
     if ldd is None or not path.is_file():
         return []

@@ -1,4 +1,4 @@
-"""What the doctor says."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["ok", "warn", "FAIL"]
-"""``FAIL``: the service will not do what its settings ask for; ``warn``: it will, but badly."""
+"""``FAIL``: the service will not work as set; ``warn``: it will, but slowly or insecurely."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A line of the diagnosis.
+    """The result of one check.
 
     Attributes:
-        name: what was looked at.
-        status: how it is.
+        name: what was checked.
+        status: ``ok``, ``warn`` or ``FAIL``.
         message: what was found.
         advice: what to do about it; empty if there is nothing to do.
     """

@@ -1,4 +1,4 @@
-"""The machine, or the part of it that a container gives: system, CPU, memory, GPU."""
+"""Checks of the machine, or of a container's share of it: system, CPU, memory, GPU."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ FEATURES = {
     "AMX": ("amx_bf16",),
     "NEON": ("asimd",),
 }
-"""What decides about speed, and the flags of /proc/cpuinfo that tell it on x86 and ARM."""
+"""Instruction sets that decide about speed, and their flags in /proc/cpuinfo on x86 and ARM."""
 
 SMALL_MEMORY = 512_000_000
-"""A small model is served in about 300 MB, and needs more while it is loaded."""
+"""Bytes; a small model takes about 300 MB while it is served, and more while it is loaded."""
 
 _CPUINFO = Path("/proc/cpuinfo")
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def system(_: Settings) -> Iterator[Finding]:
-    """Tell what runs where."""
+    """Report the versions of the service, Python and the system."""
     libc = " ".join(platform.libc_ver()).strip() or "an unknown C library"
     what = f"yolo-service {version('yolo-service')}, Python {platform.python_version()}"
     yield Finding("system", "ok", f"{what}, {platform.system()} {platform.machine()}, {libc}")
 
 
 def cpu(settings: Settings) -> Iterator[Finding]:
-    """Look at the instructions that the engines live on, and at a container's share."""
+    """Check the instruction sets that the engines use, and a container's share of the CPUs."""
     model, flags = read_cpuinfo(_CPUINFO)
     found = [name for name, wanted in FEATURES.items() if flags.intersection(wanted)]
-    message = f"{available_cpus()} x {model}; {', '.join(found) or 'no vector instructions known'}"
+    message = f"{available_cpus()} x {model}; {', '.join(found) or 'no vector instructions found'}"
     if not {"AVX2", "NEON"}.intersection(found):
         advice = "if this is a virtual machine, give it the host's CPU model"
         yield Finding("cpu", "warn", f"{message}; without AVX2 detection is slow", advice)
@@ -49,11 +49,12 @@ def cpu(settings: Settings) -> Iterator[Finding]:
         yield Finding("cpu", "ok", f"{message}; precision=fast computes in bf16 here")
     else:
         yield Finding("cpu", "ok", f"{message}; precision=fast gains nothing without BF16")
-    yield from _share(settings)
+    if (share := cpu_share()) is not None:
+        yield compare_workers(settings.workers, share, available_cpus())
 
 
 def read_cpuinfo(path: Path) -> tuple[str, frozenset[str]]:
-    """Read the model and the flags of the first CPU; unknown and none where they are not told."""
+    """Read the model name and the flags of the first CPU; without the file no flags."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     pairs = [line.partition(":") for line in reversed(lines)]
     fields = {key.strip().lower(): value.strip() for key, _, value in pairs}
@@ -62,23 +63,23 @@ def read_cpuinfo(path: Path) -> tuple[str, frozenset[str]]:
     return model, frozenset(flags.split())
 
 
-def _share(settings: Settings) -> Iterator[Finding]:
-    share = cpu_share()
-    if share is None:
-        return
-    message = f"the container may use {share:g} CPUs, with {settings.workers} workers"
-    if settings.workers <= max(1.0, share):
-        yield Finding("cpu share", "ok", message)
-    else:
-        advice = f"set YOLO_WORKERS={max(1, int(share))}, or give it more CPUs"
-        yield Finding("cpu share", "warn", f"{message}: they will be stopped in turn", advice)
+def compare_workers(workers: int, share: float, cpus: int) -> Finding:
+    """Compare the number of workers with a container's CPUs; the default is one more than these."""
+    message = f"the container may use {share:g} CPUs, with {workers} workers"
+    if workers <= cpus + 1:
+        return Finding("cpu share", "ok", message)
+    advice = f"unset YOLO_WORKERS, which means {cpus + 1}, or give the container more CPUs"
+    return Finding("cpu share", "warn", f"{message}: the kernel will pause them in turn", advice)
 
 
 def memory(_: Settings) -> Iterator[Finding]:
-    """Look at the memory that a container gives, else at the machine's."""
+    """Check the memory limit of a container, else the memory of the machine."""
     limit = memory_limit()
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    size = total if limit is None else min(limit, total)
+    sizes = [size for size in (limit, _machine_memory()) if size is not None]
+    if not sizes:
+        yield Finding("memory", "ok", "this system does not say how much there is")
+        return
+    size = min(sizes)
     message = f"{size / 1e9:.1f} GB " + ("without a limit" if limit is None else "is the limit")
     if size >= SMALL_MEMORY:
         yield Finding("memory", "ok", message)
@@ -87,18 +88,25 @@ def memory(_: Settings) -> Iterator[Finding]:
         yield Finding("memory", "warn", f"{message}; models may not fit", advice)
 
 
+def _machine_memory() -> int | None:
+    """Bytes of physical memory; None on Windows, which has no sysconf."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def gpu(settings: Settings) -> Iterator[Finding]:
-    """Look for NVIDIA's GPUs."""
+    """Look for NVIDIA GPUs."""
     count = cuda_devices()
     wanted = (settings.device or "").lower().startswith(("cuda", "tensorrt"))
     if count:
         yield Finding("gpu", "ok", f"{count} CUDA device(s)")
     elif _DRIVER.exists():
         advice = "give the container the GPU (docker run --gpus all) and look at nvidia-smi"
-        yield Finding("gpu", "FAIL", "NVIDIA's driver is there, but shows no device", advice)
+        yield Finding("gpu", "FAIL", "the NVIDIA driver is installed, but shows no device", advice)
     elif wanted:
         advice = "install the driver, start the container with --gpus all, or unset YOLO_DEVICE"
         message = f"YOLO_DEVICE is {settings.device}, and there is no NVIDIA driver"
         yield Finding("gpu", "FAIL", message, advice)
     else:
-        yield Finding("gpu", "ok", "no NVIDIA driver, and none asked for")
+        yield Finding("gpu", "ok", "no NVIDIA driver, and none is needed")

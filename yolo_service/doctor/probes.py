@@ -1,6 +1,6 @@
-"""What may end the process that does it: ``python -m yolo_service.doctor.probes library PATH``.
+"""Checks that may end their process: ``python -m yolo_service.doctor.probes library PATH``.
 
-Prints a JSON object as its last line; ``run_apart`` reads it.
+The last line of the output is a JSON object, which ``run_apart`` reads.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from yolo_service.settings import load_settings
 
 
 def library(path: str) -> dict[str, str]:
-    """Load a libdarknet (an empty path: where it usually is) and run its test network."""
+    """Load libdarknet and run its test network; an empty path: from where the system has it."""
     found = open_library(Path(path) if path else None)
     return {"family": found.family, "build": "CUDA" if found.on_gpu else "CPU"}
 
 
 def model(models_dir: str) -> dict[str, str]:
-    """Load the default model as the service would, and time an answer."""
+    """Load the default model as the service would, and time a detection."""
     settings = load_settings(models_dir=Path(models_dir))
     files = default_files(settings)
     image = np.zeros((480, 640, 3), np.uint8)
@@ -36,15 +36,15 @@ def model(models_dir: str) -> dict[str, str]:
         before = time.perf_counter()
         network.detect([image])
         milliseconds = (time.perf_counter() - before) * 1000
-        place = f"{network.engine_name} on {network.device} in {network.precision}"
-    return {"answer": f"{files.name} answers in {milliseconds:.1f} ms with {place}"}
+        engine = f"{network.engine_name} on {network.device} in {network.precision}"
+    return {"answer": f"{files.name} answers in {milliseconds:.1f} ms with {engine}"}
 
 
 PROBES: Mapping[str, Callable[[str], dict[str, str]]] = {"library": library, "model": model}
 
 
 def main(probe: str, argument: str) -> None:
-    """Print what a probe found, or its ``error``."""
+    """Print the result of a probe, or its ``error``."""
     try:
         found = PROBES[probe](argument)
     except (DarknetError, ServiceError, ConfigurationError) as error:

@@ -1,4 +1,4 @@
-"""What the service itself needs: models, its folder, its port, its key."""
+"""Checks of the service: the models and their folder, the port and the API key."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ from pathlib import Path
 from darknet import DarknetError
 from yolo_service.doctor.apart import run_apart
 from yolo_service.doctor.finding import Finding, Status
-from yolo_service.errors import ServiceError
+from yolo_service.errors import ConfigurationError, ServiceError
 from yolo_service.http.healthcheck import is_ready
-from yolo_service.models.catalog import changed_files, entries
-from yolo_service.models.pull import check_folder, is_there
-from yolo_service.models.repository import describe_folder
+from yolo_service.models.catalog import changed_files, entries, model_folders
+from yolo_service.models.folder import is_complete
+from yolo_service.models.pull import check_folder, is_served
 from yolo_service.settings import Settings
 
 
 def models(settings: Settings) -> Iterator[Finding]:
     """Check all files of every model, as ``yolo-service models check`` does."""
-    folder = settings.models_dir
-    pullable = {entry.name for entry in entries(folder) if not is_there(folder / entry.name)}
-    for info in describe_folder(folder):
-        if info.name not in pullable:
-            yield _model(folder / info.name, info.name == settings.model)
+    try:
+        folders = model_folders(settings.models_dir)
+        pullable = {entry.name for entry in entries(settings.models_dir)}
+    except ConfigurationError as error:
+        yield Finding("models", "FAIL", str(error))
+        return
+    for name, folder in folders.items():
+        if is_complete(folder) or name not in pullable:
+            yield _model(folder, name == settings.model)
 
 
 def _model(folder: Path, is_default: bool) -> Finding:
@@ -35,7 +39,7 @@ def _model(folder: Path, is_default: bool) -> Finding:
         model = check_folder(folder)
         changes = changed_files(folder)
     except (DarknetError, ServiceError, OSError) as error:
-        advice = "mend or remove the folder; requests for this model are answered 503"
+        advice = "fix or remove the folder; requests for this model are answered 503"
         return Finding(name, bad, str(error).removeprefix(f"{folder.name}: "), advice)
     if changes:
         advice = f"remove the file and run: yolo-service models pull {folder.name}"
@@ -45,10 +49,10 @@ def _model(folder: Path, is_default: bool) -> Finding:
 
 
 def default_model(settings: Settings) -> Iterator[Finding]:
-    """Load the default model as the service would, and ask it for an answer."""
+    """Load the default model as the service would, and detect once."""
     name = settings.model
-    if name and not is_there(settings.models_dir / name) and name in _catalog(settings):
-        advice = f"the start takes longer for it; or run: yolo-service models pull {name}"
+    if name and _will_be_pulled(name, settings.models_dir):
+        advice = f"the first start takes longer; or run: yolo-service models pull {name}"
         yield Finding("default model", "warn", f"{name} will be pulled at the start", advice)
         return
     found = run_apart("model", str(settings.models_dir))
@@ -58,13 +62,20 @@ def default_model(settings: Settings) -> Iterator[Finding]:
         yield Finding("default model", "ok", found["answer"])
 
 
-def _catalog(settings: Settings) -> set[str]:
-    return {entry.name for entry in entries(settings.models_dir)}
+def _will_be_pulled(name: str, models_dir: Path) -> bool:
+    try:
+        pullable = {entry.name for entry in entries(models_dir)}
+        return name in pullable and not is_served(name, models_dir)
+    except ConfigurationError:
+        return False  # loading the model fails with this message, too
 
 
 def models_folder(settings: Settings) -> Iterator[Finding]:
-    """Try to write into the models folder."""
+    """Try to write into the models folder; the default one is made by the first pull."""
     path = settings.models_dir.resolve()
+    if "models_dir" not in settings.model_fields_set and not path.exists():
+        yield Finding("models folder", "ok", f"{path} will be made by the first pull")
+        return
     try:
         with tempfile.TemporaryFile(dir=path):
             yield Finding("models folder", "ok", f"{path} can be written to")
@@ -75,16 +86,16 @@ def models_folder(settings: Settings) -> Iterator[Finding]:
 
 
 def port(settings: Settings) -> Iterator[Finding]:
-    """Try to listen."""
+    """Try to listen on the address."""
     host, number = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, number), family=family).close()
     except OSError as error:
-        if number and is_ready(number):
+        if number and is_ready(host, number):
             yield Finding("port", "ok", f"{host}:{number} has a yolo-service that is ready")
             return
-        advice = "end the program that has it (ss -ltnp), or set YOLO_HOST and YOLO_PORT"
+        advice = "end the program that uses it (ss -ltnp), or set YOLO_HOST and YOLO_PORT"
         reason = str(error.strerror or error).partition(" (")[0]
         yield Finding("port", "FAIL", f"cannot listen on {host}:{number}: {reason}", advice)
     else:
@@ -92,13 +103,13 @@ def port(settings: Settings) -> Iterator[Finding]:
 
 
 def access(settings: Settings) -> Iterator[Finding]:
-    """Compare who can reach the service with who has to show a key."""
+    """Warn if others than this machine can reach the service without an API key."""
     if settings.api_key:
         yield Finding("access", "ok", "clients have to send the API key")
     elif _is_loopback(settings.host):
         yield Finding("access", "ok", "only this machine can reach it; no API key is set")
     else:
-        message = f"everybody who reaches {settings.host} may use it; no API key is set"
+        message = f"everybody who can reach {settings.host} may use it; no API key is set"
         yield Finding("access", "warn", message, "set YOLO_API_KEY")
 
 

@@ -1,6 +1,6 @@
 """The container's health check: ``python -m yolo_service.http.healthcheck``.
 
-Only the standard library is imported, so that a probe costs a few hundredths of a second.
+It imports only the standard library, so that a probe takes a few hundredths of a second.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 import http.client
 import os
 import sys
+from ipaddress import ip_address
 
 TIMEOUT = 4.0
-"""Seconds for an answer."""
+"""Seconds to connect, and seconds without a byte of the response."""
 
 
-def is_ready(port: int) -> bool:
-    """Say whether /readyz on the loopback answers 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+def is_ready(host: str, port: int) -> bool:
+    """Return whether ``/readyz`` of the service that listens on this address answers 200."""
+    connection = http.client.HTTPConnection(reachable(host), port, timeout=TIMEOUT)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == http.client.OK
@@ -25,10 +26,25 @@ def is_ready(port: int) -> bool:
         connection.close()
 
 
+def reachable(host: str) -> str:
+    """Return the address to connect to for a service that listens on ``host``.
+
+    The wildcard addresses ``0.0.0.0`` and ``::`` become the loopback of their family.
+    """
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"
+
+
 def main() -> int:
-    """Return 0 if the service is ready, else 1, as HEALTHCHECK wants it."""
+    """Return 0 if the service is ready, else 1: the exit codes of a Docker HEALTHCHECK."""
+    host = os.environ.get("YOLO_HOST") or "127.0.0.1"
     port = os.environ.get("YOLO_PORT") or os.environ.get("PORT") or "8080"
-    return 0 if is_ready(int(port)) else 1
+    return 0 if is_ready(host, int(port)) else 1
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The models that can be pulled: folders whose model.yaml says where their files are.
+"""The models that can be pulled, and the folders of those that can be served.
 
-The catalog is the folder ``models/`` of this project together with the models folder that the
-service uses; of two folders with one name the latter counts.
+The catalog is made of two folders: ``models/`` of this project, which an installed package brings
+along, and the models folder of the settings. Of two folders with one name the latter counts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from pathlib import Path
 
 from yolo_service.errors import ModelNotFound, ModelUnavailable
 from yolo_service.models.download import sha256
-from yolo_service.models.folder import ModelOptions, Source, read_options
+from yolo_service.models.folder import (
+    ModelOptions,
+    Source,
+    is_complete,
+    read_options,
+    subfolders,
+)
 from yolo_service.package_data import CATALOG
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -26,7 +32,7 @@ class CatalogEntry:
     Attributes:
         name: of the model and of its folder.
         folder: where its model.yaml is.
-        options: what model.yaml says.
+        options: the contents of model.yaml.
     """
 
     name: str
@@ -39,15 +45,32 @@ class CatalogEntry:
         return {source.file: source for source in self.options.sources if source.file}
 
     def missing(self, folder: Path) -> list[str]:
-        """Name the files that a folder lacks."""
+        """Return the names of the files that a folder lacks."""
         return [name for name in self.files if not (folder / name).is_file()]
 
 
+def model_folders(models_dir: Path) -> dict[str, Path]:
+    """Return the folders of the models that can be served, by model name.
+
+    First come all folders of the models folder, sorted; then, sorted, the complete models that
+    come with the package and whose name is not among the first.
+
+    Raises:
+        ConfigurationError: the models folder cannot be listed.
+    """
+    folders = {folder.name: folder for folder in subfolders(models_dir)}
+    included = {folder.name: folder for folder in subfolders(CATALOG) if is_complete(folder)}
+    return folders | {name: included[name] for name in included if name not in folders}
+
+
 def entries(models_dir: Path) -> list[CatalogEntry]:
-    """Return every model that can be pulled, by name; folders with a broken model.yaml are not."""
-    folders = (path for root in (CATALOG, models_dir) for path in root.glob("*"))
+    """Return every model that can be pulled, by name, without those whose model.yaml is wrong.
+
+    Raises:
+        ConfigurationError: the models folder cannot be listed.
+    """
     found: dict[str, CatalogEntry] = {}
-    for folder in folders:
+    for folder in (*subfolders(CATALOG), *subfolders(models_dir)):
         with suppress(ModelUnavailable):
             if is_name(folder.name) and (entry := read_entry(folder)).files:
                 found[entry.name] = entry
@@ -60,9 +83,11 @@ def find_entry(name: str, models_dir: Path) -> CatalogEntry:
     Raises:
         ModelNotFound: the catalog has no such model.
         ModelUnavailable: its model.yaml is wrong.
+        ConfigurationError: the models folder cannot be listed.
     """
     for root in (models_dir, CATALOG):
-        if is_name(name) and (root / name).is_dir() and (entry := read_entry(root / name)).files:
+        folder = root / name
+        if is_name(name) and folder in subfolders(root) and (entry := read_entry(folder)).files:
             return entry
     known = ", ".join(entry.name for entry in entries(models_dir))
     raise ModelNotFound(f"the catalog has no model {name[:100]!r}; it has: {known}")
@@ -78,7 +103,7 @@ def read_entry(folder: Path) -> CatalogEntry:
 
 
 def is_name(name: str) -> bool:
-    """Say whether a model can be called so: one plain folder name, never a path."""
+    """Return whether a model may have this name: a plain folder name, never a path."""
     return _NAME.fullmatch(name) is not None
 
 

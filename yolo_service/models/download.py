@@ -1,8 +1,8 @@
-"""One file from a URL or a folder to the disk: resumed, retried, counted and hashed.
+"""Download one file from a URL, or copy it from a path: resumed, retried, checked by its hash.
 
-What has arrived stands in ``NAME.part`` beside the target, with the server's entity tag in
-``NAME.part.etag``; a later try goes on from there only if the server still has the same entity
-(RFC 9110, If-Range). The target itself appears in one rename, when its length and hash are right.
+The bytes that have arrived are in ``NAME.part`` beside the target, the server's entity tag in
+``NAME.part.etag``. A later try resumes from there only if the server still has the same entity
+(RFC 9110, If-Range). The target appears in one rename, when its length and hash are right.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ TIMEOUT = 30.0
 PAUSES = (1.0, 2.0, 4.0)
 """Seconds between tries of one URL; one more try than pauses."""
 MAX_PAUSE = 60.0
-"""Longest wait that a server's Retry-After is granted."""
+"""Longest pause in seconds that a server can ask for with Retry-After."""
 MAX_BYTES = 16 << 20
-"""Longest file whose length nobody told us: lists of names, trees and .cfg files."""
+"""Largest file of unpublished length: lists of names, trees and .cfg files."""
 
 _CHUNK = 1 << 18
-_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 Bar = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
-"""Opens a progress bar for (label, total bytes or None); the result is told the bytes so far."""
+"""Opens a progress bar for (label, bytes or None); its result is called with the bytes done."""
 
 
 def no_bar(_label: str, _total: int | None) -> AbstractContextManager[Callable[[int], None]]:
-    """Show nothing."""
+    """Show no progress."""
     return nullcontext(lambda _done: None)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file, where it can be had, and what it has to be.
+    """A file to download.
 
     Attributes:
         name: the file's name, for messages.
@@ -60,15 +60,15 @@ class Wanted:
     sha256: str | None = None
 
     def fits(self, length: int) -> bool:
-        """Say whether the file may have this length."""
+        """Return whether the file may have this length."""
         return length in self.sizes if self.sizes else length <= MAX_BYTES
 
     def is_at(self, path: Path) -> bool:
-        """Say whether a file is surely this one, which only a known hash can tell."""
+        """Return whether a path holds this file; False if no hash is known."""
         return path.is_file() and self.sha256 == sha256(path)
 
     def expected(self) -> str:
-        """Say in words which lengths the file may have."""
+        """Describe the lengths that the file may have."""
         if not self.sizes:
             return f"at most {MAX_BYTES} bytes"
         return " or ".join(map(str, sorted(self.sizes))) + " bytes"
@@ -79,7 +79,7 @@ class _RefusedError(Exception):
 
 
 class _RetryError(Exception):
-    """The connection failed; the same address may work a little later."""
+    """The connection failed; the same address may work after ``pause`` seconds."""
 
     def __init__(self, message: str, pause: float = 0.0) -> None:
         super().__init__(message)
@@ -89,17 +89,23 @@ class _RetryError(Exception):
 def download(
     wanted: Wanted, target: Path, *, bar: Bar = no_bar, pauses: Sequence[float] = PAUSES
 ) -> None:
-    """Bring a file to ``target``, from the first address that has it.
+    """Save a file as ``target``, from the first address that has it.
+
+    Args:
+        wanted: the file.
+        target: where to save it.
+        bar: opens a progress bar.
+        pauses: seconds between tries of one URL.
 
     Raises:
-        PullError: no address has it; says for each what was wrong. A part that can be resumed
-            stays, anything that is wrong is removed.
-        OSError: the disk refuses.
+        PullError: no address has it; the message has the reason for each. A part that can be
+            resumed stays, anything that is wrong is removed.
+        OSError: the disk is full or cannot be written to.
     """
     failures = []
     for url in wanted.urls:
         try:
-            _bring(url, wanted, target, bar, pauses)
+            _save(url, wanted, target, bar, pauses)
         except _RefusedError as error:
             failures.append(f"\n  {url}: {error}")
         else:
@@ -113,7 +119,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _bring(url: str, wanted: Wanted, target: Path, bar: Bar, pauses: Sequence[float]) -> None:
+def _save(url: str, wanted: Wanted, target: Path, bar: Bar, pauses: Sequence[float]) -> None:
     part = _Part(target)
     try:
         if re.match(r"https?://", url):
@@ -121,7 +127,7 @@ def _bring(url: str, wanted: Wanted, target: Path, bar: Bar, pauses: Sequence[fl
         else:
             _copy(Path(url), wanted, part, bar)
     except BaseException:
-        part.keep_what_can_be_resumed()
+        part.remove_unless_resumable()
         raise
     try:
         _verify(part.path, wanted)
@@ -154,33 +160,33 @@ def _verify(path: Path, wanted: Wanted) -> None:
 
 
 class _Part:
-    """The bytes that have arrived, and the entity tag of what they belong to."""
+    """The bytes that have arrived, and the entity tag of the file that they belong to."""
 
     def __init__(self, target: Path) -> None:
         self.path = target.with_name(f"{target.name}.part")
         self._tag = target.with_name(f"{target.name}.part.etag")
 
     def resumable(self) -> tuple[int, str]:
-        """Return how many bytes are there and their tag; (0, "") if nothing vouches for them."""
+        """Return the number of bytes and their entity tag; (0, "") without a tag."""
         if not (self.path.is_file() and self._tag.is_file()):
             return 0, ""
         return self.path.stat().st_size, self._tag.read_text(encoding="latin-1")
 
     def open(self, tag: str | None, *, resume: bool) -> IO[bytes]:
-        """Open the file for more bytes, or for all of them; weak tags vouch for nothing."""
+        """Open the file to append or to start again; weak tags are useless (RFC 9110, 13.1.5)."""
         if not resume:
             self.remove()
             if tag and not tag.startswith("W/"):
                 self._tag.write_text(tag, encoding="latin-1")
         return self.path.open("ab" if resume else "wb")
 
-    def keep_what_can_be_resumed(self) -> None:
-        """Remove bytes that nothing vouches for."""
+    def remove_unless_resumable(self) -> None:
+        """Remove the bytes if they are none or have no entity tag."""
         if not self.resumable()[0]:
             self.remove()
 
     def remove(self) -> None:
-        """Forget everything."""
+        """Remove the bytes and their entity tag."""
         self.path.unlink(missing_ok=True)
         self._tag.unlink(missing_ok=True)
 
@@ -188,7 +194,7 @@ class _Part:
 def _fetch(url: str, wanted: Wanted, part: _Part, bar: Bar) -> None:
     start, tag = part.resumable()
     if start and start in wanted.sizes:
-        return  # complete: what came before ended between the last byte and the rename
+        return  # an earlier process ended between the last byte and the rename
     ranges = {"Range": f"bytes={start}-", "If-Range": tag} if start else {}
     with _opened(url, ranges, part) as response:
         resume = response.status == 206
@@ -211,7 +217,7 @@ def _opened(url: str, headers: dict[str, str], part: _Part) -> http.client.HTTPR
         response = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
     except urllib.error.HTTPError as error:
         with error:
-            raise _answered(error, part) from error
+            raise _status_error(error, part) from error
     except (OSError, http.client.HTTPException) as error:
         raise _RetryError(f"no answer: {getattr(error, 'reason', None) or error}") from error
     if url.startswith("https:") and not response.url.startswith("https:"):
@@ -220,13 +226,13 @@ def _opened(url: str, headers: dict[str, str], part: _Part) -> http.client.HTTPR
     return response  # type: ignore[no-any-return] # typeshed gives urlopen no better type
 
 
-def _answered(error: urllib.error.HTTPError, part: _Part) -> Exception:
-    """What an HTTP error means: try again, from the beginning if the range was at fault, or not."""
+def _status_error(error: urllib.error.HTTPError, part: _Part) -> Exception:
+    """Return the error to raise: retried, from the beginning after a wrong range, or final."""
     message = f"answered {error.code} {error.reason}"
     if error.code == 416:
         part.remove()
         return _RetryError(message)
-    if error.code not in _AGAIN:
+    if error.code not in _RETRIED:
         return _RefusedError(message)
     after = error.headers.get("Retry-After", "")
     return _RetryError(message, min(float(after), MAX_PAUSE) if after.isdecimal() else 0.0)
@@ -238,7 +244,7 @@ def _total(response: http.client.HTTPResponse, start: int) -> int | None:
 
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Yield what arrives; only the network's errors are turned into another try."""
+    """Yield the body in chunks; errors of the network are retried, those of the disk are not."""
     while True:
         try:
             chunk = response.read1(_CHUNK)
@@ -252,13 +258,13 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
 def _write(
     chunks: Iterator[bytes], file: IO[bytes], wanted: Wanted, total: int | None, bar: Bar
 ) -> int:
-    """Append chunks to a file; returns its length. Stops soon after one byte too many."""
+    """Append chunks to a file; returns its length. Stops once it is longer than allowed."""
     done, most = file.tell(), max(wanted.sizes, default=MAX_BYTES)
     with bar(wanted.name, total) as show:
         show(done)
         for chunk in chunks:
             file.write(chunk)
-            file.flush()  # a killed process shall lose nothing of it
+            file.flush()  # so that a killed process can resume
             done += len(chunk)
             show(done)
             if done > most:

@@ -1,4 +1,4 @@
-"""What one folder of the models folder holds, and what its model.yaml says."""
+"""Model folders: the files of a model, and the options in its model.yaml."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from darknet.model import Dialect, Resize, Thresholds
-from yolo_service.errors import ModelUnavailable
+from yolo_service.errors import ConfigurationError, ModelUnavailable
 
 OPTIONS_FILE = "model.yaml"
 
 
 class Source(BaseModel):
-    """Where something of the model was published.
+    """Where a file of the model, or its training data, was published.
 
     Attributes:
         url: its address.
-        file: what a pull calls it in the model's folder; None: not pulled, only told.
-        mirrors: other addresses of the same bytes.
+        file: its name in the model's folder; None: for information only, a pull leaves it out.
+        mirrors: other addresses of the same file.
         bytes: its length.
-        sha256: of its contents in hexadecimal.
+        sha256: SHA-256 of its contents in hexadecimal.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,15 +41,15 @@ class ModelOptions(BaseModel):
     Attributes:
         description: what the model finds, in a sentence.
         license: of the weights.
-        sources: where its files were published; a pull brings those that have a ``file``.
-        input_size: (width, height) in pixels that its .cfg states.
-        classes: how many it finds.
-        dialect: whose arithmetic: ``alexeyab`` or ``pjreddie``.
-        resize: ``letterbox`` or ``stretch``; None: what the .cfg, else the dialect says.
-        use_map: YOLO9000 only: answer the classes of the .cfg's map.
-        threshold: smallest confidence if a request names none, 0..1.
-        nms: largest overlap of two boxes of a class if a request names none, 0..1.
-        hier_threshold: YOLO9000's if a request names none, 0..1.
+        sources: where its files were published; a pull downloads those that have a ``file``.
+        input_size: (width, height) of the network's input in pixels, as in its .cfg.
+        classes: number of classes.
+        dialect: whose arithmetic to follow: ``alexeyab`` or ``pjreddie``.
+        resize: ``letterbox`` or ``stretch``; None: as the .cfg, else the dialect says.
+        use_map: YOLO9000 only: answer with the classes of the .cfg's map.
+        threshold: default smallest confidence, 0..1.
+        nms: default largest IoU of two boxes of one class, 0..1.
+        hier_threshold: default smallest probability of a node in YOLO9000's tree, 0..1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +69,7 @@ class ModelOptions(BaseModel):
     def thresholds(
         self, threshold: float | None, nms: float | None, hier_threshold: float | None
     ) -> Thresholds:
-        """Fill what a request leaves out (None) with the model's own values.
+        """Return the thresholds of a request; None stands for the model's own value.
 
         Raises:
             ImageError: a value outside 0..1.
@@ -86,7 +86,7 @@ class ModelFiles:
     """The files of one model.
 
     Attributes:
-        name: what requests call it.
+        name: of the model in requests.
         cfg: the .cfg file.
         weights: the .weights file.
         names: the list of class names, or a .data file that names it.
@@ -100,25 +100,67 @@ class ModelFiles:
     options: ModelOptions = field(default_factory=ModelOptions)
 
 
-def read_folder(folder: Path) -> ModelFiles:
-    """Find the files of a model in its folder; none of them is read but model.yaml.
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders inside a models folder, by name, without those named ``.x`` or ``_x``.
+
+    A models folder that does not exist has none.
 
     Raises:
-        ModelUnavailable: a file is missing or not pulled yet, there are two of a kind, or
-            model.yaml is wrong.
+        ConfigurationError: it cannot be listed.
     """
-    options = read_options(folder)
-    if any(source.file for source in options.sources) and not any(folder.glob("*.weights")):
+    try:
+        return sorted(
+            path for path in folder.iterdir() if path.name[0] not in "._" and path.is_dir()
+        )
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigurationError(
+            f"the models folder {folder} cannot be listed: {error.strerror}; expected a folder "
+            "that this user can read, see YOLO_MODELS_DIR"
+        ) from error
+
+
+def read_folder(folder: Path) -> ModelFiles:
+    """Find the files of a model in its folder; only model.yaml is read.
+
+    Raises:
+        ModelUnavailable: the folder cannot be listed, a file is missing or not pulled yet, there
+            are two of a kind, or model.yaml is wrong.
+    """
+    options, files = read_options(folder), _files(folder)
+    if any(source.file for source in options.sources) and not files.get(".weights"):
         raise ModelUnavailable(
             f"{folder.name}: not pulled yet; run: yolo-service models pull {folder.name}"
         )
-    cfg, weights = _only(folder, ".cfg"), _only(folder, ".weights")
-    kind = ".names" if any(folder.glob("*.names")) else ".data"
-    return ModelFiles(folder.name, cfg, weights, _only(folder, kind), options)
+    kind = ".names" if ".names" in files else ".data"
+    cfg, weights, names = (_only(folder, files, suffix) for suffix in (".cfg", ".weights", kind))
+    return ModelFiles(folder.name, cfg, weights, names, options)
 
 
-def _only(folder: Path, suffix: str) -> Path:
-    found = sorted(folder.glob(f"*{suffix}"))
+def is_complete(folder: Path) -> bool:
+    """Return whether a folder has all files of a model; their contents are not checked."""
+    try:
+        read_folder(folder)
+    except ModelUnavailable:
+        return False
+    return True
+
+
+def _files(folder: Path) -> dict[str, list[Path]]:
+    """The files of a folder by suffix."""
+    files: dict[str, list[Path]] = {}
+    try:
+        for path in sorted(folder.iterdir()):
+            files.setdefault(path.suffix, []).append(path)
+    except OSError as error:
+        message = f"{folder.name}: {folder} cannot be listed: {error.strerror}"
+        raise ModelUnavailable(message) from error
+    return files
+
+
+def _only(folder: Path, files: dict[str, list[Path]], suffix: str) -> Path:
+    found = files.get(suffix, [])
     if len(found) == 1:
         return found[0]
     wanted = "one .names list, or a .data file naming one" if suffix == ".data" else f"one {suffix}"
@@ -134,8 +176,10 @@ def read_options(folder: Path) -> ModelOptions:
     """
     path = folder / OPTIONS_FILE
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
         return ModelOptions.model_validate({} if data is None else data)
+    except (FileNotFoundError, NotADirectoryError):
+        return ModelOptions()
     except ValidationError as error:
         lines = "; ".join(map(_line, error.errors()))
         raise ModelUnavailable(f"{folder.name}/{OPTIONS_FILE}: {lines}") from error

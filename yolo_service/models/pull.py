@@ -1,23 +1,21 @@
-"""Models pulled from the catalog into the models folder.
+"""Download models of the catalog into the models folder.
 
-Everything is staged in ``models/.NAME.pull/`` and checked there as a whole model; only then are
-the files renamed into ``models/NAME/``, the weights last. So a folder never holds half a model or
-a wrong one, and what an interrupted pull leaves is the hidden folder, where the next one goes on.
+Files are staged in ``models/.NAME.pull/`` and checked there as a whole model; only then are they
+renamed into ``models/NAME/``, the weights last. So a model's folder never holds a wrong model or a
+part of one. An interrupted pull leaves the staging folder, and the next pull resumes from it.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 import yaml
+from filelock import FileLock
 from pydantic import ValidationError
 
 from darknet.cfg import read_cfg
@@ -26,14 +24,19 @@ from darknet.model import Model
 from darknet.network import load_model
 from darknet.weights import Header, expected_bytes
 from yolo_service.errors import ModelNotFound, ModelUnavailable, PullError
-from yolo_service.models.catalog import CatalogEntry, find_entry, is_name
+from yolo_service.models.catalog import CatalogEntry, find_entry, is_name, model_folders
 from yolo_service.models.download import PAUSES, Bar, Wanted, download, no_bar, sha256
-from yolo_service.models.folder import OPTIONS_FILE, ModelOptions, Source, read_folder
+from yolo_service.models.folder import (
+    OPTIONS_FILE,
+    ModelOptions,
+    Source,
+    is_complete,
+    read_folder,
+)
 from yolo_service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_LOCK = "lock"
 _OLD_HEADER = Header(major=0, minor=1)
 """The header of weights written before 2018, four bytes shorter."""
 
@@ -46,27 +49,27 @@ def pull_model(
     bar: Bar = no_bar,
     pauses: Sequence[float] = PAUSES,
 ) -> Path:
-    """Bring a model's missing files into the models folder; returns the model's folder.
+    """Download a model's missing files into the models folder; returns the model's folder.
 
-    Files that are there already are kept. Several pulls of one model, of any processes, wait for
+    Files that are there already are kept. Several pulls of one model, by any processes, wait for
     each other.
 
     Args:
         entry: the model.
         models_dir: the folder of models; made if it is missing.
-        mirror: a URL or a folder that has ``NAME/FILE``; nothing else is asked then.
+        mirror: a URL or a folder that has ``NAME/FILE``, used instead of the model's own sources.
         bar: opens a progress bar for each file.
-        pauses: seconds between tries.
+        pauses: seconds between tries of one URL.
 
     Raises:
-        PullError: a file cannot be had or is not what it has to be; nothing of it stays but,
-            where the server allows it, a part that the next pull resumes.
+        PullError: a file cannot be downloaded or is not the expected one. Nothing of the model
+            stays but, where the server allows it, a part that the next pull resumes.
     """
     target = models_dir / entry.name
     try:
         with _staging(models_dir / f".{entry.name}.pull") as staging:
             if entry.missing(target):
-                _bring(_mirrored(entry, mirror), staging, target, bar, pauses)
+                _fill(_mirrored(entry, mirror), staging, target, bar, pauses)
                 _check(entry.name, staging)
                 _publish(staging, target)
     except OSError as error:
@@ -77,29 +80,31 @@ def pull_model(
     return target
 
 
-def is_there(folder: Path) -> bool:
-    """Say whether a folder has the files of a model; they are not read."""
-    try:
-        read_folder(folder)
-    except ModelUnavailable:
-        return False
-    return True
-
-
 def ensure_model(settings: Settings, bar: Bar = no_bar) -> None:
     """Pull the default model if the settings name one of the catalog that is not there yet.
 
     Raises:
         PullError: it cannot be pulled.
+        ConfigurationError: the models folder cannot be listed.
     """
-    if settings.model is None or is_there(settings.models_dir / settings.model):
+    if settings.model is None or is_served(settings.model, settings.models_dir):
         return
     try:
         entry = find_entry(settings.model, settings.models_dir)
     except (ModelNotFound, ModelUnavailable):
-        return  # whoever opens the models folder says what is wrong
+        return  # opening the models folder reports what is wrong
     log.info("pulling model %s", entry.name)
     pull_model(entry, settings.models_dir, mirror=settings.models_mirror, bar=bar)
+
+
+def is_served(name: str, models_dir: Path) -> bool:
+    """Return whether a model of this name has all its files.
+
+    Raises:
+        ConfigurationError: the models folder cannot be listed.
+    """
+    folder = model_folders(models_dir).get(name)
+    return folder is not None and is_complete(folder)
 
 
 def add_model(
@@ -111,20 +116,20 @@ def add_model(
     bar: Bar = no_bar,
     pauses: Sequence[float] = PAUSES,
 ) -> Path:
-    """Bring a new model into the models folder and write its model.yaml.
+    """Copy or download a new model into the models folder and write its model.yaml.
 
     Args:
         name: of the model and its folder.
-        places: URLs or paths of one .cfg, one .weights, a .names list or .data file, and whatever
-            else these name (class trees, maps).
+        places: URLs or paths of one .cfg, one .weights, a .names list or .data file, and the
+            files that these name (class trees, maps).
         models_dir: the folder of models; made if it is missing.
-        options: what its model.yaml is to say.
+        options: the contents of its model.yaml, but for the sources.
         bar: opens a progress bar for each file.
-        pauses: seconds between tries.
+        pauses: seconds between tries of one URL.
 
     Raises:
-        PullError: the name is taken or not a plain one, or a file cannot be had; nothing of it
-            stays.
+        PullError: the name is taken or not a plain one, a file cannot be had, or the files are
+            no model. Nothing of the model stays.
     """
     target = models_dir / name
     if not is_name(name) or target.exists():
@@ -133,7 +138,7 @@ def add_model(
     entry = CatalogEntry(name, target, options.model_copy(update={"sources": sources}))
     try:
         with _staging(models_dir / f".{name}.pull") as staging:
-            _bring(entry, staging, target, bar, pauses)
+            _fill(entry, staging, target, bar, pauses)
             _write_options(entry, staging)
             _check(name, staging)
             _publish(staging, target)
@@ -181,30 +186,31 @@ def _mirrored(entry: CatalogEntry, mirror: str | None) -> CatalogEntry:
     return replace(entry, options=entry.options.model_copy(update={"sources": sources}))
 
 
-def _bring(
+def _fill(
     entry: CatalogEntry, staging: Path, target: Path, bar: Bar, pauses: Sequence[float]
 ) -> None:
-    """Fill the staging folder until it shows the whole model; the weights come last."""
-    _link_what_is_there(entry, staging, target)
+    """Copy existing files into the staging folder and download the others, the weights last."""
+    _copy_existing(entry, staging, target)
     for name in sorted(entry.missing(target), key=_weights_last):
         wanted = _wanted(entry, name, staging)
         if not wanted.is_at(staging / name):
             download(wanted, staging / name, bar=bar, pauses=pauses)
 
 
-def _link_what_is_there(entry: CatalogEntry, staging: Path, target: Path) -> None:
-    there = {OPTIONS_FILE: entry.folder / OPTIONS_FILE} | {p.name: p for p in target.glob("*")}
-    for name, path in there.items():
+def _copy_existing(entry: CatalogEntry, staging: Path, target: Path) -> None:
+    existing = {OPTIONS_FILE: entry.folder / OPTIONS_FILE} | {p.name: p for p in target.glob("*")}
+    for name, path in existing.items():
         if path.is_file():
             (staging / name).unlink(missing_ok=True)
-            (staging / name).symlink_to(path.resolve())
+            shutil.copyfile(path, staging / name)
 
 
 def _check(name: str, staging: Path) -> None:
     try:
         check_folder(staging)
     except (DarknetError, ModelUnavailable) as error:
-        _empty(staging)
+        for path in staging.iterdir():
+            path.unlink()
         raise PullError(f"{name}: the files are no model: {error}") from error
 
 
@@ -249,9 +255,7 @@ def _write_options(entry: CatalogEntry, staging: Path) -> None:
 def _publish(staging: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(staging.iterdir(), key=lambda path: _weights_last(path.name)):
-        if path.is_symlink() and path.name == OPTIONS_FILE and not (target / path.name).exists():
-            shutil.copyfile(path, target / path.name)
-        elif not path.is_symlink() and path.name != _LOCK:
+        if not (target / path.name).exists():
             path.replace(target / path.name)
 
 
@@ -259,55 +263,22 @@ def _weights_last(name: str) -> tuple[bool, str]:
     return name.endswith(".weights"), name
 
 
-def _empty(staging: Path) -> None:
-    for path in staging.iterdir():
-        if path.name != _LOCK:
-            path.unlink()
-
-
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """Yield the folder while nobody else has it; removes it unless it holds a part to resume."""
-    with _locked(folder):
+    """Make the staging folder, locked against other pulls, and remove it afterwards.
+
+    A folder that holds a part to resume stays. The lock ends with the process, however that ends.
+    The lock file is removed while it is locked: filelock makes a new one if the file that it has
+    locked is gone.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = folder.with_suffix(".lock")
+    with FileLock(lock):
         try:
+            folder.mkdir(exist_ok=True)
             yield folder
         finally:
             if not any(folder.glob("*.part")):
-                _remove(folder)
-
-
-def _remove(staging: Path) -> None:
-    """Remove the folder, the lock last: the next to wait may make a lock of its own then."""
-    _empty(staging)
-    (staging / _LOCK).unlink()
-    with suppress(OSError):
-        staging.rmdir()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a file lock, which ends with the process, however that ends."""
-    while True:
-        with _opened(folder / _LOCK) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if _is_current(lock, folder / _LOCK):
-                yield
-                return
-
-
-def _opened(path: Path) -> IO[bytes]:
-    while True:
-        with suppress(FileExistsError):
-            path.parent.mkdir(parents=True)
-        try:
-            return path.open("wb")
-        except FileNotFoundError:
-            continue  # whoever had the folder removed it between the two lines
-
-
-def _is_current(lock: IO[bytes], path: Path) -> bool:
-    """Say whether the locked file is still in the folder; who had it before may have removed it."""
-    try:
-        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(PermissionError):  # Windows does not remove open files
+                lock.unlink(missing_ok=True)
