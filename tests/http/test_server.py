@@ -335,7 +335,7 @@ def test_stopping_finishes_what_was_accepted_and_closes_what_is_idle(start: Star
     server = start(slow)
     with Peer(server) as idle, Peer(server).send(GET) as busy:
         assert entered.wait(10)
-        stopping = gevent.spawn(server.finish, 10)
+        stopping = gevent.spawn(server.finish, time.monotonic() + 10)
         assert idle.is_closed()
         with pytest.raises(ConnectionRefusedError):
             Peer(server)
