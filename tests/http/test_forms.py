@@ -185,6 +185,12 @@ def test_a_form_without_a_boundary_is_called_so() -> None:
         parsed(FormParser(), form([("image", "a", b"x")]), boundary="")
 
 
+def test_a_boundary_with_a_line_end_is_refused() -> None:
+    """It can come as boundary*=utf-8''a%0Ab."""
+    with pytest.raises(BadRequest, match="boundary"):
+        parsed(FormParser(), form([("image", "a", b"x")]), boundary="a\nb")
+
+
 def test_more_parts_than_allowed_are_refused() -> None:
     parser = FormParser(max_form_parts=2)
     parts: list[tuple[str, str | None, bytes]] = [("a", None, b"")] * 3

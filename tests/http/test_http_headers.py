@@ -1,4 +1,4 @@
-"""Header fields are read as Python's own parser reads them, and strictly."""
+"""The parser of header fields: like Python's for valid ones, and strict."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ def read(text: str) -> HeaderFields:
 
 
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=8), st.sampled_from(["\r\n", "\n"]))
-def test_what_is_valid_is_read_as_python_reads_it(
-    fields: list[tuple[str, str]], line_end: str
-) -> None:
+def test_valid_fields_are_read_as_by_python(fields: list[tuple[str, str]], line_end: str) -> None:
     text = "".join(f"{name}: {value}{line_end}" for name, value in fields) + line_end
     expected = http.client.parse_headers(io.BytesIO(text.encode("latin-1")))
     found = read(text)
@@ -40,7 +38,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
         read_fields(io.BytesIO(data + b"\r\n\r\n"))
 
 
-def test_what_comes_behind_the_empty_line_is_left_alone() -> None:
+def test_nothing_is_read_after_the_empty_line() -> None:
     file = io.BytesIO(b"A: 1\r\n\r\nbody")
     read_fields(file)
     assert file.read() == b"body"
@@ -54,7 +52,7 @@ def test_what_comes_behind_the_empty_line_is_left_alone() -> None:
         pytest.param(" A: 1\r\n\r\n", id="space before the name"),
         pytest.param(": 1\r\n\r\n", id="no name"),
         pytest.param("A\r\n\r\n", id="no colon"),
-        pytest.param("A: 1\rB: 2\r\n\r\n", id="a line end that is half of one"),
+        pytest.param("A: 1\rB: 2\r\n\r\n", id="carriage return without line feed"),
         pytest.param("A: \0\r\n\r\n", id="zero byte"),
         pytest.param("Ä: 1\r\n\r\n", id="name that is not ASCII"),
         pytest.param("A: 1\r\n", id="no end"),
@@ -63,7 +61,7 @@ def test_what_comes_behind_the_empty_line_is_left_alone() -> None:
         pytest.param("A: 1\r\n" * (MAX_FIELDS + 1) + "\r\n", id="many fields"),
     ],
 )
-def test_what_proxies_might_read_otherwise_is_refused(text: str) -> None:
+def test_fields_that_proxies_could_read_otherwise_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="header field"):
         read(text)
 
@@ -72,6 +70,6 @@ def test_as_many_fields_as_allowed_are_read() -> None:
     assert len(read("A: 1\r\n" * MAX_FIELDS + "\r\n").get_all("a")) == MAX_FIELDS
 
 
-def test_no_name_can_pass_for_another_in_the_environment() -> None:
+def test_names_that_are_equal_in_the_environment_are_left_out() -> None:
     fields = read("X-Key: right\r\nX_Key: wrong\r\nContent-Type: a/b\r\nX-KEY: second\r\n\r\n")
     assert list(fields.environ()) == [("HTTP_X_KEY", "right"), ("HTTP_X_KEY", "second")]

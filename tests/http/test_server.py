@@ -1,4 +1,4 @@
-"""The WSGI server around applications of a few lines, talked to byte by byte."""
+"""The WSGI server with small applications, tested over raw sockets."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def problem(answer: tuple[int, dict[str, str], bytes], status: int) -> None:
     assert json.loads(answer[2])["status"] == status
 
 
-def test_head_and_body_leave_in_one_write(start: Start) -> None:
+def test_head_and_body_are_sent_in_one_write(start: Start) -> None:
     with Peer(start(hello)).send(GET) as peer:
         assert peer.socket.recv(4096).endswith(b"\r\n\r\nhello")
 
@@ -104,7 +104,7 @@ def test_a_connection_serves_many_requests(start: Start) -> None:
             assert peer.send(GET).answer()[2] == b"hello"
 
 
-def test_a_request_id_is_made_or_taken(start: Start) -> None:
+def test_a_request_id_is_generated_or_taken_from_the_client(start: Start) -> None:
     with Peer(start(hello)) as peer:
         made = [peer.send(GET).answer()[1]["x-request-id"] for _ in range(2)]
         assert made[0] != made[1]
@@ -113,7 +113,7 @@ def test_a_request_id_is_made_or_taken(start: Start) -> None:
             assert (peer.send(request).answer()[1]["x-request-id"] == given.decode()) is taken
 
 
-def test_a_line_of_log_tells_no_query(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_access_log_has_no_query(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "yolo_service.access")
     with Peer(start(hello)).send(GET) as peer:
         request_id = peer.answer()[1]["x-request-id"]
@@ -212,7 +212,7 @@ def test_a_chunked_body_is_read(start: Start) -> None:
 
 
 def test_broken_chunks_end_the_connection(start: Start) -> None:
-    """Nobody knows where the next request begins, so none may be read."""
+    """The start of the next request is unknown, so none may be read."""
 
     def careless(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         with suppress(OSError):
@@ -242,7 +242,7 @@ def test_an_idle_connection_is_closed(start: Start, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("data", [b"", b"GET /"])
-def test_a_connection_that_brings_no_request_is_closed_soon(
+def test_a_new_connection_without_a_request_is_closed_soon(
     start: Start, monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
     monkeypatch.setattr(wsgi, "HEADER_SECONDS", 0.1)
@@ -268,7 +268,7 @@ def test_a_body_that_does_not_arrive_is_a_timeout_for_the_application(start: Sta
     assert [type(error).__name__ for error in seen] == ["RequestTimeout"]
 
 
-def test_a_body_that_nobody_reads_is_not_read_for_ever(
+def test_an_unread_body_is_discarded_for_a_limited_time(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "LINGER_SECONDS", 0.1)
@@ -293,15 +293,15 @@ def test_a_client_that_resets_before_its_error_comes_leaves_no_traceback(
     assert capfd.readouterr().err == ""
 
 
-def test_an_application_learns_that_its_client_has_gone(start: Start) -> None:
+def test_an_application_can_check_that_its_client_is_connected(start: Start) -> None:
     entered, left = Event(), Event()
-    told: list[bool] = []
+    seen: list[bool] = []
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        told.append(environ[CLIENT].is_connected())
+        seen.append(environ[CLIENT].is_connected())
         entered.set()
         left.wait(10)
-        told.append(environ[CLIENT].is_connected())
+        seen.append(environ[CLIENT].is_connected())
         return hello(environ, start_response)
 
     server = start(application)
@@ -309,10 +309,10 @@ def test_an_application_learns_that_its_client_has_gone(start: Start) -> None:
         assert entered.wait(10)
     left.set()
     server.finish(time.monotonic() + 10)
-    assert told == [True, False]
+    assert seen == [True, False]
 
 
-def test_an_application_that_breaks_is_answered_500(
+def test_an_exception_of_the_application_is_answered_500(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -345,7 +345,7 @@ def test_stopping_finishes_what_was_accepted_and_closes_what_is_idle(start: Star
         assert stopping.get(timeout=10)
 
 
-def test_stopping_breaks_off_what_takes_too_long(start: Start) -> None:
+def test_stopping_cancels_requests_that_take_too_long(start: Start) -> None:
     entered = Event()
 
     def endless(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:

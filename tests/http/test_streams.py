@@ -1,4 +1,4 @@
-"""The memory that requests hold together, at its edges; test_hardening_clients.py has the rest."""
+"""The memory budget of requests; test_hardening_clients.py tests the rest of streams.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from yolo_service.errors import Overloaded
 from yolo_service.http.streams import Budget
 
 
-def test_a_budget_is_spent_to_the_last_byte_and_no_further() -> None:
+def test_no_more_than_the_budget_can_be_taken() -> None:
     budget = Budget(10_000_000)
     budget.take(9_999_999)
     budget.take(1)
@@ -22,7 +22,7 @@ def test_a_budget_is_spent_to_the_last_byte_and_no_further() -> None:
 
 
 @given(st.lists(st.integers(0, 100)))
-def test_what_is_given_back_is_there_again(counts: list[int]) -> None:
+def test_memory_given_back_can_be_taken_again(counts: list[int]) -> None:
     budget = Budget(1000)
     taken: list[int] = []
     for count in counts:

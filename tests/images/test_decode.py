@@ -21,8 +21,7 @@ from yolo_service.errors import (
     UnsupportedImageType,
 )
 from yolo_service.images import decode as images
-from yolo_service.images import image_header as headers
-from yolo_service.images import png
+from yolo_service.images import image_header, png
 from yolo_service.images.decode import DecodeOptions
 
 MAX_PIXELS = 1_000_000
@@ -120,19 +119,19 @@ def test_the_first_image_of_several_is_taken(kind: str) -> None:
     assert_shows(decode(sample_images.animation(kind)), quarters())
 
 
-def test_an_image_of_one_pixel_is_an_image() -> None:
+def test_an_image_of_one_pixel_is_decoded() -> None:
     one = np.full((1, 1, 3), (1, 2, 3), np.uint8)
     np.testing.assert_array_equal(decode(encode(one, "PNG")), one)
 
 
-def test_what_is_appended_to_an_image_does_not_matter() -> None:
+def test_bytes_after_an_image_are_ignored() -> None:
     data = sample_images.jpeg()
     np.testing.assert_array_equal(decode(data + b"PK\x03\x04<html>"), decode(data))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_header_says_the_size_without_decoding(kind: str) -> None:
-    header = headers.read(KINDS[kind])
+def test_the_size_is_read_from_the_header(kind: str) -> None:
+    header = image_header.read(KINDS[kind])
     assert (header.width, header.height) == (WIDTH, HEIGHT)
     assert header.format in kind or kind == "fax TIFF"
 
@@ -175,7 +174,7 @@ def test_an_image_without_pixels_is_refused() -> None:
         (bytes(1000), "no image of a known format"),
     ],
 )
-def test_other_files_are_named_with_the_formats_that_work(data: bytes, found: str) -> None:
+def test_the_error_for_another_format_names_it_and_those_supported(data: bytes, found: str) -> None:
     with pytest.raises(UnsupportedImageType, match=f"{found}.*JPEG, PNG, GIF, WebP, BMP, TIFF"):
         decode(data)
 
@@ -208,7 +207,7 @@ def test_an_image_that_is_cut_off_is_never_taken(kind: str, part: float) -> None
     ),
     seed=st.integers(0, 99),
 )
-def test_a_jpeg_has_the_pixels_that_opencv_gives(
+def test_a_jpeg_has_the_same_pixels_as_from_opencv(
     size: tuple[int, int], mode: str, options: dict[str, Any], seed: int
 ) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
@@ -249,7 +248,7 @@ def test_a_jpeg_is_turned_as_opencv_does_whatever_its_exif_says(
     np.testing.assert_array_equal(decode(data), expected)
 
 
-def test_colours_that_are_not_smoothed_are_nearly_the_same() -> None:
+def test_chroma_that_is_not_smoothed_is_nearly_the_same() -> None:
     photo = cv2.GaussianBlur(
         np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8), (0, 0), 4
     )
@@ -263,7 +262,9 @@ def test_colours_that_are_not_smoothed_are_nearly_the_same() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_large_jpeg_has_the_pixels_that_opencv_gives(orientation: int, progressive: bool) -> None:
+def test_a_large_jpeg_has_the_same_pixels_as_from_opencv(
+    orientation: int, progressive: bool
+) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     data = sample_images.jpeg(2500, 2000, exif=exif, progressive=progressive)
@@ -271,7 +272,7 @@ def test_a_large_jpeg_has_the_pixels_that_opencv_gives(orientation: int, progres
     np.testing.assert_array_equal(images.decode(data, max_pixels=5_000_000), expected)
 
 
-def test_a_large_jpeg_is_reduced_as_a_small_one_is() -> None:
+def test_a_reduced_jpeg_has_the_same_pixels_as_from_opencv() -> None:
     data = sample_images.jpeg(5000, 3300)
     reduced = images.decode_image(data, DecodeOptions(min_size=(1500, 1200)), max_pixels=17_000_000)
     flags = cv2.IMREAD_REDUCED_COLOR_2
@@ -288,13 +289,13 @@ def test_a_large_jpeg_that_is_cut_off_is_never_taken(part: float, progressive: b
         images.decode(data[: int(part * len(data))], max_pixels=5_000_000)
 
 
-def test_what_is_appended_to_a_large_jpeg_does_not_matter() -> None:
+def test_bytes_after_a_large_jpeg_are_ignored() -> None:
     data = sample_images.jpeg(2500, 2000)
     plain = images.decode(data, max_pixels=5_000_000)
     np.testing.assert_array_equal(images.decode(data + b"more", max_pixels=5_000_000), plain)
 
 
-def test_opencv_does_not_write_about_damaged_images(capfd: pytest.CaptureFixture[str]) -> None:
+def test_opencv_logs_nothing_about_damaged_images(capfd: pytest.CaptureFixture[str]) -> None:
     for kind in ("GIF", "TIFF", "LZW TIFF", "BMP"):
         with pytest.raises(UndecodableImage):
             decode(KINDS[kind][:-5])
@@ -363,7 +364,7 @@ class TestFilesMadeToExhaustADecoder:
             decode(sample_images.tiff(fields, bytes(2_000_000)))
 
 
-def test_a_large_honest_png_passes_the_check_of_its_data() -> None:
+def test_a_large_valid_png_passes_the_check_of_its_data() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (600, 600, 3), np.uint8)
     data = encode(noise, "PNG")
     assert len(data) > png.UNCHECKED_BYTES
@@ -393,5 +394,5 @@ def test_damaged_images_decode_to_what_their_header_says_or_raise_service_errors
         pixels = decode(bytes(data))
     except ServiceError:
         return
-    header = headers.read(bytes(data))
+    header = image_header.read(bytes(data))
     assert sorted(pixels.shape[:2]) == sorted((header.width, header.height))

@@ -38,7 +38,7 @@ def luminance(colour: Colour) -> float:
     return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
-def test_the_image_given_stays_as_it_is() -> None:
+def test_drawing_does_not_change_the_image_given() -> None:
     original = GREY.copy()
     drawn = render.draw(original, found((160, 120, 100, 80, 0.9, 0)))
     np.testing.assert_array_equal(original, GREY)
@@ -46,24 +46,24 @@ def test_the_image_given_stays_as_it_is() -> None:
     assert (drawn != GREY).any()
 
 
-def test_an_image_of_nothing_comes_back_the_same() -> None:
+def test_without_detections_the_image_is_the_same() -> None:
     np.testing.assert_array_equal(render.draw(GREY, found()), GREY)
 
 
-def test_an_image_that_cannot_be_written_to_can_be_drawn_on() -> None:
+def test_a_read_only_image_can_be_drawn_on() -> None:
     original = GREY[::-1]
     original.flags.writeable = False
     assert area(render.draw(original, found((160, 120, 100, 80, 0.9, 0))), class_colour(0)) > 0
 
 
-def test_the_frame_stands_where_the_box_is() -> None:
+def test_a_box_is_drawn_at_its_sides() -> None:
     drawn = render.draw(GREY, found((160, 120, 100, 80, 0.9, 1)))
     for x, y in [(110, 120), (210, 120), (160, 160)]:
         assert tuple(drawn[y, x]) == class_colour(1)
     assert tuple(drawn[120, 160]) == (100, 100, 100)
 
 
-def test_the_more_certain_of_two_boxes_lies_on_top() -> None:
+def test_the_box_of_higher_confidence_is_drawn_over_the_other() -> None:
     box = (160, 120, 100, 80)
     for scores in [(0.9, 0.3), (0.3, 0.9)]:
         drawn = render.draw(GREY, found((*box, scores[0], 0), (*box, scores[1], 1)))
@@ -71,7 +71,7 @@ def test_the_more_certain_of_two_boxes_lies_on_top() -> None:
 
 
 @pytest.mark.parametrize("ground", [0, 255])
-def test_a_box_shows_on_black_and_on_white(ground: int) -> None:
+def test_a_box_is_visible_on_black_and_on_white(ground: int) -> None:
     for class_id in range(80):
         names = tuple(map(str, range(80)))
         boxes = np.array([[32, 32, 20, 20]], np.float32)
@@ -95,11 +95,11 @@ def test_labels_of_equal_boxes_do_not_hide_each_other() -> None:
     together = render.draw(GREY, found(*[(*box, 0.9 - i / 10, i) for i in range(5)]))
     for i in range(5):
         alone = render.draw(GREY, found((*box, 0.9 - i / 10, i)))
-        frame = 2 * (200 + 80)  # which the most certain box covers
+        frame = 2 * (200 + 80)  # covered by the box of highest confidence
         assert area(together, class_colour(i)) >= area(alone, class_colour(i)) - frame
 
 
-def test_letters_are_told_from_their_plates() -> None:
+def test_labels_have_the_contrast_that_wcag_asks_for() -> None:
     for colour in map(class_colour, range(1000)):
         light, dark = sorted((luminance(colour), luminance(render._contrast(colour))))[::-1]
         assert (light + 0.05) / (dark + 0.05) > 4.5, "WCAG's contrast for text"
@@ -160,7 +160,7 @@ def _one() -> tuple[FloatArray, FloatArray, IntArray]:
     return one.boxes, one.scores, one.class_ids
 
 
-def test_png_is_exact_and_jpeg_is_close() -> None:
+def test_png_is_lossless_and_jpeg_nearly_so() -> None:
     png = images.decode(render.encode(quarters(), "png"), max_pixels=10_000)
     np.testing.assert_array_equal(png, quarters())
     jpeg = images.decode(render.encode(quarters(), "jpeg"), max_pixels=10_000)

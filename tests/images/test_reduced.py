@@ -1,4 +1,4 @@
-"""A JPEG larger than the network needs may be decoded at a part of its size."""
+"""Reduced decoding: a JPEG larger than the network's input is decoded at a part of its size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIMIT = 10_000_000
         (None, (480, 640)),
     ],
 )
-def test_a_jpeg_is_reduced_as_far_as_it_stays_large_enough_either_way(
+def test_a_jpeg_is_reduced_while_it_is_large_enough_in_either_orientation(
     min_size: images.Size | None, pixels: tuple[int, int]
 ) -> None:
     decoded = images.decode_image(
@@ -38,7 +38,7 @@ def test_a_jpeg_is_reduced_as_far_as_it_stays_large_enough_either_way(
     assert decoded.scale == (640 / pixels[1], 480 / pixels[0])
 
 
-def test_a_reduced_image_shows_the_same_in_the_same_colours() -> None:
+def test_a_reduced_image_has_the_same_colours() -> None:
     data = sample_images.jpeg(640, 480)
     full = images.decode(data, max_pixels=LIMIT)
     reduced = images.decode_image(data, DecodeOptions(min_size=(60, 60)), max_pixels=LIMIT).pixels
@@ -87,12 +87,12 @@ def test_a_service_may_reduce_and_answers_in_pixels_of_the_full_image(
         client.close()
     exact, reduced = answers
     assert exact["image"] == reduced["image"] == {"width": 384, "height": 256}
-    assert exact["detections"] != reduced["detections"]  # fewer pixels were looked at
+    assert exact["detections"] != reduced["detections"]  # from fewer pixels
     right = max(found["corners"]["right"] for found in reduced["detections"])
     assert right > 200  # pixels of 384, not of 96 or 192
 
 
-def test_colours_are_decoded_roughly_only_if_asked_for(start_server: StartServer) -> None:
+def test_chroma_is_smoothed_unless_fast_decoding_is_set(start_server: StartServer) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
     photo = cv2.imencode(".jpg", cv2.resize(noise, (96, 64)))[1].tobytes()
     parts: list[tuple[str, str | bytes]] = [("image_file", photo), ("threshold", "0.01")]

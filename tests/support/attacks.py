@@ -1,4 +1,4 @@
-"""What a server has to stand: raw sockets, hostile files, and a look at what it costs a process."""
+"""Raw connections, hostile files, and the memory, time, files and threads of a process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.sample_images import chunk
 
 
 class Peer:
-    """A connection that sends bytes as they are and reads whole answers."""
+    """A client that sends raw bytes and reads HTTP answers."""
 
     def __init__(self, port: int, data: bytes = b"", timeout: float = 30) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
@@ -36,7 +36,7 @@ class Peer:
         self.socket.sendall(data)
 
     def flood(self, data: bytes, times: int) -> bool:
-        """Send something again and again; say whether the other side let it all through."""
+        """Send data many times; return whether the server took all of it."""
         try:
             for _ in range(times):
                 self.socket.sendall(data)
@@ -62,7 +62,7 @@ class Peer:
 
 
 def post(path: str = "/detect", *headers: str) -> bytes:
-    """Write the head of a form without its length."""
+    """Return the head of a request with a form; its length is for the caller to add."""
     lines = (
         f"POST {path} HTTP/1.1",
         "Host: a",
@@ -73,13 +73,13 @@ def post(path: str = "/detect", *headers: str) -> bytes:
 
 
 class Cost:
-    """What a process holds: memory, files and threads."""
+    """The resources of a process: memory, processor time, files and threads."""
 
     def __init__(self, pid: int) -> None:
         self._folder = Path("/proc", str(pid))
 
     def reset_peak(self) -> None:
-        """Begin to measure the peak anew."""
+        """Reset ``peak`` to the memory used now."""
         (self._folder / "clear_refs").write_text("5")
 
     @property
@@ -91,6 +91,13 @@ class Cost:
     def memory(self) -> int:
         """Bytes of memory now."""
         return self._status("VmRSS") * 1024
+
+    @property
+    def seconds(self) -> float:
+        """Processor time used so far, in all threads."""
+        fields = (self._folder / "stat").read_text().rpartition(")")[2].split()
+        user, system = fields[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     @property
     def threads(self) -> int:
@@ -132,13 +139,13 @@ def bmp_claiming(width: int, height: int) -> bytes:
 
 
 def zipped(data: bytes) -> bytes:
-    """Compress something as a web server would."""
+    """Compress data as gzip."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     return packer.compress(data) + packer.flush()
 
 
 def hostile_images() -> Iterator[tuple[str, bytes, int]]:
-    """Yield name, bytes and the status that is right for files that nobody should send."""
+    """Yield the name, the bytes and the expected status of each hostile file."""
     for size in ((60_000, 60_000), (65_000, 700), (16_383, 16_383)):
         name = f"{size[0]} x {size[1]}"
         yield f"PNG bomb of {name}", sample_images.png_claiming(*size), 413

@@ -1,7 +1,7 @@
-"""Images made by code: every kind that people send, and some that nobody should.
+"""Generated images of every format, valid and hostile.
 
-All show the same: a quarter red, green, blue and white each, so that a wrong channel order or a
-wrong orientation cannot go unseen. Encoded by Pillow, which the service itself does not use.
+All have a red, a green, a blue and a white quarter, so that a wrong channel order or orientation is
+detected. They are encoded by Pillow, which the service does not use.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def png(width: int = WIDTH, height: int = HEIGHT, mode: str = "RGB", **options: 
 
 
 def oriented(kind: str, orientation: int) -> bytes:
-    """The quarters in a file that asks to be turned: EXIF orientation 1 to 8."""
+    """The quarters with an EXIF orientation, 1 to 8."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
@@ -58,7 +58,7 @@ def oriented(kind: str, orientation: int) -> bytes:
 
 
 def upright(orientation: int) -> RgbImage:
-    """The quarters as a viewer shows them that honours the orientation."""
+    """The quarters after their EXIF orientation is applied."""
     stored = quarters()
     return {
         1: stored,

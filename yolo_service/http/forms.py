@@ -79,16 +79,10 @@ class FormParser(FormDataParser):
         """Yield the parser's events: a MultipartSegment, pieces of its content, None at its end."""
         if not boundary:
             raise BadRequest(f"the Content-Type of the form has no boundary; {_ADVICE}")
-        parser = PushMultipartParser(
-            boundary,
-            max_header_size=MAX_HEADER_BYTES,
-            max_header_count=MAX_HEADERS,
-            max_segment_count=self.max_form_parts or math.inf,
-            header_charset="latin-1",  # any byte is a letter of it; see _decode
-        )
         chunk = stream.read(CHUNK_BYTES)
         is_empty = not chunk
         try:
+            parser = self._parser(boundary)
             while chunk:
                 yield from parser.parse(chunk)
                 chunk = stream.read(CHUNK_BYTES)
@@ -103,6 +97,15 @@ class FormParser(FormDataParser):
                 "the form is cut off: no last boundary; send all of it, up to the line "
                 f"--{boundary[:100]}--"
             ) from None
+
+    def _parser(self, boundary: str) -> PushMultipartParser:
+        return PushMultipartParser(
+            boundary,
+            max_header_size=MAX_HEADER_BYTES,
+            max_header_count=MAX_HEADERS,
+            max_segment_count=self.max_form_parts or math.inf,
+            header_charset="latin-1",  # which decodes any bytes; see _decode
+        )
 
 
 def _parts(events: Iterator[Any]) -> Iterator[tuple[Any, bytes]]:
@@ -128,7 +131,7 @@ def _names(segment: Any) -> tuple[str, str | None]:
 
 
 def _decode(name: str) -> str:
-    """Decode a name, which was read as Latin-1; what is no UTF-8 is shown as U+FFFD."""
+    """Decode a name, which was read as Latin-1, as UTF-8; invalid bytes become U+FFFD."""
     return name.encode("latin-1").decode(errors="replace")
 
 
