@@ -26,15 +26,16 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import scale
+from benchmarks.ceiling import ceiling, decode_and_detect
 from benchmarks.peer_model import write_peer_model
 from benchmarks.scale_rows import Effort
 from benchmarks.services import BUILD, PEERS
 from benchmarks.serving import Load, Server, free_port, middle, server_answers, serving
 from darknet.limits import available_cpus
-from darknet.model import EngineName, Precision, RgbImage
+from darknet.model import EngineName, Precision
 from darknet.network import Network
 from yolo_service import benchmark, process
-from yolo_service.images.decode import DecodeOptions, decode, decode_image
+from yolo_service.images.decode import decode
 from yolo_service.models.opening import default_files, load_files
 from yolo_service.settings import Settings, load_settings
 
@@ -140,16 +141,9 @@ def _service(settings: Settings, precision: Precision, options: argparse.Namespa
         load_files(files, chosen, chosen.workers) as network,
         _serving(settings, precision, options) as server,
     ):
-        quality = DecodeOptions.for_network(network, chosen.decode)
-
-        def decoded() -> RgbImage:
-            return decode_image(data, quality, max_pixels=chosen.max_pixels).pixels
-
-        def both(count: int) -> object:
-            return network.detect(decoded() for _ in range(count))
-
+        both = decode_and_detect(network, chosen, data)
         for _ in range(options.rounds):
-            ceilings.append(_ceiling(both, options.seconds))
+            ceilings.append(ceiling(both, options.seconds))
             inside.append(_p50(partial(both, 1), options.seconds / 2))
             rounds.append(_loads(server, options.seconds))
         memory = server.memory()
@@ -177,16 +171,6 @@ def _loads(server: Server, seconds: float) -> dict[int, Load]:
 
 def _middles(rounds: Sequence[dict[int, Load]]) -> dict[int, Load]:
     return {count: middle([loads[count] for loads in rounds]) for count in CONNECTIONS}
-
-
-def _ceiling(call: Callable[[int], object], seconds: float) -> float:
-    """Images per second with the best number of threads, and of images in a call."""
-    threads = range(1, available_cpus() + 3)
-    return max(
-        count * benchmark.throughput(partial(call, count), seconds / 2, number)
-        for count in (1, 3)
-        for number in threads
-    )
 
 
 def _p50(call: Callable[[], object], seconds: float) -> float:

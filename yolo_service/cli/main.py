@@ -48,3 +48,7 @@ def main() -> None:
 
 for command in (serve, detect, models, train, evaluate, quantize, doctor, benchmark):
     main.add_command(command)
+
+
+if __name__ == "__main__":
+    main()
