@@ -14,6 +14,9 @@ from yolo_service.errors import DeadlineExceeded
 
 T = TypeVar("T")
 
+LONG_SECONDS = 1e8
+"""Stands for no deadline: without a timer, an event loop that has nothing else to do would end."""
+
 
 def wait(future: Future[T], deadline: float = math.inf) -> T:
     """Wait for a future that native threads complete, and return its result.
@@ -30,9 +33,8 @@ def wait(future: Future[T], deadline: float = math.inf) -> T:
     """
     done, loop = Event(), gevent.get_hub().loop
     future.add_done_callback(lambda _: loop.run_callback_threadsafe(done.set))
-    timeout = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
     try:
-        if not done.wait(timeout):
+        if not done.wait(min(max(0.0, deadline - time.monotonic()), LONG_SECONDS)):
             raise DeadlineExceeded
     except BaseException:
         future.cancel()

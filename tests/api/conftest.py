@@ -1,0 +1,63 @@
+"""The application in the test's own process: what a route answers needs no socket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
+from pathlib import Path
+
+import flask
+import pytest
+from werkzeug.test import TestResponse
+
+from tests.support.fixtures import BOUNDARY, Answer, Part, multipart
+from yolo_service.api.service import Service
+from yolo_service.http.app import create_app
+from yolo_service.http.fetch import Fetcher
+from yolo_service.predictor import open_predictor
+from yolo_service.settings import load_settings
+
+
+class LocalClient:
+    """Calls the WSGI application; the methods are those of ``fixtures.Client``."""
+
+    def __init__(self, app: flask.Flask) -> None:
+        self._client = app.test_client()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        response: TestResponse = self._client.open(
+            path, method=method, data=body, headers=dict(headers or {})
+        )
+        return Answer(response.status_code, response.headers, response.data)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.request("GET", path, headers=headers)
+
+    def post(self, parts: list[Part], path: str = "/detect", **headers: str) -> Answer:
+        """Send a form."""
+        kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        return self.request("POST", path, multipart(parts), kind | headers)
+
+
+@pytest.fixture(scope="session")
+def app(models: Path) -> Iterator[flask.Flask]:
+    """The application that the tests of routes share."""
+    settings = load_settings(models_dir=models, url_allow_networks=[ip_network("127.0.0.0/8")])
+    predictor = open_predictor(settings)
+    service = Service(settings, predictor, Fetcher(settings))
+    service.start()
+    yield create_app(service).app
+    assert predictor.close(time.monotonic() + 10)
+
+
+@pytest.fixture
+def client(app: flask.Flask) -> LocalClient:
+    """A client of the shared application."""
+    return LocalClient(app)
