@@ -1,10 +1,10 @@
-# make run          the service on http://127.0.0.1:8080/ui/
+# make run          serves on http://127.0.0.1:8080/ui/
 # make test         everything: style, types, tests
-# make bench        engines, service, ceiling and other services, side by side
-# make image-test   builds the CPU image with buildah and tries it
+# make bench        compares the engines, the service and other services
+# make image-test   builds the CPU image with buildah and tests it
 # make soak         ten minutes of mixed good, bad and hostile requests
-# make fuzz         asks every route of swagger.yaml for ten minutes what nobody thinks of, and
-#                   each parser for one minute where atheris is installed
+# make fuzz         ten minutes of generated requests to every route of swagger.yaml, and one minute
+#                   of generated input to each parser, if atheris is installed
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= 2.13.0
@@ -20,7 +20,7 @@ venv: $(VENV)/.run
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The package itself is linked, not copied: edits count at once.
+# The package itself is installed as editable: changes take effect at once.
 $(VENV)/.run: requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --no-deps -e .
@@ -35,8 +35,8 @@ $(VENV)/.dev: requirements-build.txt requirements-dev.txt $(VENV)/.run
 run: venv
 	@$(BIN)/yolo-service serve
 
-# Training has a process of its own, as it has in use: PyTorch's workers and gevent both want the
-# process's signals of children, and crash it when they meet.
+# Training is tested in a process of its own: PyTorch's workers and gevent both handle SIGCHLD, and
+# crash a process that has both.
 test: lint
 	$(BIN)/python -m pytest tests/training
 	$(BIN)/python -m pytest --ignore tests/training
@@ -60,7 +60,7 @@ image-test: $(VENV)/bin/python
 soak: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.soak $(SOAK)
 
-# atheris is not made for every Python, so it is not among what is pinned: pip install atheris
+# atheris does not support every Python, so it is not pinned: pip install atheris
 PARSERS := $(if $(wildcard $(VENV)/lib/python3*/site-packages/atheris),cfg form image tensor weights)
 
 fuzz: $(VENV)/.dev $(PARSERS:%=fuzz-%)
@@ -69,8 +69,8 @@ fuzz: $(VENV)/.dev $(PARSERS:%=fuzz-%)
 fuzz-%: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz.parsers $* -max_total_time=60
 
-# Pins every package with its hashes; no address of an index gets into the files. PyTorch is left
-# out, and CUDA with it: its CPU, CUDA and ROCm builds are different files of one version.
+# Pins every package with its hashes; the files name no index. PyTorch and CUDA are left out: the
+# CPU, CUDA and ROCm builds of PyTorch are different files of one version.
 # requirements-build.txt has what builds the package, for the images and the tests of the wheel.
 LOCK := $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --unsafe-package torch

@@ -1,6 +1,6 @@
-"""Where the files are that come with the project: the contract and the catalog.
+"""Paths of the data files of the package: the contract and the catalog.
 
-In a checkout they stand at its top level; a wheel holds copies of them in ``yolo_service/data``.
+In a checkout they are at the top level; an installed wheel has them in ``yolo_service/data``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ _DATA = _PACKAGE / "data"
 _ROOT = _DATA if _DATA.is_dir() else _PACKAGE.parent
 
 CONTRACT = _ROOT / "swagger.yaml"
-"""The OpenAPI document that the service routes by."""
+"""The OpenAPI document that defines the routes of the service."""
 CATALOG = _ROOT / "models"
-"""One folder per model that can be pulled, and the complete model ``blood-cells``."""
+"""A models folder with a model.yaml for each model that can be pulled; one model is complete."""

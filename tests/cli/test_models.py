@@ -23,7 +23,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(command, list(map(str, arguments)), catch_exceptions=False)
 
 
-def test_list_tells_what_is_there_and_what_can_be_pulled(tmp_path: Path) -> None:
+def test_list_prints_installed_models_and_those_that_can_be_pulled(tmp_path: Path) -> None:
     write_model(tmp_path / "mine")
     (tmp_path / "half").mkdir()
     lines = {
@@ -35,7 +35,7 @@ def test_list_tells_what_is_there_and_what_can_be_pulled(tmp_path: Path) -> None
     assert lines["yolov3_coco"].endswith(hint)
 
 
-def test_a_model_of_ones_own_with_a_name_of_the_catalog_is_there(tmp_path: Path) -> None:
+def test_a_users_model_with_a_name_of_the_catalog_is_listed(tmp_path: Path) -> None:
     write_model(tmp_path / "yolov3_coco")
     line = next(
         x for x in run("list", "--models-dir", tmp_path).stdout.splitlines() if "v3_coco" in x
@@ -43,7 +43,7 @@ def test_a_model_of_ones_own_with_a_name_of_the_catalog_is_there(tmp_path: Path)
     assert "64 x 48" in line
 
 
-def test_pull_brings_a_model_from_a_mirror_and_tells_its_progress(tmp_path: Path) -> None:
+def test_pull_copies_a_model_from_a_mirror_and_prints_its_progress(tmp_path: Path) -> None:
     origin = write_model(tmp_path / "mirror" / "tiny")
     models = tmp_path / "models"
     (models / "tiny").mkdir(parents=True)
@@ -55,7 +55,7 @@ def test_pull_brings_a_model_from_a_mirror_and_tells_its_progress(tmp_path: Path
     assert f"tiny/model.weights: {size:.1f} of {size:.1f} MB, 100 %" in result.stderr
 
 
-def test_pull_leaves_a_model_of_ones_own_and_tells_what_it_lacks(tmp_path: Path) -> None:
+def test_pull_leaves_a_users_model_alone_and_names_its_missing_file(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
     assert run("pull", "mine", "--models-dir", tmp_path).stdout.startswith("mine: complete")
     (folder / "model.weights").unlink()

@@ -1,4 +1,4 @@
-"""The shapes of custom resources that no package carries, as their definitions have them.
+"""Schemas of custom resources that no package has, after their definitions.
 
 Written down from the definitions of Knative Serving (config/core/300-resources/service.yaml at
 95fb1110) and of KEDA's HTTP add-on (config/crd/bases/http.keda.sh_httpscaledobjects.yaml at

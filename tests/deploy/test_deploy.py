@@ -1,4 +1,4 @@
-"""deploy/: every file is valid for its schema, and names what the image has."""
+"""deploy/: every file is valid for its schema and consistent with the image."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_pod_of_the_knative_service_is_valid() -> None:
     kubernetes_validate.validate(pod, KUBERNETES, strict=True)
 
 
-def test_nothing_runs_when_nobody_asks() -> None:
+def test_without_requests_nothing_runs() -> None:
     (service,) = documents("knative.yaml")
     annotations = service["spec"]["template"]["metadata"]["annotations"]
     assert annotations["autoscaling.knative.dev/min-scale"] == "0"

@@ -1,4 +1,4 @@
-"""The image's health check, against real servers."""
+"""The health check of the image, against real servers."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def test_a_wildcard_address_is_asked_at_the_loopback_of_its_family(host: str, ad
     assert reachable(host) == address
 
 
-def test_a_service_that_loads_is_not(publisher: Publisher) -> None:
+def test_a_service_that_is_loading_is_unhealthy(publisher: Publisher) -> None:
     publisher.statuses = [503]
     assert check(publisher.url.rsplit(":", 1)[1]) == 1
 
 
-def test_nobody_listening_is_not() -> None:
+def test_a_port_without_a_service_is_unhealthy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
     assert check(port) == 1

@@ -1,4 +1,4 @@
-"""The wheel, installed into an empty environment and used from an empty folder."""
+"""The package as its users get it: installed from a wheel, and used in an empty folder."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the sources in which a user has pulled, added and quantized models."""
+    """A copy of the sources with pulled, added and converted models."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in (*PACKAGES, "models"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -76,10 +76,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the source distribution, and from it the wheel."""
     folder = tmp_path_factory.mktemp("dist")
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
-    pip("wheel", *options, "--wheel-dir", folder, checkout)
-    (built,) = folder.iterdir()
+    run_module("build", "--no-isolation", "--outdir", folder, checkout)
+    (built,) = folder.glob("*.whl")
+    assert len(list(folder.glob("*.tar.gz"))) == 1
     return built
 
 
@@ -87,9 +88,9 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """Install the wheel; its dependencies are those of the environment that runs the tests."""
     environment = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    run_module("venv", "--without-pip", environment)
     python = environment / "bin" / "python"
-    pip("--python", python, "install", "--no-deps", "--no-index", "--quiet", wheel)
+    run_module("pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)
     # Python does not read the .pth files of a folder that a .pth file names, so the checkout that
     # is installed there as editable stays out.
     (packages,) = environment.glob("lib/python3*/site-packages")
@@ -119,8 +120,8 @@ def server(installed: Installed) -> Iterator[ServerProcess]:
     assert code == 0, "".join(process.log)
 
 
-def pip(*arguments: str | Path) -> None:
-    subprocess.run([sys.executable, "-m", "pip", *arguments], check=True)
+def run_module(*arguments: str | Path) -> None:
+    subprocess.run([sys.executable, "-m", *arguments], check=True)
 
 
 def test_the_wheel_has_the_contract_the_catalog_and_one_model(wheel: Path) -> None:

@@ -1,4 +1,4 @@
-"""``yolo-service doctor`` with real faults: what it says about each, and its exit code."""
+"""``yolo-service doctor`` with real faults: its findings and its exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from yolo_service.settings import Settings, load_settings
 
 NEEDED = "load_network network_predict network_predict_image get_network_boxes do_nms_sort"
 GPU_BUILD = [*f"{NEEDED} free_detections free_network cudaGetDeviceCount".split()]
-"""What pjreddie's library exports, and what tells that it was linked with CUDA."""
+"""The exports of pjreddie's library, and one that shows that it was linked with CUDA."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def build(folder: Path, source: str, *options: str | Path, name: str = "libdarkn
     return library
 
 
-def test_a_machine_that_is_well_has_exit_code_0_and_an_answer_to_show(folder: Path) -> None:
+def test_without_faults_the_exit_code_is_0_and_the_default_model_answers(folder: Path) -> None:
     found = diagnose(folder)
     assert found.code == 0, found
     assert {finding.status for finding in found.findings.values()} == {"ok"}
@@ -81,7 +81,7 @@ def test_a_machine_that_is_well_has_exit_code_0_and_an_answer_to_show(folder: Pa
     assert "good answers in " in found.findings["default model"].message
 
 
-def test_people_get_lines_with_advice_and_a_sum(folder: Path) -> None:
+def test_without_json_the_output_is_lines_with_advice_and_a_summary(folder: Path) -> None:
     shutil.rmtree(folder)
     variables = {"YOLO_PORT": "0", "YOLO_HOST": "0.0.0.0", "YOLO_MODEL": "none"}
     answer = run("doctor", "--models-dir", folder, **variables)
@@ -148,14 +148,14 @@ def test_a_gpu_that_is_asked_for_and_missing_is_a_failure(folder: Path) -> None:
 
 
 @pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a CUDA device")
-def test_a_gpu_build_of_the_c_library_without_a_gpu_is_a_failure_in_words(
+def test_a_gpu_build_of_libdarknet_without_a_gpu_is_a_failure(
     tmp_path: Path,
 ) -> None:
     library = build(tmp_path, "".join(f"void {name}(void) {{}}\n" for name in GPU_BUILD), "-w")
     failed(library, "was built for CUDA and this machine shows no CUDA device")
 
 
-def test_a_gpu_build_of_onnxruntime_without_a_gpu_is_a_failure_in_words() -> None:
+def test_a_gpu_build_of_onnxruntime_without_a_gpu_is_a_failure() -> None:
     finding = engines.compare(["cpu", "cuda", "tensorrt"], gpus=0)
     assert finding.status == "FAIL"
     assert "a GPU build, and this machine shows no CUDA device" in finding.message
@@ -165,7 +165,7 @@ def test_a_gpu_build_of_onnxruntime_without_a_gpu_is_a_failure_in_words() -> Non
     assert engines.compare(["cpu"], gpus=0).status == "ok"
 
 
-def test_a_c_library_that_lacks_another_is_a_failure_that_names_it(
+def test_a_library_that_libdarknet_lacks_is_named(
     tmp_path: Path,
 ) -> None:
     needed = build(tmp_path, "int x(void) { return 1; }", name="libneeded.so")
@@ -175,7 +175,7 @@ def test_a_c_library_that_lacks_another_is_a_failure_that_names_it(
     failed(library, "needs libneeded.so")
 
 
-def test_a_c_library_that_ends_the_process_does_not_end_the_doctor(
+def test_a_libdarknet_that_ends_its_process_does_not_end_the_doctor(
     folder: Path, tmp_path: Path
 ) -> None:
     code = "#include <stdlib.h>\n__attribute__((constructor)) static void f(void) { exit(3); }"
@@ -185,16 +185,16 @@ def test_a_c_library_that_ends_the_process_does_not_end_the_doctor(
     assert "access" in found.findings
 
 
-def test_a_c_library_that_crashes_is_told_by_its_signal(tmp_path: Path) -> None:
+def test_a_libdarknet_that_crashes_is_reported_with_its_signal(tmp_path: Path) -> None:
     code = "#include <stdlib.h>\n__attribute__((constructor)) static void f(void) { abort(); }"
     failed(build(tmp_path, code), "ended with SIGABRT")
 
 
-def test_a_c_library_that_is_not_there_is_a_failure_if_it_is_asked_for(tmp_path: Path) -> None:
+def test_a_missing_libdarknet_is_a_failure_if_it_is_set(tmp_path: Path) -> None:
     failed(tmp_path / "nope.so", "there is no ")
 
 
-def test_the_real_c_library_is_told_by_its_family(libdarknet: Path) -> None:
+def test_the_real_libdarknet_is_identified(libdarknet: Path) -> None:
     (finding,) = engines.libdarknet(load_settings(libdarknet=libdarknet))
     assert finding.status == "ok"
     assert "pjreddie's source, built for CPU" in finding.message
@@ -208,13 +208,13 @@ def test_a_port_in_use_is_a_failure() -> None:
     assert finding.message == f"cannot listen on 127.0.0.1:{number}: Address already in use"
 
 
-def test_a_port_that_this_service_serves_already_is_well(server: ServerProcess) -> None:
+def test_a_port_of_a_running_yolo_service_is_ok(server: ServerProcess) -> None:
     (finding,) = serving.port(Settings(port=server.port))
     assert finding.status == "ok"
     assert "has a yolo-service that is ready" in finding.message
 
 
-def test_a_model_to_be_pulled_is_told_before_the_start_takes_long(tmp_path: Path) -> None:
+def test_a_default_model_that_will_be_pulled_is_a_warning(tmp_path: Path) -> None:
     settings = load_settings(models_dir=tmp_path, model="yolov4_coco")
     (finding,) = serving.default_model(settings)
     assert finding.status == "warn"
@@ -233,12 +233,14 @@ def test_a_model_to_be_pulled_is_told_before_the_start_takes_long(tmp_path: Path
         ("0.0.0.0", "key", "ok"),
     ],
 )
-def test_everybody_may_come_in_only_on_purpose(host: str, key: str | None, status: str) -> None:
+def test_access_for_everybody_without_a_key_is_a_warning(
+    host: str, key: str | None, status: str
+) -> None:
     (finding,) = serving.access(load_settings(host=host, api_key=key))
     assert finding.status == status
 
 
-def test_the_cpu_is_read_from_what_x86_and_arm_kernels_tell(tmp_path: Path) -> None:
+def test_the_cpu_is_read_from_cpuinfo_of_x86_and_arm(tmp_path: Path) -> None:
     x86, arm = tmp_path / "x86", tmp_path / "arm"
     x86.write_text("processor : 0\nmodel name\t: Fast CPU\nflags\t\t: fpu avx2\n\nprocessor : 1\n")
     arm.write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")

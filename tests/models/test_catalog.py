@@ -44,7 +44,7 @@ def test_the_catalog_has_the_models_of_the_images(name: str) -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_every_entry_says_what_a_user_wants_to_know(entry: CatalogEntry) -> None:
+def test_every_entry_has_a_description_a_license_and_sizes(entry: CatalogEntry) -> None:
     options = entry.options
     assert options.description
     assert options.license
@@ -91,7 +91,7 @@ def _agrees(entry: CatalogEntry, path: Path, darknet_data: Path) -> None:
     assert weights.bytes is None or weights.bytes in implied
 
 
-def test_an_entry_of_the_models_folder_counts_before_the_catalogs(tmp_path: Path) -> None:
+def test_an_entry_of_the_models_folder_counts_before_the_catalog(tmp_path: Path) -> None:
     own = tmp_path / "yolov3_coco"
     own.mkdir()
     (own / "model.yaml").write_text("sources: [{file: a.cfg, url: 'https://example.org/a.cfg'}]")
@@ -160,7 +160,7 @@ def test_a_broken_model_yaml_does_not_hide_the_others(tmp_path: Path) -> None:
         find_entry("broken", tmp_path)
 
 
-def test_what_an_interrupted_pull_left_is_no_entry(tmp_path: Path) -> None:
+def test_the_staging_folder_of_an_interrupted_pull_is_no_entry(tmp_path: Path) -> None:
     staging = tmp_path / ".yolov3_coco.pull"
     staging.mkdir()
     (staging / "model.yaml").symlink_to(CATALOG / "yolov3_coco" / "model.yaml")
@@ -177,7 +177,7 @@ def test_a_file_name_that_is_a_path_is_refused(tmp_path: Path, file: str) -> Non
         read_entry(folder)
 
 
-def test_changed_and_missing_files_are_told(tmp_path: Path) -> None:
+def test_changed_and_missing_files_are_listed(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "mine")
     cfg = (folder / "model.cfg").read_bytes()
     source = f"url: 'https://example.org/x', bytes: {len(cfg)}, sha256: '{'0' * 64}'"

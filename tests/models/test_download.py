@@ -1,4 +1,4 @@
-"""Files from real web servers that break off, change, lie and refuse."""
+"""Downloads from web servers that close connections, change files and answer errors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_file_arrives_under_its_name_and_nothing_else_stays(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_requests_name_the_program_and_want_the_bytes_as_they_are(
+def test_requests_have_a_user_agent_and_refuse_compression(
     publisher: Publisher, tmp_path: Path
 ) -> None:
     bring(tmp_path / "file", wanted(f"{publisher.url}/file"))
@@ -82,7 +82,7 @@ def test_the_bytes_are_right_wherever_connections_break(cuts: list[int], tags: b
         assert (Path(folder) / "file").read_bytes() == DATA
 
 
-def test_a_later_download_goes_on_with_the_part(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_later_download_resumes_from_the_part(publisher: Publisher, tmp_path: Path) -> None:
     publisher.cut = [10_000, 0, 0, 0]
     with pytest.raises(PullError, match=r"the connection ended .* gave up after 4 tries"):
         bring(tmp_path / "file", wanted(f"{publisher.url}/file"))
@@ -120,7 +120,7 @@ def test_a_server_without_ranges_sends_everything_again(
     assert (tmp_path / "file").read_bytes() == DATA
 
 
-def test_a_part_longer_than_the_file_is_given_up(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_part_longer_than_the_file_is_removed(publisher: Publisher, tmp_path: Path) -> None:
     tag = hashlib.md5(DATA).hexdigest()
     (tmp_path / "file.part").write_bytes(DATA + b"more")
     (tmp_path / "file.part.etag").write_text(f'"{tag}"')
@@ -150,7 +150,7 @@ def test_a_refusal_is_not_asked_again(publisher: Publisher, tmp_path: Path, stat
     assert len(publisher.asked) == 1
 
 
-def test_the_next_address_is_tried_and_every_failure_is_told(
+def test_the_next_address_is_tried_and_the_message_has_every_failure(
     publisher: Publisher, tmp_path: Path
 ) -> None:
     missing, there = f"{publisher.url}/missing", f"{publisher.url}/file"
@@ -161,7 +161,7 @@ def test_the_next_address_is_tried_and_every_failure_is_told(
     assert f"{tmp_path}/none: no such file" in message
 
 
-def test_nobody_listening_is_told_after_the_tries(tmp_path: Path) -> None:
+def test_a_refused_connection_is_an_error_after_all_tries(tmp_path: Path) -> None:
     with publishing() as gone:
         url = f"{gone.url}/file"
     assert "refused; gave up after 4 tries" in refused(tmp_path / "file", wanted(url))
@@ -182,7 +182,7 @@ def test_a_wrong_length_is_refused_before_it_is_downloaded(
 
 
 @pytest.mark.parametrize("length", [50_000, 5_000_000])
-def test_a_wrong_length_that_nobody_announced_is_refused(
+def test_a_wrong_length_without_content_length_is_refused(
     publisher: Publisher, tmp_path: Path, length: int
 ) -> None:
     publisher.lengths, publisher.files["/file"] = False, bytes(length)
@@ -195,18 +195,18 @@ def test_a_file_of_unknown_length_has_a_limit(publisher: Publisher, tmp_path: Pa
     assert f"at most {MAX_BYTES} bytes" in refused(tmp_path / "file", unknown)
 
 
-def test_progress_tells_the_bytes_so_far(publisher: Publisher, tmp_path: Path) -> None:
-    told: list[int] = []
+def test_the_progress_bar_gets_the_bytes_so_far(publisher: Publisher, tmp_path: Path) -> None:
+    shown: list[int] = []
 
     def bar(label: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
         assert (label, total) == ("file", len(DATA))
-        return nullcontext(told.append)
+        return nullcontext(shown.append)
 
     publisher.cut = [30_000]
     download(wanted(f"{publisher.url}/file"), tmp_path / "file", bar=bar, pauses=AT_ONCE)
-    assert told[0] == 0
-    assert told[-1] == len(DATA)
-    assert 30_000 in told
+    assert shown[0] == 0
+    assert shown[-1] == len(DATA)
+    assert 30_000 in shown
 
 
 def test_a_path_is_copied_and_checked_like_a_url(tmp_path: Path) -> None:

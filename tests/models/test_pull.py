@@ -1,4 +1,4 @@
-"""Models from real web servers: whole or not at all, resumed, and once however many want them."""
+"""Pulls from web servers: complete or not at all, resumed, and once for several pulls at once."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_model_that_is_not_pulled_yet_says_how_to_pull_it(
         read_folder(models / "tiny")
 
 
-def test_a_catalog_elsewhere_gives_its_model_yaml_along(
+def test_the_model_yaml_of_the_catalog_is_copied(
     publisher: Publisher, models: Path, tmp_path: Path
 ) -> None:
     entry = published(publisher, tmp_path / "catalog")
@@ -162,7 +162,7 @@ def test_many_pulls_at_once_download_every_file_once(publisher: Publisher, model
     assert [path.name for path in models.iterdir()] == ["tiny"]
 
 
-def test_pulls_that_wait_for_each_other_never_trip_over_each_others_tidying(
+def test_pulls_that_wait_for_each_other_survive_the_removal_of_the_staging_folder(
     publisher: Publisher, models: Path
 ) -> None:
     entry = published(publisher, models)
@@ -216,7 +216,7 @@ def test_a_model_yaml_that_contradicts_its_cfg_is_refused(
         ("model.names", b"", "expected one class name per line"),
     ],
 )
-def test_files_that_are_no_model_together_are_refused(
+def test_files_that_do_not_belong_together_are_refused(
     publisher: Publisher, models: Path, name: str, data: bytes, message: str
 ) -> None:
     publisher.files[f"/{name}"] = data
@@ -264,7 +264,7 @@ def test_what_is_no_model_of_the_catalog_is_not_pulled(models: Path, name: str |
     assert [path.name for path in models.iterdir()] == ["mine"]
 
 
-def test_a_folder_of_ones_own_counts_before_the_catalog(models: Path) -> None:
+def test_a_users_folder_counts_before_the_catalog(models: Path) -> None:
     write_model(models / "yolov3_coco")
     ensure_model(load_settings(models_dir=models, model="yolov3_coco"))
     assert sorted(path.name for path in (models / "yolov3_coco").iterdir()) == list(FILES)

@@ -1,4 +1,4 @@
-"""A real web server that publishes files the way the world does: with ranges, tags and failures."""
+"""A web server that publishes files with ranges, entity tags and, on request, failures."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Publisher:
-    """What a server has, how it misbehaves next, and what it was asked.
+    """The files of a server, its next failures, and the requests that it got.
 
     Attributes:
         url: of the server, without a final slash.
         files: contents by path.
-        statuses: codes that the next requests are answered with instead.
-        redirect: where every request is sent instead.
-        cut: byte counts after which the next answers break off.
-        tags: whether answers carry an entity tag, without which nothing can be resumed.
-        lengths: whether answers announce their length.
-        ignores_ranges: whether the whole file is sent whatever was asked.
+        statuses: status codes of the next responses, instead of the file.
+        redirect: location that every request is redirected to instead.
+        cut: numbers of bytes after which the bodies of the next responses end.
+        tags: whether responses have an entity tag, without which nothing can be resumed.
+        lengths: whether responses have a Content-Length.
+        ignores_ranges: whether the whole file is sent for every range.
         asked: (path, headers in lower case) of every request.
-        gate: waited for in the middle of every answer's body.
+        gate: event that every response waits for in the middle of its body.
     """
 
     url: str = ""
