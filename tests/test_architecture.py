@@ -102,6 +102,16 @@ def test_importing_the_library_loads_no_runtime_and_reads_no_file() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+@pytest.mark.parametrize("package", ["predictor", "images.decode", "images.draw", "formats"])
+def test_the_core_needs_no_web_framework(package: str) -> None:
+    code = (
+        f"import sys, yolo_service.{package}\n"
+        "found = {'gevent', 'flask', 'connexion', 'werkzeug'} & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_no_source_file_is_longer_than_400_lines() -> None:
     for path in (*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")):
         lines = path.read_text(encoding="utf-8").count("\n")

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from darknet.limits import available_cpus
 from darknet.model import EngineName, Precision
 from yolo_service.errors import ConfigurationError
+from yolo_service.package_data import CATALOG
 
 PREFIX = "YOLO_"
 
@@ -134,6 +135,12 @@ class Settings(BaseSettings):
         if 0 < len(missing) < len(files):
             raise ValueError(f"{', '.join(files)} belong together; missing: {', '.join(missing)}")
         return self
+
+    @property
+    def model_roots(self) -> tuple[Path, ...]:
+        """Folders that models are served from; what comes with the package if none was named."""
+        is_named = "models_dir" in self.model_fields_set
+        return (self.models_dir,) if is_named else (self.models_dir, CATALOG)
 
     @property
     def model_memory_bytes(self) -> int | None:

@@ -35,7 +35,8 @@ class LocalClient:
         response: TestResponse = self._client.open(
             path, method=method, data=body, headers=dict(headers or {})
         )
-        return Answer(response.status_code, response.headers, response.data)
+        response.close()
+        return Answer(response.status_code, response.headers, response.data)  # type: ignore[arg-type]  # Headers read like a mapping
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.request("GET", path, headers=headers)

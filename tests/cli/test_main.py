@@ -139,4 +139,4 @@ def test_python_dash_m_darknet_prints_the_table(models: Path) -> None:
         check=True,
     )
     assert "yolo" in answer.stdout
-    assert "model.weights: fits; trained on 32013312 images" in answer.stdout
+    assert "model.weights: matches the .cfg; trained on 32013312 images" in answer.stdout

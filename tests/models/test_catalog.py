@@ -20,10 +20,9 @@ from yolo_service.models.catalog import (
     changed_files,
     entries,
     find_entry,
-    model_folders,
     read_entry,
 )
-from yolo_service.models.folder import read_folder
+from yolo_service.models.folder import model_folders, read_folder, subfolders
 from yolo_service.package_data import CATALOG
 
 ENTRIES = entries(CATALOG)
@@ -104,22 +103,22 @@ def test_an_entry_of_the_models_folder_counts_before_the_catalog(tmp_path: Path)
 def test_models_that_come_with_the_package_are_served_after_the_users(tmp_path: Path) -> None:
     own = {name: write_model(tmp_path / name) for name in ("a", "z")}
     included = {"blood-cells": CATALOG / "blood-cells"}
-    assert list(model_folders(tmp_path).items()) == list((own | included).items())
+    assert list(model_folders([tmp_path, CATALOG]).items()) == list((own | included).items())
 
 
 def test_a_model_that_comes_with_the_package_is_found_without_a_models_folder() -> None:
-    assert model_folders(Path("none")) == {"blood-cells": CATALOG / "blood-cells"}
+    assert model_folders([Path("none"), CATALOG]) == {"blood-cells": CATALOG / "blood-cells"}
 
 
 def test_a_folder_of_the_users_hides_the_packages_model_of_its_name(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "blood-cells")
-    assert model_folders(tmp_path) == {"blood-cells": folder}
+    assert model_folders([tmp_path, CATALOG]) == {"blood-cells": folder}
 
 
 def test_a_models_folder_that_is_a_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("no folder")
-    for look in (model_folders, entries, lambda folder: find_entry("yolov3_coco", folder)):
+    for look in (subfolders, entries, lambda folder: find_entry("yolov3_coco", folder)):
         with pytest.raises(ConfigurationError, match=r"file cannot be listed: Not a directory"):
             look(path)
     with pytest.raises(ModelUnavailable, match=r"file cannot be listed: Not a directory"):
@@ -130,7 +129,7 @@ def test_a_models_folder_that_this_user_may_not_read_is_an_error(tmp_path: Path)
     folder = tmp_path / "models"
     folder.mkdir(mode=0)
     with _as_another_user(), pytest.raises(ConfigurationError, match="Permission denied"):
-        model_folders(folder)
+        model_folders([folder])
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from yolo_service.errors import ConfigurationError, ModelNotFound, ModelUnavaila
 from yolo_service.models import repository as repository_module
 from yolo_service.models.folder import ModelFiles, read_folder
 from yolo_service.models.opening import default_files, load_files, open_repository
-from yolo_service.models.repository import ModelRepository, describe_folder
+from yolo_service.models.repository import ModelRepository, describe_folders
 from yolo_service.settings import load_settings
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)
@@ -127,7 +127,7 @@ def test_a_model_whose_first_image_fails_is_closed(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_listed_is_an_error_in_words(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file")
     with pytest.raises(ConfigurationError, match=r"cannot be listed: .*YOLO_MODELS_DIR"):
-        describe_folder(tmp_path / "models")
+        describe_folders([tmp_path / "models"])
 
 
 def test_of_two_folders_the_first_one_counts(tmp_path: Path, loader: Loader) -> None:
@@ -285,7 +285,7 @@ def test_the_classic_variables_name_the_default_model(tmp_path: Path) -> None:
 
 
 def test_a_folder_can_be_described_without_loading(tmp_path: Path) -> None:
-    assert describe_folder(tmp_path / "nowhere") == []
+    assert describe_folders([tmp_path / "nowhere"]) == []
     write_model(tmp_path / "pets")
-    (info,) = describe_folder(tmp_path)
+    (info,) = describe_folders([tmp_path])
     assert (info.name, info.loaded, info.error) == ("pets", None, None)

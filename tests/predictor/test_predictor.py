@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -383,16 +381,6 @@ def test_log_lines_of_a_worker_have_the_id_of_the_request(
     finally:
         logs.request_id.reset(token)
     assert seen == ["my-request"]
-
-
-@pytest.mark.parametrize("package", ["predictor", "images.decode", "images.draw", "formats"])
-def test_the_core_needs_no_web_framework(package: str) -> None:
-    code = (
-        f"import sys, yolo_service.{package}\n"
-        "found = {'gevent', 'flask', 'connexion', 'werkzeug'} & set(sys.modules)\n"
-        "assert not found, found"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_predictor_opened_from_settings_detects_in_a_photo(tmp_path: Path) -> None:

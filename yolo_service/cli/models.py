@@ -19,12 +19,12 @@ from yolo_service.models.catalog import (
     changed_files,
     entries,
     find_entry,
-    model_folders,
 )
-from yolo_service.models.folder import ModelOptions, read_folder
+from yolo_service.models.folder import ModelOptions, model_folders, read_folder
 from yolo_service.models.info import ModelInfo
 from yolo_service.models.pull import add_model, check_folder, pull_model
-from yolo_service.models.repository import describe_folder
+from yolo_service.models.repository import describe_folders
+from yolo_service.package_data import CATALOG
 from yolo_service.settings import Settings, load_settings
 
 _models_dir = click.option(
@@ -43,9 +43,9 @@ def models() -> None:
 @_models_dir
 def list_models(models_dir: Path | None) -> None:
     """List the models that can be served or pulled, and those with errors."""
-    folder = _settings(models_dir).models_dir
-    infos = {info.name: info for info in describe_folder(folder)}
-    catalog = {entry.name: entry for entry in entries(folder)}
+    settings = _settings(models_dir)
+    infos = {info.name: info for info in describe_folders(settings.model_roots)}
+    catalog = {entry.name: entry for entry in entries(settings.models_dir)}
     for name in sorted(infos | catalog):
         info = infos.get(name)
         if name in catalog and (info is None or info.error):
@@ -64,7 +64,7 @@ def pull(names: tuple[str, ...], mirror: str | None, models_dir: Path | None) ->
     root, source = settings.models_dir, mirror or settings.models_mirror
     catalog = {entry.name for entry in entries(root)}
     for name in names:
-        folder = model_folders(root).get(name)
+        folder = model_folders([root, CATALOG]).get(name)
         if folder and name not in catalog:
             read_folder(folder)  # nothing to pull; raises if a file is missing
         else:

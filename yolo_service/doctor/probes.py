@@ -28,7 +28,7 @@ def library(path: str) -> dict[str, str]:
 
 def model(models_dir: str) -> dict[str, str]:
     """Load the default model as the service would, and time a detection."""
-    settings = load_settings(models_dir=Path(models_dir))
+    settings = load_settings(**({"models_dir": Path(models_dir)} if models_dir else {}))
     files = default_files(settings)
     image = np.zeros((480, 640, 3), np.uint8)
     with load_files(files, settings) as network:

@@ -13,8 +13,8 @@ from yolo_service.doctor.apart import run_apart
 from yolo_service.doctor.finding import Finding, Status
 from yolo_service.errors import ConfigurationError, ServiceError
 from yolo_service.http.healthcheck import is_ready
-from yolo_service.models.catalog import changed_files, entries, model_folders
-from yolo_service.models.folder import is_complete
+from yolo_service.models.catalog import changed_files, entries
+from yolo_service.models.folder import is_complete, model_folders
 from yolo_service.models.pull import check_folder, is_served
 from yolo_service.settings import Settings
 
@@ -22,7 +22,7 @@ from yolo_service.settings import Settings
 def models(settings: Settings) -> Iterator[Finding]:
     """Check all files of every model, as ``yolo-service models check`` does."""
     try:
-        folders = model_folders(settings.models_dir)
+        folders = model_folders(settings.model_roots)
         pullable = {entry.name for entry in entries(settings.models_dir)}
     except ConfigurationError as error:
         yield Finding("models", "FAIL", str(error))
@@ -51,21 +51,22 @@ def _model(folder: Path, is_default: bool) -> Finding:
 def default_model(settings: Settings) -> Iterator[Finding]:
     """Load the default model as the service would, and detect once."""
     name = settings.model
-    if name and _will_be_pulled(name, settings.models_dir):
+    if name and _will_be_pulled(name, settings):
         advice = f"the first start takes longer; or run: yolo-service models pull {name}"
         yield Finding("default model", "warn", f"{name} will be pulled at the start", advice)
         return
-    found = run_apart("model", str(settings.models_dir))
+    is_named = "models_dir" in settings.model_fields_set
+    found = run_apart("model", str(settings.models_dir) if is_named else "")
     if error := found.get("error"):
         yield Finding("default model", "FAIL", f"the service would not start: {error}")
     else:
         yield Finding("default model", "ok", found["answer"])
 
 
-def _will_be_pulled(name: str, models_dir: Path) -> bool:
+def _will_be_pulled(name: str, settings: Settings) -> bool:
     try:
-        pullable = {entry.name for entry in entries(models_dir)}
-        return name in pullable and not is_served(name, models_dir)
+        pullable = {entry.name for entry in entries(settings.models_dir)}
+        return name in pullable and not is_served(name, settings)
     except ConfigurationError:
         return False  # loading the model fails with this message, too
 

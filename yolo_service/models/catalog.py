@@ -16,7 +16,6 @@ from yolo_service.models.download import sha256
 from yolo_service.models.folder import (
     ModelOptions,
     Source,
-    is_complete,
     read_options,
     subfolders,
 )
@@ -47,20 +46,6 @@ class CatalogEntry:
     def missing(self, folder: Path) -> list[str]:
         """Return the names of the files that a folder lacks."""
         return [name for name in self.files if not (folder / name).is_file()]
-
-
-def model_folders(models_dir: Path) -> dict[str, Path]:
-    """Return the folders of the models that can be served, by model name.
-
-    First come all folders of the models folder, sorted; then, sorted, the complete models that
-    come with the package and whose name is not among the first.
-
-    Raises:
-        ConfigurationError: the models folder cannot be listed.
-    """
-    folders = {folder.name: folder for folder in subfolders(models_dir)}
-    included = {folder.name: folder for folder in subfolders(CATALOG) if is_complete(folder)}
-    return folders | {name: included[name] for name in included if name not in folders}
 
 
 def entries(models_dir: Path) -> list[CatalogEntry]:

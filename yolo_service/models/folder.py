@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,23 @@ def subfolders(folder: Path) -> list[Path]:
             f"the models folder {folder} cannot be listed: {error.strerror}; expected a folder "
             "that this user can read, see YOLO_MODELS_DIR"
         ) from error
+
+
+def model_folders(roots: Sequence[Path]) -> dict[str, Path]:
+    """Return the folders of the models that can be served, by model name.
+
+    Args:
+        roots: see ``Settings.model_roots``. First come all folders of the first one, sorted; then
+            those of the others whose models are complete, if the name is still free.
+
+    Raises:
+        ConfigurationError: one of them cannot be listed.
+    """
+    folders = {folder.name: folder for folder in subfolders(roots[0])}
+    for root in roots[1:]:
+        complete = {folder.name: folder for folder in subfolders(root) if is_complete(folder)}
+        folders |= {name: complete[name] for name in complete if name not in folders}
+    return folders
 
 
 def read_folder(folder: Path) -> ModelFiles:

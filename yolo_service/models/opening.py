@@ -5,23 +5,17 @@ from __future__ import annotations
 from darknet.network import Network, load_network
 from yolo_service.models.folder import ModelFiles
 from yolo_service.models.repository import ModelRepository
-from yolo_service.package_data import CATALOG
 from yolo_service.settings import Settings
 
 
 def open_repository(settings: Settings) -> ModelRepository:
     """Look at the models that the settings name; none is loaded yet.
 
-    Unless the settings name a folder, what comes with the package is found, too.
-
     Raises:
         ConfigurationError: there is no model to serve.
     """
-    folders = [settings.models_dir]
-    if "models_dir" not in settings.model_fields_set:
-        folders.append(CATALOG)
     return ModelRepository(
-        folders,
+        settings.model_roots,
         lambda files: load_files(files, settings, settings.workers),
         default=settings.model,
         extra=_classic_files(settings),

@@ -24,13 +24,14 @@ from darknet.model import Model
 from darknet.network import load_model
 from darknet.weights import Header, expected_bytes
 from yolo_service.errors import ModelNotFound, ModelUnavailable, PullError
-from yolo_service.models.catalog import CatalogEntry, find_entry, is_name, model_folders
+from yolo_service.models.catalog import CatalogEntry, find_entry, is_name
 from yolo_service.models.download import PAUSES, Bar, Wanted, download, no_bar, sha256
 from yolo_service.models.folder import (
     OPTIONS_FILE,
     ModelOptions,
     Source,
     is_complete,
+    model_folders,
     read_folder,
 )
 from yolo_service.settings import Settings
@@ -87,7 +88,7 @@ def ensure_model(settings: Settings, bar: Bar = no_bar) -> None:
         PullError: it cannot be pulled.
         ConfigurationError: the models folder cannot be listed.
     """
-    if settings.model is None or is_served(settings.model, settings.models_dir):
+    if settings.model is None or is_served(settings.model, settings):
         return
     try:
         entry = find_entry(settings.model, settings.models_dir)
@@ -97,13 +98,13 @@ def ensure_model(settings: Settings, bar: Bar = no_bar) -> None:
     pull_model(entry, settings.models_dir, mirror=settings.models_mirror, bar=bar)
 
 
-def is_served(name: str, models_dir: Path) -> bool:
+def is_served(name: str, settings: Settings) -> bool:
     """Return whether a model of this name has all its files.
 
     Raises:
         ConfigurationError: the models folder cannot be listed.
     """
-    folder = model_folders(models_dir).get(name)
+    folder = model_folders(settings.model_roots).get(name)
     return folder is not None and is_complete(folder)
 
 

@@ -26,7 +26,7 @@ from yolo_service.errors import (
     ServiceError,
     ShuttingDown,
 )
-from yolo_service.models.folder import ModelFiles, read_folder
+from yolo_service.models.folder import ModelFiles, model_folders, read_folder
 from yolo_service.models.info import ModelInfo, describe_files
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.threads import DaemonExecutor, copy_result, set_exception
@@ -66,11 +66,10 @@ class ModelRepository:
     """The models of some folders, and at most one more given by its files.
 
     Args:
-        folders: each has one sub-folder per model, and may be missing; of two models with one name
-            that of the first folder counts.
+        roots: each has one sub-folder per model; see ``model_folders``.
         load: makes a network from files; raises DarknetError.
         default: name of the default model; None: ``extra``, else ``MINE``, else the first complete
-            one of the first folder that has one.
+            one.
         extra: a model outside the folders.
         max_bytes: weights that may be in memory; before another model is loaded, those used least
             recently are unloaded. None: no limit.
@@ -81,14 +80,14 @@ class ModelRepository:
 
     def __init__(
         self,
-        folders: Sequence[Path],
+        roots: Sequence[Path],
         load: Loader,
         *,
         default: str | None = None,
         extra: ModelFiles | None = None,
         max_bytes: int | None = None,
     ) -> None:
-        self._folders, self._load_network, self._extra = tuple(folders), load, extra
+        self._roots, self._load_network, self._extra = roots, load, extra
         self._max_bytes = max_bytes
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
@@ -102,9 +101,8 @@ class ModelRepository:
     def scan(self) -> None:
         """Look for new, changed and removed folders; what is loaded stays loaded."""
         with self._lock:
-            found: dict[str, _Entry] = {}
-            for root in reversed(self._folders):
-                found |= {path.name: _entry(path) for path in model_folders(root)}
+            folders = model_folders(self._roots)
+            found = {name: _entry(folder) for name, folder in folders.items()}
             if self._extra:
                 found[self._extra.name] = _Entry(self._extra.name, self._extra, None)
             self._entries = found | {
@@ -271,46 +269,25 @@ class ModelRepository:
     def _first(self) -> str:
         if self._extra:
             return self._extra.name
-        complete = {name for name, entry in self._entries.items() if entry.files}
-        if MINE in complete:
-            return MINE
-        names = (path.name for root in self._folders for path in model_folders(root))
-        return next((name for name in names if name in complete), "")
+        complete = [name for name, entry in self._entries.items() if entry.files]
+        return MINE if MINE in complete else next(iter(complete), "")
 
     def _nothing_to_serve(self) -> str:
         errors = "".join(f"\n  {entry.error}" for entry in self._entries.values() if entry.error)
         what = f"no model {self.default!r}" if self.default else "no model"
         return (
-            f"{what} in {self._folders[0].resolve()}; put one there as a folder with its .cfg, "
+            f"{what} in {self._roots[0].resolve()}; put one there as a folder with its .cfg, "
             f".weights and .names, or set YOLO_MODELS_DIR or YOLO_MODEL{errors}"
         )
 
 
-def describe_folder(folder: Path) -> list[ModelInfo]:
-    """Describe every model of a folder, by name; an empty list if there is none.
+def describe_folders(roots: Sequence[Path]) -> list[ModelInfo]:
+    """Describe every model of some folders; see ``model_folders``.
 
     Raises:
-        ConfigurationError: the folder cannot be listed.
+        ConfigurationError: one of them cannot be listed.
     """
-    return [_entry(path).info() for path in model_folders(folder)]
-
-
-def model_folders(root: Path) -> list[Path]:
-    """Return the folders of models in a folder, by name; an empty list if it is missing.
-
-    Raises:
-        ConfigurationError: it cannot be listed.
-    """
-    try:
-        return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] not in "._")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        reason = error.strerror or error
-        raise ConfigurationError(
-            f"the models folder {root} cannot be listed: {reason}; set YOLO_MODELS_DIR to a folder "
-            "that this user may read"
-        ) from error
+    return [_entry(folder).info() for folder in model_folders(roots).values()]
 
 
 def _entry(folder: Path) -> _Entry:
