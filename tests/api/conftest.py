@@ -29,14 +29,15 @@ class LocalClient:
         self,
         method: str,
         path: str,
-        body: bytes | None = None,
+        data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         response: TestResponse = self._client.open(
-            path, method=method, data=body, headers=dict(headers or {})
+            path, method=method, data=data, headers=dict(headers or {})
         )
+        body = response.data
         response.close()
-        return Answer(response.status_code, response.headers, response.data)  # type: ignore[arg-type]  # Headers read like a mapping
+        return Answer(response.status_code, response.headers, body)  # type: ignore[arg-type]  # Headers read like a mapping
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.request("GET", path, headers=headers)
