@@ -1,8 +1,8 @@
-"""Post-training quantisation: a Darknet model whose convolutions compute in int8.
+"""Post-training quantisation of a Darknet model to int8 with NNCF.
 
-NNCF, the one place that imports it, looks at the feature maps of typical images, chooses a
-range for each map and each kernel, and shifts the biases by the error that rounding makes on
-average (https://github.com/openvinotoolkit/nncf). No labels and no training are needed.
+NNCF, which only this module imports, computes the feature maps of typical images, chooses a value
+range for each feature map and kernel, and corrects the biases by the average rounding error
+(https://github.com/openvinotoolkit/nncf). It needs neither labels nor training.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _TELEMETRY = "openvino_telemetry"
 
 
 class Images(Protocol):
-    """Images that are gone through one by one, perhaps more than once; a list, for example."""
+    """A sized iterable of images that may be iterated more than once, for example a list."""
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of images."""
         ...
 
     def __iter__(self) -> Iterator[RgbImage]:
-        """Yield uint8[height, width, 3] arrays, red first, of any sizes."""
+        """Yield uint8[height, width, 3] arrays, RGB, of any sizes."""
         ...
 
 
@@ -50,26 +50,26 @@ def quantize(
     resize: Resize | None = None,
     use_map: bool = False,
 ) -> Path:
-    """Make the int8 version of a model and keep it beside the .weights file.
+    """Quantize a model and write the int8 version beside the .weights file.
 
-    While it works, NNCF draws a progress bar on standard output.
+    NNCF prints a progress bar to standard output.
 
     Args:
-        cfg: see ``load_network``, as ``weights``, ``names``, ``dialect``, ``resize`` and
-            ``use_map``; they have to be the same when the version is loaded.
+        cfg: see ``load_network``, as for ``weights``, ``names``, ``dialect``, ``resize`` and
+            ``use_map``; the same values are needed to load the int8 version.
         weights: the .weights file.
         names: a names list or .data file, or the names themselves.
-        images: such as the model will see; a hundred are plenty.
-        dialect: whose arithmetic the model was trained with.
-        resize: how images reach the network's size.
+        images: typical images of the model's use; a hundred are enough.
+        dialect: the fork that the model was trained with.
+        resize: how images are resized to the network's input.
         use_map: YOLO9000 only.
 
     Returns:
-        The file, which ``load_network`` finds with ``precision="int8"``.
+        Path of the file, which ``load_network`` loads with ``precision="int8"``.
 
     Raises:
         ModelError: a file is wrong.
-        ImageError: one of ``images`` is no image.
+        ImageError: an element of ``images`` is not an RGB uint8 image.
         EngineUnavailableError: the package nncf or openvino is missing or broken.
         QuantizationError: there are no images, NNCF failed, or the file cannot be written.
     """
@@ -85,7 +85,7 @@ def quantize_model(model: Model, images: Images) -> QuantizedGraph:
     """Quantize a model in memory; see ``quantize``."""
     check_input(model)
     if not images:
-        raise QuantizationError("quantisation needs images such as the model will see; got none")
+        raise QuantizationError("quantisation needs typical images of the model's use; got none")
     openvino, nncf = _import_both()
     try:
         graph = openvino.Core().read_model(build_onnx(model, batch=1))
@@ -93,7 +93,7 @@ def quantize_model(model: Model, images: Images) -> QuantizedGraph:
         quantized = nncf.quantize(
             graph,
             nncf.Dataset(images, lambda image: _input(model, image)),
-            # Feature maps get a zero point, which the lopsided output of leaky needs.
+            # Feature maps get a zero point, because the output of leaky is asymmetric.
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(images),
         )
@@ -105,7 +105,7 @@ def quantize_model(model: Model, images: Images) -> QuantizedGraph:
 
 
 def _input(model: Model, image: RgbImage) -> FloatArray:
-    """Return an image as the network will see it: float32[1, 3, height, width], 0..1."""
+    """Return an image as input of the network: float32[1, 3, height, width], 0..1."""
     check_image(image)
     shape = model.cfg.net.input
     values = np.empty((1, shape.channels, shape.height, shape.width), np.float32)
@@ -114,7 +114,7 @@ def _input(model: Model, image: RgbImage) -> FloatArray:
 
 
 def _fold_constants(graph: Any) -> None:
-    """Compute what depends on no image: the weights' reshapes, among which NNCF would search."""
+    """Fold constants: NNCF would otherwise search among the reshapes of the weights."""
     from openvino import passes
 
     manager = passes.Manager()
@@ -123,7 +123,7 @@ def _fold_constants(graph: Any) -> None:
 
 
 def _serialize(openvino: Any, graph: Any) -> QuantizedGraph:
-    """OpenVINO writes its format to files only."""
+    """Return a graph in OpenVINO's format, which it writes to files only."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.xml"
         openvino.save_model(graph, path, compress_to_fp16=False)
@@ -133,13 +133,13 @@ def _serialize(openvino: Any, graph: Any) -> QuantizedGraph:
 def _import_both() -> tuple[Any, Any]:
     """Import OpenVINO and NNCF without their telemetry, which posts to an analytics service.
 
-    NNCF goes on where the package for it is missing, so it is hidden for the time of the import.
+    NNCF works without the telemetry package, so that is hidden during the import.
 
     Raises:
         EngineUnavailableError: the package is missing or broken.
     """
     try:
-        openvino = import_openvino()  # first: NNCF would import it with its telemetry
+        openvino = import_openvino()  # first, because NNCF would import it with its telemetry
         with hidden(_TELEMETRY):
             import nncf
     except Exception as error:

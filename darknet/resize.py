@@ -1,8 +1,7 @@
-"""Images as a network wants them: Darknet's own letterbox and bilinear resize.
+"""Resize images to a network's input: Darknet's own letterbox and bilinear interpolation.
 
-OpenCV does the arithmetic, Darknet's rules the coordinates: ``cv2.remap`` of version 5 interpolates
-in float at the float coordinates that it is given. ``benchmarks/resize.py`` compares this with
-other ways to compute the same.
+The coordinates follow Darknet; ``cv2.remap`` of OpenCV 5 interpolates at them in float32.
+``benchmarks/resize.py`` compares this with other implementations.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ _Lines = slice | IndexArray
 T = TypeVar("T", bound=np.generic)
 
 PADDING = 127.5
-"""What lies around a letterboxed image, in all three channels, of 0..255."""
+"""Value of the padding of a letterboxed image in all three channels, 0..255."""
 
 _BLOCK_PIXELS = 1 << 17
 """Pixels of an image that are interpolated at once: 2 MB as floats.
 
-Larger blocks are faster by themselves, and push out of the cache what inference and decoding need.
+Larger blocks are faster, but evict the data of inference and decoding from the CPU cache.
 """
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the resized image lies in the network's input, in pixels of the input."""
+    """Position and size of the resized image in the network's input, in pixels of the input."""
 
     x: int
     y: int
@@ -47,7 +46,7 @@ class Placement:
 
 
 def check_image(image: object) -> None:
-    """Check that an array is an image.
+    """Check that an object is an image.
 
     Raises:
         ImageError: it is not uint8[height, width, 3 or 4] with at least one pixel.
@@ -62,16 +61,16 @@ def check_image(image: object) -> None:
 
 @lru_cache(maxsize=256)
 def placement(size: tuple[int, int], network: tuple[int, int], resize: Resize) -> Placement:
-    """Return where an image goes in the network's input (letterbox_image of both forks).
+    """Return the position of an image in the network's input (letterbox_image of both forks).
 
     Args:
         size: height and width of the image.
         network: height and width of the network's input.
-        resize: ``letterbox`` keeps the proportions, ``stretch`` fills the input.
+        resize: ``letterbox`` keeps the aspect ratio, ``stretch`` fills the input.
 
     Returns:
-        At least one pixel. Darknet rounds an image whose sides differ by more than the network's
-        size down to nothing, feeds the network plain grey and divides by zero afterwards.
+        A placement of at least one pixel. For an image with an extreme aspect ratio Darknet rounds
+        a side down to 0, computes on padding only and then divides by 0.
     """
     net_height, net_width = network
     if resize == "stretch":
@@ -87,37 +86,37 @@ def placement(size: tuple[int, int], network: tuple[int, int], resize: Resize) -
 
 
 def undo_resize(boxes: FloatArray, size: Size, network: Size, resize: Resize) -> FloatArray:
-    """Bring boxes back to an image (correct_yolo_boxes of both forks).
+    """Convert boxes from the network's input to an image (correct_yolo_boxes of both forks).
 
-    Darknet letterboxes at whole pixels, but takes half pixels of padding for real here.
+    Darknet letterboxes at integer positions, but subtracts padding with half pixels here.
 
     Args:
-        boxes: float32[n, 4], centre x, centre y, width, height in parts of the network's input.
+        boxes: float32[n, 4], centre x, centre y, width, height relative to the network's input.
         size: height and width of the image.
         network: height and width of the network's input.
         resize: see ``placement``.
 
     Returns:
-        float32[n, 4], the same in pixels of the image.
+        float32[n, 4], the boxes in pixels of the image.
     """
-    place = placement(size, network, resize)
+    placed = placement(size, network, resize)
     (height, width), (net_height, net_width) = size, network
-    x, y = width / place.width, height / place.height
+    x, y = width / placed.width, height / placed.height
     scale = np.array((net_width * x, net_height * y) * 2, np.float32)
-    left, top = (net_width - place.width) / 2 * x, (net_height - place.height) / 2 * y
+    left, top = (net_width - placed.width) / 2 * x, (net_height - placed.height) / 2 * y
     return boxes * scale - np.array((left, top, 0, 0), np.float32)
 
 
 def resize_into(image: RgbImage, out: FloatArray, resize: Resize) -> None:
-    """Write an image into a network's input as Darknet does (resize_image of both forks).
+    """Resize an image into a network's input as Darknet does (resize_image of both forks).
 
-    Corners are mapped to corners: output pixel i lies at i * (in - 1) / (out - 1), and its value
-    is interpolated linearly in float. There is no antialiasing.
+    Corners are aligned: output pixel i is at i * (in - 1) / (out - 1), interpolated bilinearly in
+    float32, without antialiasing.
 
     Args:
         image: see ``RgbImage``, checked by ``check_image``.
-        out: float32[3, height, width], overwritten: planes red, green, blue, values 0..1, grey
-            (0.5) around a letterboxed image.
+        out: float32[3, height, width], RGB, 0..1, overwritten; the padding of a letterboxed image
+            is 0.5.
         resize: see ``placement``.
     """
     pixels = _scratch.array("pixels", (*out.shape[1:], 3), np.float32)
@@ -126,10 +125,10 @@ def resize_into(image: RgbImage, out: FloatArray, resize: Resize) -> None:
 
 
 def to_planes(pixels: FloatArray, out: FloatArray) -> None:
-    """Write pixels as the planes that Darknet works with.
+    """Convert pixels to planes (HWC to CHW) and to 0..1.
 
     Args:
-        pixels: float32[height, width, 3], red first, 0..255.
+        pixels: float32[height, width, 3], RGB, 0..255.
         out: float32[3, height, width], overwritten, 0..1.
     """
     cv2.split(pixels, list(out))
@@ -139,41 +138,41 @@ def to_planes(pixels: FloatArray, out: FloatArray) -> None:
 def resize_pixels_into(
     image: RgbImage, out: FloatArray, resize: Resize, *, exact: bool = True
 ) -> None:
-    """Resize like ``resize_into``, and leave the pixels as they are.
+    """Resize like ``resize_into`` into HWC, 0..255.
 
     Args:
         image: see ``resize_into``.
-        out: float32[height, width, 3], overwritten: red first, values 0..255.
+        out: float32[height, width, 3], RGB, 0..255, overwritten.
         resize: see ``placement``.
-        exact: or else rounded to whole numbers, in half the time, which is enough for a network
-            that computes in bf16: of a pixel that keeps 8 bits.
+        exact: interpolate in float32. False: in integers, in half the time, which is exact enough
+            for networks in bf16, whose mantissa has 8 bits.
     """
     size, network = (image.shape[0], image.shape[1]), (out.shape[0], out.shape[1])
-    place = placement(size, network, resize)
-    new_size = (place.height, place.width)
+    placed = placement(size, network, resize)
+    new_size = (placed.height, placed.width)
     if new_size != network:
         out.fill(PADDING)
-    area = out[place.y : place.y + place.height, place.x : place.x + place.width]
+    area = out[placed.y : placed.y + placed.height, placed.x : placed.x + placed.width]
     if exact:
         sampling = _sampling(size, new_size)
         for block in sampling.blocks:
             _interpolate(image, block, sampling.columns, area[block.target])
     else:
         _interpolate_bytes(image, area)
-    _, fade = _row_positions(size[0], place.height)
+    _, fade = _row_positions(size[0], placed.height)
     if fade != 1:
         area[-1] *= fade
 
 
 class _Block(NamedTuple):
-    """Some rows of the output, few enough for their pixels to stay in the processor's cache.
+    """A few rows of the output, whose source pixels fit into the CPU cache.
 
     Attributes:
-        target: which rows of the output.
-        rows: the rows of the image that they are made of.
-        x: float32[n, new width], the column among the sampling's columns, from 0; all blocks
-            share its memory.
-        y: float32[n, new width], the row among ``rows``, from 0.
+        target: the rows of the output.
+        rows: the source rows of the image.
+        x: float32[n, new width], coordinate among the sampling's columns, from 0; a view that all
+            blocks share.
+        y: float32[n, new width], coordinate among ``rows``, from 0.
     """
 
     target: slice
@@ -183,11 +182,11 @@ class _Block(NamedTuple):
 
 
 class _Sampling(NamedTuple):
-    """Where the pixels of the output come from.
+    """The source coordinates of the output's pixels.
 
     Attributes:
-        columns: the columns of the image that matter.
-        blocks: all rows of the output, from the top.
+        columns: the source columns of the image.
+        blocks: the rows of the output, from the top.
     """
 
     columns: _Lines
@@ -214,7 +213,7 @@ def _interpolate_bytes(image: RgbImage, out: FloatArray) -> None:
 def _interpolate(image: RgbImage, block: _Block, columns: _Lines, out: FloatArray) -> None:
     pixels = _pixels(image, block.rows, columns)
     floats = _scratch.array("floats", pixels.shape, np.float32)
-    # A running average that forgets: OpenCV's fastest way from bytes to floats, twice NumPy's.
+    # With weight 1 it converts uint8 to float32: OpenCV's fastest way, twice as fast as NumPy.
     cv2.accumulateWeighted(pixels, floats, 1.0)
     values = cv2.remap(
         floats,
@@ -229,7 +228,7 @@ def _interpolate(image: RgbImage, block: _Block, columns: _Lines, out: FloatArra
 
 
 def _pixels(image: RgbImage, rows: _Lines, columns: _Lines) -> MatLike:
-    """Return the pixels that matter as RGBA: OpenCV is twice as fast with four channels."""
+    """Return the source pixels as RGBA, with which OpenCV is twice as fast as with RGB."""
     picked: MatLike = _rows(image, rows)
     if isinstance(columns, slice):
         picked = picked[:, columns]
@@ -238,7 +237,7 @@ def _pixels(image: RgbImage, rows: _Lines, columns: _Lines) -> MatLike:
         picked = cv2.cvtColor(picked, cv2.COLOR_RGB2RGBA, dst=memory)
     if isinstance(columns, slice):
         return picked
-    # NumPy gathers one word much faster than four bytes.
+    # NumPy gathers one 32-bit word per pixel much faster than four bytes.
     pixels = np.ascontiguousarray(picked).view(np.uint32)
     words = _scratch.array("columns", (len(pixels), len(columns), 1), np.uint32)
     return pixels.take(columns, axis=1, out=words, mode="clip").view(np.uint8)
@@ -252,22 +251,19 @@ def _rows(image: RgbImage, rows: _Lines) -> RgbImage:
 
 
 class _Scratch(threading.local):
-    """Arrays of one thread, used again and again: the page faults of new ones cost more than all.
-
-    They stay small, because blocks are.
-    """
+    """Reusable arrays of one thread, as page faults of new arrays take longer than the resize."""
 
     def __init__(self) -> None:
         self._arrays: dict[str, npt.NDArray[Any]] = {}
 
     def array(self, name: str, shape: tuple[int, ...], dtype: type[T]) -> npt.NDArray[T]:
-        """Return an array, valid until the name is asked for again.
+        """Return an array that is valid until the next call with the same name.
 
-        Its values are zeros or what the name held before, so among floats there is no NaN.
+        It contains zeros or values of earlier calls, so floats are not NaN.
         """
         try:
             return np.ndarray(shape, dtype, self._arrays[name])
-        except (KeyError, TypeError):  # there is none yet, or it is too small
+        except (KeyError, TypeError):  # there is none, or it is too small
             self._arrays[name] = array = np.zeros(shape, dtype)
             return array
 
@@ -277,7 +273,7 @@ _scratch = _Scratch()
 
 @lru_cache(maxsize=16)
 def _sampling(size: Size, new_size: Size) -> _Sampling:
-    """Darknet's coordinates; cached, because making them takes half as long as using them."""
+    """Return the source coordinates; cached, as computing them takes half the time of a resize."""
     columns, x = _needed(_column_positions(size[1], new_size[1]), size[1], gather=5)
     y, _ = _row_positions(size[0], new_size[0])
     width = size[1] if isinstance(columns, slice) else len(columns)
@@ -293,11 +289,11 @@ def _block(target: slice, x: FloatArray, positions: FloatArray, height: int) -> 
 
 
 def _needed(positions: FloatArray, size: int, gather: int) -> tuple[_Lines, FloatArray]:
-    """Find the lines (rows or columns) around rising positions, and the positions among them.
+    """Return the lines (rows or columns) around ascending positions, and the positions among them.
 
-    All from the first to the last, or, where that would be more than ``gather`` for each position,
-    the two around each. No digit is lost: differences of positions are exact in float, and
-    line 2 * i among pairs is never behind position i.
+    The lines are a range from first to last, or, if that has more than ``gather`` lines per
+    position, the two neighbours of each position. It is exact: differences of positions are exact
+    in float32, and position i is never before line 2 * i among the pairs.
     """
     first = positions.astype(np.intp)
     start, stop = int(first[0]), min(int(first[-1]) + 2, size)
@@ -309,7 +305,7 @@ def _needed(positions: FloatArray, size: int, gather: int) -> tuple[_Lines, Floa
 
 
 def _column_positions(size: int, new_size: int) -> FloatArray:
-    """Where each output column lies in the image; the last is the last, without rounding."""
+    """Return the source column of each output column; the last one is exact."""
     positions = _positions(size, new_size)
     positions[-1] = size - 1
     return positions
@@ -317,10 +313,10 @@ def _column_positions(size: int, new_size: int) -> FloatArray:
 
 @lru_cache(maxsize=16)
 def _row_positions(size: int, new_size: int) -> tuple[FloatArray, np.float32]:
-    """Where each output row lies in the image, and how much of the last one is left.
+    """Return the source row of each output row, and a factor for the values of the last one.
 
-    Darknet mixes no second row into the last one, also where rounding has put it just above the
-    last row of the image: 480 rows made 240 end in a black row. Networks see it, so it is kept.
+    Darknet adds no second source row to the last output row, even if rounding has placed it just
+    above the last source row: 480 rows resized to 240 end in a black row. Networks were trained so.
     """
     positions = _positions(size, new_size)
     if new_size == 1:
@@ -332,12 +328,12 @@ def _row_positions(size: int, new_size: int) -> tuple[FloatArray, np.float32]:
 
 
 def _positions(size: int, new_size: int) -> FloatArray:
-    """Corner to corner, in single precision as in C: its rounding decides the last digits."""
+    """Return aligned source positions in float32, as in C, with the same rounding."""
     return np.arange(new_size, dtype=np.float32) * _step(size, new_size)
 
 
 def _line(size: int, new_size: int) -> tuple[np.float32, int]:
-    """Return what output pixels are multiplied with, and what is added; one alone is the last."""
+    """Return scale and offset from output to source; a single output pixel is the last source."""
     return _step(size, new_size), size - 1 if new_size == 1 else 0
 
 

@@ -48,7 +48,7 @@ class Header:
 
     @property
     def struct(self) -> str:
-        """``struct`` format of the header; the size of ``seen`` depends on the version."""
+        """Format of the header for ``struct``; the size of ``seen`` depends on the version."""
         wide = self.major * 10 + self.minor >= 2 and self.major < 1000 and self.minor < 1000
         return "<3iq" if wide else "<3ii"
 

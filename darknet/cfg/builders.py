@@ -1,4 +1,4 @@
-"""One function per section of a .cfg: its options and the layers before it become a layer.
+"""Build layers: one function per section, from its options and the layers before it.
 
 Defaults and shape rules are Darknet's (parser.c and the make_*_layer functions of both forks).
 """
@@ -15,7 +15,7 @@ from darknet.cfg.sections import Section
 from darknet.cfg.tree import read_named_tree
 
 MAX_BACK = 4096
-"""Farthest that a layer may refer back."""
+"""Largest distance of a reference to an earlier layer."""
 
 ACTIVATIONS = frozenset(
     "elu gelu hard_mish hardtan leaky lhtan linear loggy logistic mish plse ramp relie relu "
@@ -28,7 +28,7 @@ COMMON = frozenset(
 
 
 class Base(TypedDict):
-    """What every layer is built with."""
+    """Arguments that every layer takes."""
 
     index: int
     line: int
@@ -37,7 +37,7 @@ class Base(TypedDict):
 
 @dataclass(frozen=True)
 class Context:
-    """What a section may look at: where it stands, and the layers before it."""
+    """What a builder needs: the section, the layers before it, and the shape of the input."""
 
     section: Section
     before: tuple[L.Layer, ...]
@@ -50,7 +50,7 @@ class Context:
         return {"index": len(self.before), "line": self.section.line, "input": self.input}
 
     def layer(self, option: str, number: int) -> L.Layer:
-        """Return an earlier layer by its number, which counts back from here if negative."""
+        """Return an earlier layer by index; a negative one is relative to this layer."""
         index = number + len(self.before) if number < 0 else number
         if not 0 <= index < len(self.before):
             raise self.section.error(
@@ -68,7 +68,7 @@ def _convolutional(at: Context) -> L.Layer:
     stride = s.integer("stride", 1, low=1)
     stride_y, stride_x = s.integer("stride_y", stride, low=1), s.integer("stride_x", stride, low=1)
     dilation = s.integer("dilation", 1, low=1) if size > 1 else 1
-    # The padding option is read first so that it is known even where pad overrides it.
+    # The option is read first so that it is not reported as unknown where pad overrides it.
     padding = s.integer("padding", 0)
     padding = size // 2 if s.flag("pad") else padding
     groups, filters = s.integer("groups", 1, low=1), s.integer("filters", 1, low=1)
@@ -118,7 +118,7 @@ def _connected(at: Context) -> L.Layer:
 def _local(at: Context) -> L.Layer:
     s = at.section
     size, stride = s.integer("size", 1, low=1), s.integer("stride", 1, low=1)
-    # Unlike a convolution's, this layer's pad says only whether to pad by size / 2.
+    # Unlike a convolution, this layer has pad, by size / 2, but no padding option.
     padding = size // 2 if s.flag("pad") else 0
     filters = s.integer("filters", 1, low=1)
     return L.Local(
@@ -138,7 +138,7 @@ def _local(at: Context) -> L.Layer:
 
 def _batchnorm(at: Context) -> L.Layer:
     raise at.section.error(
-        "a batch normalisation of its own is stored differently by each fork; merge it into the "
+        "a separate batch normalisation is stored differently by each fork; merge it into the "
         "convolution before it with batch_normalize=1"
     )
 
@@ -234,7 +234,7 @@ def _shortcut(at: Context) -> L.Layer:
 
 
 def _can_add(target: L.Shape, other: L.Shape, *, alone: bool) -> bool:
-    """Equal shapes, or one other layer whose height and width are the same multiple of ours."""
+    """Return whether shapes are equal, or a single layer is larger by an integer factor."""
     if other == target:
         return True
     factor = other.height // target.height

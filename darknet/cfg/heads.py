@@ -1,4 +1,4 @@
-"""The sections that end a detector: ``[yolo]``, ``[region]`` and YOLOv1's ``[detection]``."""
+"""Build the output layers: ``[yolo]``, ``[region]`` and YOLOv1's ``[detection]``."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _region(at: Context) -> L.Layer:
 
 
 def _anchors(section: Section, num: int) -> tuple[tuple[float, float], ...]:
-    """Darknet's anchors where the .cfg gives none are half a unit wide and high."""
+    """Return the anchors; without the option, Darknet's default of 0.5 x 0.5."""
     values = section.numbers("anchors", (0.5, 0.5) * num)
     if len(values) != 2 * num or min(values) <= 0:
         raise section.error(
@@ -81,7 +81,7 @@ def _anchors(section: Section, num: int) -> tuple[tuple[float, float], ...]:
 def _check_channels(at: Context, expected: int, why: str) -> None:
     if at.input.channels != expected:
         raise at.section.error(
-            f"needs {expected} input channels ({why}), has {at.input.channels}; mend filters= of "
+            f"needs {expected} input channels ({why}), has {at.input.channels}; fix filters= of "
             "the layer before it",
             "classes",
         )

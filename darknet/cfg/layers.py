@@ -1,6 +1,6 @@
-"""The layers of a network as frozen data: what a .cfg says, with shapes resolved.
+"""The layers of a network as frozen dataclasses: the options of a .cfg and the shapes.
 
-Shapes are (channels, height, width) of one image; the batch is never part of them.
+Shapes are (channels, height, width) of one image, without the batch.
 Names and defaults are Darknet's own (parser.c of both forks).
 """
 
@@ -29,13 +29,13 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """What every layer has.
+    """Attributes of every layer.
 
     Attributes:
         index: position from 0; ``[net]`` is not counted.
         line: line of the section's header in the .cfg, from 1.
         input: shape of the previous layer's output (of the image for layer 0).
-        output: shape of what this layer hands on.
+        output: shape of this layer's output.
     """
 
     kind: ClassVar[str] = "layer"
@@ -46,21 +46,21 @@ class Layer:
 
     @property
     def parameters(self) -> int:
-        """Number of float32 values this layer takes from a .weights file."""
+        """Number of float32 values of this layer in a .weights file."""
         return 0
 
     @property
     def flops(self) -> int:
-        """Multiplications and additions for one image, counted as Darknet does."""
+        """Number of multiplications and additions for one image, counted as Darknet does."""
         return 0
 
     @property
     def sources(self) -> tuple[int, ...]:
-        """Indices of the layers read besides (for route: instead of) the previous one."""
+        """Indices of the layers read in addition to (route: instead of) the previous one."""
         return ()
 
     def unsupported(self, why: str) -> UnsupportedError:
-        """Return an error that names this layer, its index and its line."""
+        """Return an error with this layer's kind, index and line."""
         return UnsupportedError(
             f"layer {self.index} [{self.kind}] (line {self.line} of the .cfg) {why}"
         )
@@ -68,7 +68,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Convolutional(Layer):
-    """``padding`` is on every side, before dilation; Darknet's pad is padding * dilation."""
+    """A convolution; ``padding`` is per side, before dilation (Darknet: padding * dilation)."""
 
     kind: ClassVar[str] = "convolutional"
     filters: int
@@ -125,7 +125,7 @@ class Connected(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Local(Layer):
-    """A convolution whose weights differ at every place (YOLOv1)."""
+    """A convolution with other weights at every position (YOLOv1)."""
 
     kind: ClassVar[str] = "local"
     filters: int
@@ -136,7 +136,7 @@ class Local(Layer):
 
     @property
     def flat_weights(self) -> int:
-        """Number of values of all places' kernels."""
+        """Number of values of the kernels of all positions."""
         return self.output.size * self.input.channels * self.size**2
 
     @property
@@ -150,7 +150,7 @@ class Local(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPool(Layer):
-    """``padding`` is the total of both sides; half of it, rounded down, lies before."""
+    """Max pooling; ``padding`` is the sum of both sides, half of it, rounded down, before."""
 
     kind: ClassVar[str] = "maxpool"
     size: int
@@ -161,14 +161,14 @@ class MaxPool(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class AvgPool(Layer):
-    """The mean of each channel."""
+    """Global average pooling: the mean of each channel."""
 
     kind: ClassVar[str] = "avgpool"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upsample(Layer):
-    """Each value repeated ``stride`` times in both directions, times ``scale``."""
+    """Nearest-neighbour upsampling by ``stride`` in both directions, times ``scale``."""
 
     kind: ClassVar[str] = "upsample"
     stride: int
@@ -177,7 +177,7 @@ class Upsample(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Route(Layer):
-    """Channels of other layers, one after the other; of each, the ``group_id``-th part."""
+    """Concatenation of the channels of other layers; of each, the ``group_id``-th part."""
 
     kind: ClassVar[str] = "route"
     layers: tuple[int, ...]
@@ -208,7 +208,7 @@ class Shortcut(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Reorg(Layer):
-    """Space to depth in the order of the first release, which reads its input transposed."""
+    """Space to depth in the element order of Darknet's first release."""
 
     kind: ClassVar[str] = "reorg"
     stride: int
@@ -219,7 +219,7 @@ class Reorg(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Reorg3d(Layer):
-    """Space to depth, corrected: output channel = (dy * stride + dx) * channels + channel."""
+    """Space to depth: output channel = (dy * stride + dx) * channels + channel."""
 
     kind: ClassVar[str] = "reorg3d"
     stride: int
@@ -228,7 +228,7 @@ class Reorg3d(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout(Layer):
-    """Does nothing at inference."""
+    """Dropout, which is the identity at inference."""
 
     kind: ClassVar[str] = "dropout"
     probability: float
@@ -236,7 +236,7 @@ class Dropout(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleChannels(Layer):
-    """Another layer, multiplied channel by channel with this one's 1 x 1 input."""
+    """Product of another layer and this one's 1 x 1 input, channel by channel."""
 
     kind: ClassVar[str] = "scale_channels"
     layer: int
@@ -249,7 +249,7 @@ class ScaleChannels(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Sam(Layer):
-    """Another layer, multiplied element by element with this one's input."""
+    """Product of another layer and this one's input, element by element."""
 
     kind: ClassVar[str] = "sam"
     layer: int
@@ -273,7 +273,7 @@ class Softmax(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Cost(Layer):
-    """Training only: hands its input on."""
+    """The loss of a classifier; the identity at inference."""
 
     kind: ClassVar[str] = "cost"
     cost_type: str
@@ -282,7 +282,7 @@ class Cost(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Crop(Layer):
-    """The centre of the input; training takes a random part."""
+    """The centre of the input; in training a random part."""
 
     kind: ClassVar[str] = "crop"
     noadjust: bool
@@ -290,7 +290,7 @@ class Crop(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Recurrent(Layer):
-    """``[rnn]`` and ``[gru]``: read for their shapes; no engine here runs them."""
+    """``[rnn]`` and ``[gru]``: parsed for their shapes; no engine here computes them."""
 
     kind: ClassVar[str] = "recurrent"
     section: str
@@ -301,7 +301,7 @@ class Recurrent(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Detection(Layer):
-    """YOLOv1's output: read for its shape; no engine here decodes it."""
+    """YOLOv1's output: parsed for its shape; no engine here decodes it."""
 
     kind: ClassVar[str] = "detection"
     classes: int
@@ -315,7 +315,7 @@ class Detection(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class HeadTraining:
-    """What the loss of a ``[yolo]`` or ``[region]`` layer is told; inference ignores it."""
+    """Options of a ``[yolo]`` or ``[region]`` layer's loss; not used at inference."""
 
     ignore_thresh: float = 0.5
     truth_thresh: float = 1.0
@@ -346,10 +346,11 @@ class Yolo(Layer):
         classes: number of classes.
         anchors: (width, height) in pixels of the network's input, of this layer's masks only,
             in the order of the channels.
-        mask: which of the .cfg's anchors these are.
-        scale_x_y: how far a centre may leave its cell (1.0: not at all).
+        mask: indices of these anchors in ``all_anchors``.
+        all_anchors: all anchors of the .cfg.
+        scale_x_y: factor on the centre's offset; above 1.0 centres may lie outside their cell.
         new_coords: sizes are (2x)^2 of an activated value instead of exp(x).
-        nms_kind: ``default``, ``greedynms`` or ``diounms``; the first two are the same.
+        nms_kind: ``default``, ``greedynms`` or ``diounms``; the first two are equal.
         beta_nms: exponent of the distance term of DIoU NMS.
     """
 
@@ -372,10 +373,10 @@ class Region(Layer):
     Attributes:
         classes: number of classes (nodes of the tree for YOLO9000).
         anchors: (width, height) in cells of the output grid.
-        softmax: class scores go through a softmax.
-        background: there is no objectness; every candidate counts as an object.
-        tree: YOLO9000's classes, else None.
-        class_map: tree nodes of the classes of another list, in that list's order, or ().
+        softmax: activate class scores with a softmax.
+        background: there is no objectness; a class for the background takes its channel.
+        tree: YOLO9000's class tree, else None.
+        class_map: tree node of each class of another names list, or ().
     """
 
     kind: ClassVar[str] = "region"

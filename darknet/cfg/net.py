@@ -8,7 +8,7 @@ from darknet.cfg.layers import Shape
 from darknet.cfg.sections import Section
 
 MAX_INPUT = 1 << 28
-"""Most elements of one input image."""
+"""Largest number of elements of an input image."""
 
 _POLICIES = frozenset("constant exp poly random sgdr sig step steps".split())
 _NET_TRAINING = frozenset(
@@ -25,7 +25,7 @@ _NET_TRAINING = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Net:
-    """The input, and how the network was or is to be trained."""
+    """The ``[net]`` section: shape of the input and training settings."""
 
     input: Shape
     letter_box: bool | None

@@ -1,7 +1,7 @@
-"""A Darknet .cfg as frozen layers with shapes.
+"""Read a Darknet .cfg into layers with shapes.
 
-``read_cfg`` and ``parse_cfg`` return a ``Cfg``; every mistake raises a ``CfgError`` that names
-file, line and option. Nothing is allocated: sizes are checked as numbers first.
+``read_cfg`` and ``parse_cfg`` return a ``Cfg``; a mistake raises a ``CfgError`` with file, line and
+option. Sizes are checked before anything of that size is allocated.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from darknet.cfg.sections import Section, parse_sections
 from darknet.errors import CfgError
 
 BUILDERS = {**LAYERS, **HEADS}
-"""Every section a .cfg may have, and what turns it into a layer."""
+"""The function that builds the layer of each section, by the section's name."""
 MAX_ELEMENTS = 1 << 30
-"""Most elements that all feature maps of one image, or all weights, may have: 4 GiB each."""
+"""Largest number of elements of all feature maps of an image, and of all weights: 4 GiB each."""
 MAX_LAYERS = 4096
-"""Most layers; the largest published networks have about 300."""
+"""Largest number of layers; the largest published networks have about 300."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cfg:
-    """A network: its input, its layers, and what looked odd.
+    """A network: its input, its layers and warnings.
 
     Attributes:
-        source: the file's name, for messages.
-        text: the .cfg's text as read.
+        source: name of the file, for messages.
+        text: text of the .cfg.
         net: the ``[net]`` section.
         layers: the layers in order; ``layers[i].index == i``.
-        warnings: options that no section knows, as ``file:line: option: ...``.
+        warnings: unknown options, as ``file:line: option: ...``.
     """
 
     source: str
@@ -52,7 +52,7 @@ class Cfg:
         """Number of classes of the heads.
 
         Raises:
-            CfgError: there is no head, or the heads disagree.
+            CfgError: there is no head, or the heads have different numbers of classes.
         """
         counts = {head.classes for head in self.heads}
         if len(counts) != 1:
@@ -68,11 +68,11 @@ def read_cfg(path: str | Path) -> Cfg:
     """Read a .cfg file.
 
     Args:
-        path: the file; class trees and maps that it names are looked for beside it.
+        path: the file; its class tree and map are searched for beside it.
 
     Raises:
         CfgError: the file cannot be read, or is not a valid network.
-        NamesError: the class tree or map that it names is missing or wrong.
+        NamesError: its class tree or map is missing or wrong.
     """
     path = Path(path)
     try:
@@ -84,16 +84,16 @@ def read_cfg(path: str | Path) -> Cfg:
 
 
 def parse_cfg(text: str, *, source: str = "<string>", folder: Path | None = None) -> Cfg:
-    """Turn the text of a .cfg into layers with shapes.
+    """Parse the text of a .cfg into layers with shapes.
 
     Args:
         text: the .cfg.
-        source: what to call it in messages.
-        folder: where class trees and maps that it names are looked for first.
+        source: name of the file, for messages.
+        folder: where its class tree and map are searched for first.
 
     Raises:
-        CfgError: see the module.
-        NamesError: the class tree or map that it names is missing or wrong.
+        CfgError: it is not a valid network.
+        NamesError: its class tree or map is missing or wrong.
     """
     sections = parse_sections(text, source)
     if not sections or sections[0].name not in ("net", "network"):

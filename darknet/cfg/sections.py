@@ -1,9 +1,9 @@
-"""The text of a .cfg as sections of named options, each with its line.
+"""Parse the text of a .cfg into sections with named options and their lines.
 
 The syntax is Darknet's: ``[section]`` starts a section, ``name=value`` sets an option, lines that
-start with ``#`` or ``;`` are comments, white space means nothing. Of an option given twice
-Darknet takes the first. In numbers, text behind ``#`` or ``;`` is a comment too, as C's atoi
-would read it.
+start with ``#`` or ``;`` are comments, white space is ignored. Of an option given twice the first
+one counts, as in Darknet. After numbers, text behind ``#`` or ``;`` is a comment too, as for C's
+atoi.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from darknet.errors import CfgError
 Number = TypeVar("Number", int, float)
 
 MAX_TEXT = 4 << 20
-"""Longest .cfg in characters; the largest published one has 30,000."""
+"""Largest length of a .cfg in characters; the largest published one has 30,000."""
 
 _HEADER = re.compile(r"\[([A-Za-z0-9_]+)\]")
 _REQUIRED = object()
@@ -35,19 +35,19 @@ class Option:
 
 @dataclass
 class Section:
-    """One ``[name]`` section; its getters remember what was asked for.
+    """One ``[name]`` section; it records which options its getters have read.
 
-    Every getter raises CfgError, with file, line and option, when the text is not such a value.
+    Every getter raises CfgError with file, line and option for text that is not a valid value.
     """
 
     source: str
     name: str
     line: int
     options: dict[str, Option] = field(default_factory=dict)
-    _asked: set[str] = field(default_factory=set, repr=False)
+    _read: set[str] = field(default_factory=set, repr=False)
 
     def error(self, message: str, option: str | None = None) -> CfgError:
-        """Return an error that points at an option, or at the section's header."""
+        """Return an error with the line of an option, or of the section's header."""
         at = self.options.get(option or "")
         where = option or f"[{self.name}]"
         return CfgError(
@@ -56,7 +56,7 @@ class Section:
 
     def text(self, name: str, default: str) -> str:
         """Return an option's text."""
-        self._asked.add(name)
+        self._read.add(name)
         option = self.options.get(name)
         return option.value if option else default
 
@@ -68,11 +68,11 @@ class Section:
         return value
 
     def integer(self, name: str, default: int, low: int = 0, high: int = 1 << 30) -> int:
-        """Return a whole number within ``low`` and ``high``."""
+        """Return an integer from ``low`` to ``high``."""
         return self._number(name, default, low, high, int)
 
     def required(self, name: str, low: int = 0, high: int = 1 << 30) -> int:
-        """Return a whole number that must be given."""
+        """Return an integer from ``low`` to ``high`` of a mandatory option."""
         if name not in self.options:
             raise self.error(f"this section needs a whole number from {low} to {high}", name)
         return self.integer(name, low, low, high)
@@ -82,11 +82,11 @@ class Section:
         return self._number(name, default, low, math.inf, float)
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """Return whether a whole number is not 0."""
+        """Return whether an integer is not 0."""
         return self.integer(name, default, -(1 << 30)) != 0
 
     def integers(self, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """Return whole numbers separated by commas."""
+        """Return integers separated by commas."""
         return self._numbers(name, default, int)
 
     def numbers(self, name: str, default: tuple[float, ...] = ()) -> tuple[float, ...]:
@@ -94,23 +94,23 @@ class Section:
         return self._numbers(name, default, float)
 
     def refuse(self, *names: str) -> None:
-        """Raise for options that change what the layer computes and are not implemented."""
+        """Raise CfgError for options of unsupported computations that are not 0."""
         for name in names:
             if self.flag(name):
                 raise self.error("is not supported; only 0 is", name)
 
     def known(self, names: frozenset[str]) -> None:
-        """Mark options that are read by Darknet's training alone."""
-        self._asked |= names
+        """Mark options as read; they are only used by Darknet's training."""
+        self._read |= names
 
     def unused(self) -> list[tuple[str, Option]]:
-        """Return the options that nobody asked for: most likely spelling mistakes."""
-        return [(name, option) for name, option in self.options.items() if name not in self._asked]
+        """Return the options that were not read: most likely spelling mistakes."""
+        return [(name, option) for name, option in self.options.items() if name not in self._read]
 
     def _number(
         self, name: str, default: Number, low: Number, high: Number, kind: Callable[[str], Number]
     ) -> Number:
-        self._asked.add(name)
+        self._read.add(name)
         if name not in self.options:
             return default
         value = self._parse(name, _without_comment(self.options[name].value), kind)
@@ -121,7 +121,7 @@ class Section:
     def _numbers(
         self, name: str, default: tuple[Number, ...], kind: Callable[[str], Number]
     ) -> tuple[Number, ...]:
-        self._asked.add(name)
+        self._read.add(name)
         if name not in self.options:
             return default
         text = _without_comment(self.options[name].value).rstrip(",")

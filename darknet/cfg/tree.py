@@ -1,4 +1,4 @@
-"""YOLO9000's class tree: every class has a parent, siblings share one softmax."""
+"""Read YOLO9000's class tree and class map."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ IntArray = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """A forest of classes in Darknet's order: parents before children, siblings together.
+    """A tree of classes whose siblings share a softmax.
+
+    Nodes are in Darknet's order: parents before children, siblings in a row. There may be several
+    roots.
 
     Attributes:
         names: one label per node (a WordNet id in 9k.tree).
@@ -54,7 +57,7 @@ def read_tree(path: Path) -> Tree:
 
 
 def read_map(path: Path, classes: int) -> tuple[int, ...]:
-    """Read a class map: one node number per line, the place of each mapped class in the tree.
+    """Read a class map: the number of each class's tree node, one per line.
 
     Raises:
         NamesError: the file is missing, or a line is not a number from 0 to ``classes`` - 1.
@@ -71,19 +74,19 @@ def read_map(path: Path, classes: int) -> tuple[int, ...]:
 
 
 def read_named_tree(section: Section, folder: Path | None) -> Tree | None:
-    """Read the tree that a section's ``tree`` option names, if it names one."""
+    """Read the file of a section's ``tree`` option; None without the option."""
     path = _named_path(section, "tree", folder)
     return read_tree(path) if path else None
 
 
 def read_named_map(section: Section, folder: Path | None, classes: int) -> tuple[int, ...]:
-    """Read the class map that a section's ``map`` option names, if it names one."""
+    """Read the file of a section's ``map`` option; () without the option."""
     path = _named_path(section, "map", folder)
     return read_map(path, classes) if path else ()
 
 
 def _named_path(section: Section, option: str, folder: Path | None) -> Path | None:
-    """Find a file that a .cfg names: beside the .cfg first, then where it says."""
+    """Return the path of a file in an option: beside the .cfg, else the path as given."""
     name = section.text(option, "")
     if not name:
         return None
@@ -95,7 +98,7 @@ def _named_path(section: Section, option: str, folder: Path | None) -> Path | No
 
 
 def read_lines(path: Path, what: str) -> list[str]:
-    """Return a text file's lines without the empty ones at its end.
+    """Return the lines of a text file without empty lines at its end.
 
     Raises:
         NamesError: the file cannot be read or is not UTF-8 text.
@@ -124,7 +127,7 @@ def _parse_node(path: Path, number: int, line: str, seen: int) -> tuple[str, int
 
 
 def _build(path: Path, names: list[str], parents: list[int]) -> Tree:
-    """Siblings are consecutive lines of one parent; a new parent starts a new group."""
+    """Group siblings, which are consecutive lines with one parent."""
     offsets = [i for i, parent in enumerate(parents) if i == 0 or parent != parents[i - 1]]
     sizes = np.diff([*offsets, len(parents)])
     child = np.full(len(parents), -1, np.int32)

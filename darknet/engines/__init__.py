@@ -1,1 +1,1 @@
-"""One runtime per module; none is imported before it is asked for."""
+"""The engines: one module per runtime, which is imported when the engine is loaded."""

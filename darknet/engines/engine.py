@@ -1,4 +1,4 @@
-"""What every engine does: one runtime with one model loaded."""
+"""The protocol of all engines."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from darknet.model import RgbImage, Thresholds
 
 
 class Engine(Protocol):
-    """A runtime with one model loaded; ``detect`` may be called from several threads at once.
+    """A runtime with one loaded model; several threads may call ``detect`` concurrently.
 
     Attributes:
         name: ``libdarknet``, ``openvino`` or ``onnxruntime``.
-        device: where it computes, as the runtime names it, for example ``CPU`` or ``CUDA:0``.
+        device: the runtime's name of the device, for example ``CPU`` or ``CUDA:0``.
         precision: the number type in use: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
     """
 
@@ -23,18 +23,18 @@ class Engine(Protocol):
     precision: str
 
     def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
-        """Find objects in images of any size, one ``Detections`` each, in order.
+        """Detect objects in images of any size; return one ``Detections`` each, in order.
 
         Args:
-            images: each is let go before the next one is asked for.
+            images: each is released before the next one is taken.
             thresholds: see ``Thresholds``.
 
         Raises:
-            ImageError: one of them is no image.
+            ImageError: an element is not an RGB uint8 image.
             InferenceError: the runtime failed.
         """
         ...
 
     def close(self) -> None:
-        """Give the memory back; ``detect`` must not be called afterwards. May be called twice."""
+        """Free the model; ``detect`` must not be called afterwards. May be called twice."""
         ...

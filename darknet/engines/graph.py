@@ -1,4 +1,4 @@
-"""What the engines that run an ONNX graph have in common: everything but the runtime."""
+"""The engine for runtimes of ONNX graphs: resize, run, decode."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from darknet.resize import check_image, resize_pixels_into
 
 
 class Runner(Protocol):
-    """A compiled graph, with buffers of its own for every thread that calls it.
+    """A compiled graph with its own buffers for every thread that calls it.
 
     Attributes:
-        name: of the runtime: ``openvino`` or ``onnxruntime``.
-        device: where it computes, as the runtime names it.
+        name: the runtime: ``openvino`` or ``onnxruntime``.
+        device: the runtime's name of the device.
         precision: the number type in use: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
     """
 
@@ -28,11 +28,11 @@ class Runner(Protocol):
     precision: str
 
     def input(self) -> FloatArray:
-        """Return the calling thread's input, to be written before ``infer``.
+        """Return the calling thread's input buffer, to be filled before ``infer``.
 
         Returns:
-            float32[batch, height, width, 3] of the network's size, red first, 0..255; batch is how
-            many images the runtime likes to get at once.
+            float32[batch, height, width, 3] of the network's size, RGB, 0..255; batch is the
+            largest number of images per call.
         """
         ...
 
@@ -40,8 +40,8 @@ class Runner(Protocol):
         """Compute the first ``count`` images of the calling thread's input.
 
         Returns:
-            For each image the graph's outputs in order, float32[channels, height, width]. They
-            may be views of buffers that the thread's next call overwrites.
+            For each image the graph's outputs in order, float32[channels, height, width], valid
+            until the thread's next call.
 
         Raises:
             InferenceError: the runtime failed.
@@ -49,12 +49,12 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the memory back. May be called twice."""
+        """Free the graph and the buffers. May be called twice."""
         ...
 
 
 class GraphEngine:
-    """An ``Engine``: images are resized, run through a ``Runner``, and decoded.
+    """An ``Engine`` that resizes images, runs them through a ``Runner`` and decodes the outputs.
 
     Attributes:
         name: see ``Engine``.
@@ -71,49 +71,49 @@ class GraphEngine:
         self._closed = False
 
     def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
-        """Find objects; see ``Engine``."""
+        """Detect objects; see ``Engine``."""
         if self._closed:
             raise InferenceError("the network was closed; load it again")
-        inputs, waiting = self.runner.input(), iter(images)
+        inputs, remaining = self.runner.input(), iter(images)
         found: list[Detections] = []
-        while sizes := self._resize_some(waiting, inputs):
+        while sizes := self._resize_some(remaining, inputs):
             outputs = zip(self.runner.infer(len(sizes)), sizes, strict=True)
             found += [self._decoder.decode(heads, size, thresholds) for heads, size in outputs]
         return found
 
     def close(self) -> None:
-        """Give the memory back; see ``Engine``."""
+        """Free the memory; see ``Engine``."""
         self._closed = True
         self.runner.close()
 
     def _resize_some(
-        self, waiting: Iterator[RgbImage], inputs: FloatArray
+        self, remaining: Iterator[RgbImage], inputs: FloatArray
     ) -> list[tuple[int, int]]:
-        """Resize as many images as there is place for; returns their own heights and widths."""
+        """Resize images into the batch; return their original heights and widths."""
         sizes: list[tuple[int, int]] = []
         for out in inputs:
-            image = next(waiting, _NO_MORE)
-            if image is _NO_MORE:
+            image = next(remaining, _END)
+            if image is _END:
                 break
             check_image(image)
             resize_pixels_into(image, out, self._resize, exact=self._exact)
             sizes.append(image.shape[:2])
-            del image  # or it would be in memory while the next one is decoded
+            del image  # free its memory before the next image is decoded
         return sizes
 
 
-_NO_MORE: RgbImage = np.empty((0, 0, 3), np.uint8)
+_END: RgbImage = np.empty((0, 0, 3), np.uint8)
 
 
 def check_input(model: Model) -> None:
-    """Refuse a network that images cannot be given to.
+    """Check that a network takes colour images.
 
     Raises:
-        UnsupportedError: the input has not 3 channels.
+        UnsupportedError: the input does not have 3 channels.
     """
     channels = model.cfg.net.input.channels
     if channels != 3:
         raise UnsupportedError(
-            f"{model.cfg.source}: [net] has channels={channels}; only colour images, channels=3, "
-            "can be given to a network here"
+            f"{model.cfg.source}: [net] has channels={channels}; only networks for colour "
+            "images, channels=3, are supported"
         )

@@ -1,6 +1,6 @@
-"""Darknet's own C library: the reference that the other engines are held to.
+"""Darknet's own C library: the reference for the other engines.
 
-It computes one image at a time, on one thread, under one lock for the whole process.
+It computes one image at a time, under one lock for the whole process.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def load(
     """Load a model into the C library.
 
     Args:
-        model: what to compute.
-        library: path of libdarknet.so; None to look for it.
-        device: ``cpu``, ``cuda`` or ``cuda:1``; None for what the library was built for.
-        precision: the library computes in fp32, whatever is asked for; see the attribute.
+        model: the network.
+        library: path of libdarknet.so; None: search for it.
+        device: ``cpu``, ``cuda`` or ``cuda:1``; None: the kind that the library was built for.
+        precision: ignored; the library always computes in fp32.
 
     Raises:
-        EngineUnavailableError: the library is missing or of an unknown make.
+        EngineUnavailableError: the library is missing, or its layout is unknown.
         DeviceUnavailableError: the library was not built for the device, or it is missing.
-        UnsupportedError: this library would get the model wrong.
+        UnsupportedError: this library computes the model wrongly.
     """
     del precision
     c = open_library(library)
@@ -51,7 +51,7 @@ def load(
 
 
 def _device_number(library: Library, device: str | None) -> int | None:
-    """Return the number of a CUDA device, or None for the CPU."""
+    """Return the index of a CUDA device, or None for the CPU."""
     kind, _, number = (device or ("cuda" if library.on_gpu else "cpu")).lower().partition(":")
     if kind == "cpu" and not number and not library.on_gpu:
         return None
@@ -61,20 +61,20 @@ def _device_number(library: Library, device: str | None) -> int | None:
         raise DeviceUnavailableError(f"device {device}: this machine has {count} CUDA devices")
     has = "cuda" if library.on_gpu else "cpu"
     raise DeviceUnavailableError(
-        f"device {device}: {library.path} was built for {has} only; ask for device {has} or give "
-        "another build of libdarknet"
+        f"device {device}: {library.path} was built for {has} only; use device {has} or another "
+        "build of libdarknet"
     )
 
 
 class LibdarknetEngine:
-    """An engine as described by ``Engine``."""
+    """An ``Engine`` of the C library."""
 
     name = "libdarknet"
     precision = "fp32"
 
     def __init__(self, model: Model, library: Library, device_number: int | None) -> None:
         self.device = "CPU" if device_number is None else f"CUDA:{device_number}"
-        # The weights would stay in memory beside the library's own.
+        # Keeping the weights would double their memory.
         self._model = replace(model, weights=Weights(model.weights.header, ()))
         self._library = library
         heads = model.cfg.heads
@@ -91,7 +91,7 @@ class LibdarknetEngine:
         self._closed = False
 
     def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:
-        """See ``Engine``; images are computed one after the other."""
+        """Detect objects in one image after the other; see ``Engine``."""
         return list(map(functools.partial(self._detect, thresholds), images))
 
     def close(self) -> None:
@@ -115,10 +115,10 @@ class LibdarknetEngine:
         return self._rows(boxes, scores)
 
     def _resized_by_c(self, height: int, width: int) -> bool:
-        """Whether the C code resizes as the model asks, and not to nothing.
+        """Return whether the C code resizes an image correctly.
 
-        pjreddie's fork only letterboxes. Of an image that is much longer than wide, a letterbox
-        leaves no pixel, and the C code divides by 0.
+        pjreddie's fork only letterboxes. For an extreme aspect ratio the C code rounds a side of a
+        letterboxed image to 0 and divides by it.
         """
         net = self._model.cfg.net.input
         if self._model.resize == "stretch":
@@ -163,7 +163,7 @@ class LibdarknetEngine:
         return boxes, scores
 
     def _rows(self, boxes: FloatArray, scores: FloatArray) -> Detections:
-        """Turn scores of every box and class into rows, in the order of all engines."""
+        """Return one row per box and class with a score, in the order of all engines."""
         if self._order is not None:
             boxes, scores = boxes[self._order], scores[self._order]
         rows, class_ids = np.nonzero(scores)
@@ -173,19 +173,19 @@ class LibdarknetEngine:
 
 
 def _planar(image: RgbImage) -> FloatArray:
-    """Return float32[3, height, width], 0..1."""
+    """Convert an image to float32[3, height, width], RGB, 0..1."""
     planes = np.ascontiguousarray(image[..., :3].transpose(2, 0, 1), np.float32)
     planes /= np.float32(255)
     return planes
 
 
 def _floats(address: int, shape: Shape) -> FloatArray:
-    """Copy an array out of the library's memory."""
+    """Return a copy of an array in the library's memory."""
     return np.frombuffer(ctypes.string_at(address, 4 * shape.size), np.float32).reshape(shape)
 
 
 def _cells_first(heads: Sequence[Region]) -> npt.NDArray[np.intp]:
-    """Return where the candidates are, cell by cell, if they come anchor by anchor."""
+    """Return indices that reorder candidates from anchor by anchor to cell by cell."""
     order, start = [], 0
     for head in heads:
         anchors, cells = len(head.anchors), head.input.height * head.input.width

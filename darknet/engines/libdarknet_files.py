@@ -1,8 +1,7 @@
-"""What libdarknet is given to read: files of our own making, checked for what it gets wrong.
+"""Write the files that libdarknet loads, and refuse models that it computes wrongly.
 
-The C code calls ``exit()`` on an option it does not like and computes something else where it does
-not know one. So it never sees a user's file: the layers, already parsed and checked, are written
-out again in the plainest form, and a model that a fork would misread is refused.
+The C code calls ``exit()`` for an invalid option and ignores unknown ones. So it never reads a
+user's file: the parsed and checked layers are written to a new .cfg with explicit options.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from darknet.model import BATCH_NORM_EPSILON, Dialect, Model
 from darknet.weights import LayerArrays, Weights, write_weights
 
 Family = Literal["pjreddie", "alexeyab", "hank-ai"]
-"""Whose source a libdarknet was built from; hank-ai's continues AlexeyAB's."""
+"""The fork of Darknet that a libdarknet was built from; hank-ai's continues AlexeyAB's."""
 
 MAP_SIZE = 200
-"""Both forks read exactly this many nodes of a class map, whatever its real length."""
+"""Number of nodes of a class map that both forks read, whatever its length."""
 
 _PJREDDIE_ACTIVATIONS = frozenset(
     "elu hardtan leaky lhtan linear loggy logistic plse ramp relie relu selu stair tanh".split()
 )
 _OWN_LOOP = frozenset(("hard_mish", "mish", "swish"))
-"""AlexeyAB computes these in loops that not every layer calls; in the others they give 0."""
+"""Activations that AlexeyAB's fork computes in some layers only; in others the output is 0."""
 _LOST = "has an activation that it computes in convolutions only"
 
 _Refusal = tuple[type[L.Layer], Callable[[Any], bool], str]
-"""A layer type, when it is refused, and what to say about it."""
+"""(layer type, condition for refusing the layer, reason for the message)."""
 
 _PJREDDIE: tuple[_Refusal, ...] = (
     (L.Convolutional, lambda layer: layer.dilation > 1, "sets dilation"),
@@ -68,20 +67,20 @@ _REFUSALS: Mapping[Family, tuple[_Refusal, ...]] = {
 
 
 def has_tree(cfg: Cfg) -> bool:
-    """Whether a network's classes are the nodes of a tree."""
+    """Return whether a network has a class tree."""
     return any(isinstance(head, L.Region) and head.tree is not None for head in cfg.heads)
 
 
 def check_model(model: Model, family: Family, *, decodes: bool) -> None:
-    """Check that a fork computes a model as the model's dialect says.
+    """Check that a fork computes a model as its dialect requires.
 
     Args:
-        model: what is to be computed.
-        family: whose source the library was built from.
-        decodes: the heads are decoded by the library, too.
+        model: the network.
+        family: the fork that the library was built from.
+        decodes: whether the library also decodes the heads.
 
     Raises:
-        UnsupportedError: naming the layer, its line and an engine that can.
+        UnsupportedError: it does not; the message names the layer, its line and other engines.
     """
     cfg, last = model.cfg, model.cfg.layers[-1]
     if cfg.net.input.channels != 3:
@@ -102,7 +101,7 @@ def check_model(model: Model, family: Family, *, decodes: bool) -> None:
 
 def _refusal(layer: L.Layer, cfg: Cfg, family: Family) -> str | None:
     if type(layer) not in _OPTIONS:
-        return "is a section that engine libdarknet does not hand on"
+        return "is a section that engine libdarknet does not support"
     for kind, applies, why in _REFUSALS[family]:
         if isinstance(layer, kind) and applies(layer):
             return why
@@ -114,7 +113,7 @@ def _refusal(layer: L.Layer, cfg: Cfg, family: Family) -> str | None:
 
 
 def _check_region(head: L.Region, model: Model, family: Family) -> None:
-    """Region layers are decoded differently by the forks, and their maps have a fixed size."""
+    """Check what the forks decode differently, and the fixed size of class maps."""
     same = head.softmax if head.tree is None else model.use_map
     dialect = "pjreddie" if family == "pjreddie" else "alexeyab"
     if (head.background or not same) and model.dialect != dialect:
@@ -133,17 +132,17 @@ def _refused(layer: L.Layer, why: str, family: Family) -> UnsupportedError:
 
 
 def memory_needed(cfg: Cfg) -> int:
-    """Return about how many bytes the C code allocates for a network."""
+    """Return the approximate number of bytes that the C code allocates for a network."""
     convolutions = [layer for layer in cfg.layers if isinstance(layer, L.Convolutional)]
     outputs = sum(layer.output.size for layer in cfg.layers)
     parameters = sum(layer.parameters for layer in cfg.layers)
     workspace = max((_workspace(layer) for layer in convolutions), default=0)
-    # Training's buffers are always there: gradients of weights and outputs, normalised outputs.
+    # It always allocates training's buffers: gradients of weights and outputs, normalised outputs.
     return 4 * (4 * outputs + 2 * parameters + workspace)
 
 
 def _workspace(layer: L.Convolutional) -> int:
-    """Number of values of a convolution's input once every window is copied out of it."""
+    """Return the number of values of a convolution's im2col buffer."""
     _, channels, height, width = layer.weight_shape
     return channels * height * width * layer.output.height * layer.output.width
 
@@ -151,19 +150,19 @@ def _workspace(layer: L.Convolutional) -> int:
 def write_files(
     model: Model, folder: Path, dialect: Dialect, *, heads: bool = True
 ) -> tuple[Path, Path]:
-    """Write a model for a library that computes in ``dialect``.
+    """Write the .cfg and .weights of a model for a library of ``dialect``.
 
     Args:
         model: checked by ``check_model``.
-        folder: where to write; it belongs to the caller.
-        dialect: the library's batch normalisation, which may be another than the model's.
-        heads: write the heads, too; without them a network's output is the last one's input.
+        folder: an existing folder.
+        dialect: the dialect of the library's batch normalisation.
+        heads: include the heads; without them the output is the last head's input.
 
     Returns:
         Paths of the .cfg and the .weights.
 
     Raises:
-        EngineUnavailableError: the folder's name has white space, and there is a class tree.
+        EngineUnavailableError: the folder's path has white space, and there is a class tree.
         OSError: the folder cannot be written to.
     """
     cfg, weights = folder / "model.cfg", folder / "model.weights"
@@ -173,17 +172,16 @@ def write_files(
     return cfg, weights
 
 
-def _translate(arrays: LayerArrays, own: Dialect, library: Dialect) -> LayerArrays:
-    """Scale a batch normalisation so that the library's divisor gives what our own would.
+def _translate(arrays: LayerArrays, source: Dialect, target: Dialect) -> LayerArrays:
+    """Convert a batch normalisation to the library's dialect by correcting the scales.
 
-    The scale carries the correction because the variance could not: where it is near 0, no
-    variance makes the one formula equal to the other.
+    Correcting the variance is not possible: near 0, no variance makes the formulas equal.
     """
-    if own == library or "scales" not in arrays:
+    if source == target or "scales" not in arrays:
         return arrays
     variance = arrays["rolling_variance"].astype(np.float64)
-    (a, b), (library_a, library_b) = BATCH_NORM_EPSILON[own], BATCH_NORM_EPSILON[library]
-    ratio = (np.sqrt(variance + library_a) + library_b) / (np.sqrt(variance + a) + b)
+    (a, b), (target_a, target_b) = BATCH_NORM_EPSILON[source], BATCH_NORM_EPSILON[target]
+    ratio = (np.sqrt(variance + target_a) + target_b) / (np.sqrt(variance + a) + b)
     return {**arrays, "scales": (arrays["scales"] * ratio).astype(np.float32)}
 
 
@@ -206,11 +204,11 @@ def _text(value: object) -> str:
 
 
 def _write_tree(tree: Tree, path: Path) -> Path:
-    """Write a class tree without its names, which the C code copies into 256 bytes unchecked."""
+    """Write a class tree without names, which the C code copies into 256 bytes without a check."""
     if len(str(path).split()) != 1:
         raise EngineUnavailableError(
-            f"{path.parent}: Darknet takes white space out of the names of class trees; "
-            "set TMPDIR to a folder without any"
+            f"{path.parent}: Darknet removes white space from the paths of class trees; "
+            "set TMPDIR to a folder without white space"
         )
     path.write_text("".join(f"n {parent}\n" for parent in tree.parent), encoding="ascii")
     return path
@@ -277,4 +275,4 @@ _OPTIONS: Mapping[type[L.Layer], Callable[[Any], dict[str, object]]] = {
         "background": layer.background,
     },
 }
-"""The options of each section that decide what it computes."""
+"""The options of each section that determine its output."""

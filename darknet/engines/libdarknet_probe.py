@@ -1,4 +1,4 @@
-"""A network whose answers are known, and the search for them in a library's memory."""
+"""A probe network with known output, and the search for that output in a library's memory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from darknet.weights import Header, Weights
 FloatArray = npt.NDArray[np.float32]
 
 INPUT_SIZE: Final = (96, 64)
-"""Width and height of the probe's input, which is to be all zeros."""
+"""Width and height of the probe's input, which must be all zeros."""
 _MAX_ITEM: Final = 256
-"""Largest struct of a detection that is looked for, in bytes; known ones have 48 to 96."""
+"""Largest struct of a detection to search for, in bytes; known ones have 48 to 96."""
 _PROBE: Final = """
 [net]
 width=96
@@ -39,17 +39,17 @@ num=1
 _PROBE_BOXES: Final = np.array(
     [(32 * x + 16, 32 * y + 16, 24, 32) for y in range(2) for x in range(3)], np.float32
 )
-"""A box in the middle of each of the 3 x 2 cells, as large as the anchor, in pixels."""
+"""The boxes: in the centre of each of the 3 x 2 cells, of the anchor's size, in pixels."""
 _PROBE_LOGITS: Final = np.linspace(-1.5, 1.5, 7)
-"""One for each class, so that no other seven numbers look like them."""
+"""The raw score of each class; distinct, so that no other numbers match."""
 
 
 class Layout(NamedTuple):
-    """How a library answers.
+    """The layout of a library's output.
 
     Attributes:
-        item: the struct of a detection; ``box`` float32[4] and ``prob``, an address.
-        dialect: whose batch normalisation was computed.
+        item: the struct of a detection; ``box`` is float32[4], ``prob`` the address of the scores.
+        dialect: the dialect of its batch normalisation.
     """
 
     item: np.dtype[np.void]
@@ -57,7 +57,7 @@ class Layout(NamedTuple):
 
 
 def probe() -> Model:
-    """Return a network with known answers, and a variance for which the dialects differ widely."""
+    """Return a network with known output and a variance for which the dialects differ widely."""
     cfg = parse_cfg(_PROBE, source="<probe>")
     arrays = {
         "biases": np.array([0, 0, 0, 0, 0, *_PROBE_LOGITS], np.float32),
@@ -78,14 +78,14 @@ def _probe_scores(dialect: Dialect) -> FloatArray:
 
 
 def find_layout(array: int, count: int) -> Layout | None:
-    """Look for the probe's boxes at equal distances, each with a pointer to its scores behind.
+    """Search for the probe's boxes at equal distances, each followed by a pointer to its scores.
 
     Args:
-        array: address of the detections that the library found with the probe.
-        count: how many it says there are.
+        array: address of the detections that the library returned for the probe.
+        count: number of detections that it returned.
 
     Returns:
-        None if they are not there in any form that this function knows.
+        None if they are in none of the supported layouts.
     """
     if count != len(_PROBE_BOXES):
         return None
@@ -106,7 +106,7 @@ def find_layout(array: int, count: int) -> Layout | None:
 
 
 def _fits(item: np.dtype[np.void], memory: bytes) -> Dialect | None:
-    """Return the dialect for which the probe's boxes and scores are where ``item`` says."""
+    """Return the dialect whose boxes and scores are at the offsets of ``item``, or None."""
     if len(memory) != len(_PROBE_BOXES) * item.itemsize:
         return None
     items = np.frombuffer(memory, item)
@@ -128,7 +128,7 @@ def _close(found: FloatArray, expected: FloatArray) -> bool:
 
 
 def _peek(address: int, size: int) -> bytes:
-    """Read memory that may not be ours: what cannot be read is missing from the answer."""
+    """Read memory of this process; the result is shorter if the address range is not mapped."""
     try:
         with Path("/proc/self/mem").open("rb", buffering=0) as memory:
             return os.pread(memory.fileno(), size, address)

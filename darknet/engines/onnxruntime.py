@@ -105,7 +105,9 @@ def load(
     graph = build_onnx(model, half=half)
     engines = None
     if cache is not None and target.kind == "tensorrt":
-        engines = cache.make_folder(cache_key(graph, runtime.__version__, str(target)))
+        engines = cache.make_folder(
+            cache_key(graph, runtime.__version__, str(target), target.batch_sizes)
+        )
     providers = _providers(target, tuple(model.cfg.net.input), half=half, engines=engines)
     session = _session(runtime, graph, target, providers, streams=streams or 1)
     if target.provider not in session.get_providers():

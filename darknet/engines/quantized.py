@@ -1,11 +1,11 @@
-"""The int8 version of a model, kept as a file beside its weights.
+"""The file of a model's int8 version, beside its weights.
 
 Layout: SHA-256 of all that follows (32 bytes), origin (32 bytes), length of the topology
-(uint64, little-endian), topology, weights. Topology and weights are the two halves of OpenVINO's
-own format, an XML text and the values that it points into. The origin is what the version was made
-from, so that one of other weights is never computed by mistake.
+(uint64, little-endian), topology, weights. Topology and weights are the two files of OpenVINO's own
+format, an XML text and the values that it refers to. The origin identifies the .cfg, weights and
+dialect that the version was made from; a version of others is refused.
 
-OpenVINO takes the graph as it is: whoever may write to a model's folder is trusted.
+OpenVINO does not validate the graph, so everybody with write access to a model's folder is trusted.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _ADVICE = "run: yolo-service quantize --model NAME --images FOLDER"
 
 
 class QuantizedGraph(NamedTuple):
-    """A graph with int8 weights and the ranges of its feature maps, in OpenVINO's format."""
+    """A graph with int8 weights and the value ranges of its feature maps, in OpenVINO's format."""
 
     topology: bytes
     weights: bytes
 
 
 def quantized_path(weights: Path) -> Path:
-    """Return where the int8 version of a .weights file is kept."""
+    """Return the path of the int8 version of a .weights file."""
     return weights.with_suffix(".int8")
 
 
 def origin_of(cfg: Path, weights: Path, dialect: Dialect) -> bytes:
-    """Return 32 bytes that are others whenever the network computes something else.
+    """Return a SHA-256 digest (32 bytes) of the files and the dialect of a network.
 
     Raises:
         QuantizationError: a file cannot be read.
@@ -53,7 +53,7 @@ def origin_of(cfg: Path, weights: Path, dialect: Dialect) -> bytes:
 
 
 def write_quantized(path: Path, graph: QuantizedGraph, origin: bytes) -> None:
-    """Write an int8 version; the file appears under its name only when it is complete.
+    """Write an int8 version under a temporary name, and rename it when it is complete.
 
     Raises:
         QuantizationError: the folder cannot be written to.
@@ -69,11 +69,11 @@ def write_quantized(path: Path, graph: QuantizedGraph, origin: bytes) -> None:
 
 
 def read_quantized(path: Path, origin: bytes) -> QuantizedGraph:
-    """Read an int8 version and make sure that it is whole, and of these files.
+    """Read an int8 version; check that it is complete and was made from the expected files.
 
     Args:
-        path: of the file.
-        origin: what it has to be made from.
+        path: the file.
+        origin: the expected origin; see ``origin_of``.
 
     Raises:
         QuantizationError: it is missing, damaged, or was made from other files.
@@ -86,7 +86,7 @@ def read_quantized(path: Path, origin: bytes) -> QuantizedGraph:
     except OSError as error:
         raise QuantizationError(f"{path} cannot be read: {error.strerror}") from error
     if hashlib.sha256(content[_DIGEST_BYTES:]).digest() != content[:_DIGEST_BYTES]:
-        raise QuantizationError(f"{path} is damaged or no int8 version of a model; {_ADVICE}")
+        raise QuantizationError(f"{path} is damaged or not an int8 version of a model; {_ADVICE}")
     _, made_from, length = _HEADER.unpack_from(content)
     if made_from != origin:
         raise QuantizationError(

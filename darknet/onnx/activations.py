@@ -17,9 +17,9 @@ def activate(graph: Graph, name: str, tensor: str, activation: str) -> str:
     """Apply one of Darknet's activations.
 
     Args:
-        graph: where to add the operators.
-        name: of the layer; the result is called ``<name>/<activation>``.
-        tensor: what to activate.
+        graph: the graph to add operators to.
+        name: name of the layer; the result is named ``<name>/<activation>``.
+        tensor: the input tensor.
         activation: one of ``darknet.cfg.builders.ACTIVATIONS``.
 
     Returns:

@@ -1,11 +1,10 @@
-"""A Darknet model as an ONNX graph, in memory.
+"""Convert a Darknet model to an ONNX graph in memory.
 
-The graph takes ``images``, float32[N, 3, height, width], red first, 0..1, and gives for each
-``[yolo]`` and ``[region]`` layer what goes into it, float32[N, channels, height, width], called
-after the layer (``yolo_16``). Decoding is left to ``darknet.decode``: a logistic or softmax of
-the few candidates costs less than one of every cell. A network without such layers gives its
-last layer's output, called ``output``. Nodes and tensors are called after the layers, so that a
-viewer such as Netron shows the .cfg.
+Input: ``images``, float32[N, 3, height, width], RGB, 0..1. Outputs: the input of each ``[yolo]``
+and ``[region]`` layer, float32[N, channels, height, width], with the layer's name (``yolo_16``), or
+``output``, the last layer's output, of a network without such layers. ``darknet.decode`` decodes
+the outputs: activating the few candidates takes less time than activating every cell. Nodes and
+tensors have the names of the layers, for viewers such as Netron.
 """
 
 from __future__ import annotations
@@ -16,35 +15,35 @@ from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with
 from darknet.errors import UnsupportedError
 from darknet.model import Model
 from darknet.onnx.graph import Graph
-from darknet.onnx.layers import EMITTERS, Place, Tensor
+from darknet.onnx.layers import EMITTERS, EmitContext, Tensor
 
 INPUT = "images"
 MAX_WEIGHT_BYTES = 2_000_000_000
-"""Protocol buffers end at 2^31 bytes; the rest is room for names."""
+"""Largest size of all weights; Protocol Buffers allow 2^31 bytes, which include the names."""
 
 
 def build_onnx(model: Model, *, batch: int | None = None, half: bool = False) -> bytes:
-    """Turn layers and weights into a serialized ONNX model.
+    """Return the serialized ONNX model of a network.
 
     Args:
-        model: layers, weights and the dialect of the batch normalisation.
-        batch: fix the number of images N; None leaves it open.
-        half: weights and arithmetic in float16; inputs and outputs stay float32.
+        model: layers, weights and the dialect of batch normalisation.
+        batch: fixed batch size N; None: any.
+        half: weights and computation in float16; inputs and outputs stay float32.
 
     Raises:
-        UnsupportedError: a layer has no equivalent, or the weights exceed what ONNX can hold.
-        WeightsError: weights that float16, or after folding float32, cannot hold.
+        UnsupportedError: a layer has no equivalent, or the weights exceed the size limit of ONNX.
+        WeightsError: weights exceed the range of float16, or after folding that of float32.
     """
     _check_size(model, bytes_per_weight=2 if half else 4)
     graph = Graph(batch=batch, half=half)
     tensors = {-1: Tensor(graph.input(INPUT, model.cfg.net.input), model.cfg.net.input)}
     for layer in model.cfg.layers:
         arrays = model.weights.layers[layer.index]
-        place = Place(graph, _name(layer), _inputs(layer, tensors), arrays, model.dialect)
+        at = EmitContext(graph, _name(layer), _inputs(layer, tensors), arrays, model.dialect)
         if isinstance(layer, L.Yolo | L.Region):
-            graph.output(place.name, place.input, layer.output)
+            graph.output(at.name, at.input, layer.output)
         else:
-            tensors[layer.index] = Tensor(_emit(place, layer), layer.output)
+            tensors[layer.index] = Tensor(_emit(at, layer), layer.output)
     if not model.cfg.heads:
         graph.output("output", *tensors[model.cfg.layers[-1].index])
     return graph.serialize()
@@ -60,7 +59,7 @@ def _check_size(model: Model, bytes_per_weight: int) -> None:
 
 
 def _inputs(layer: L.Layer, tensors: Mapping[int, Tensor]) -> tuple[Tensor, ...]:
-    """What a layer reads: the previous layer, unless it is a route, then its sources."""
+    """Return the inputs of a layer: the previous layer (unless a route) and its sources."""
     previous = () if isinstance(layer, L.Route) else (layer.index - 1,)
     try:
         return tuple(tensors[index] for index in (*previous, *layer.sources))
@@ -70,11 +69,11 @@ def _inputs(layer: L.Layer, tensors: Mapping[int, Tensor]) -> tuple[Tensor, ...]
         ) from None
 
 
-def _emit(place: Place, layer: L.Layer) -> str:
+def _emit(at: EmitContext, layer: L.Layer) -> str:
     emitter = EMITTERS.get(type(layer))
     if emitter is None:
         raise layer.unsupported("has no equivalent in an ONNX graph; no engine here runs it")
-    return emitter(place, layer)
+    return emitter(at, layer)
 
 
 def _name(layer: L.Layer) -> str:

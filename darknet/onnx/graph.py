@@ -1,4 +1,4 @@
-"""A small writer of ONNX graphs; the one place that imports onnx."""
+"""Builder of ONNX graphs; the only module that imports onnx."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from onnx import TensorProto, helper
 from darknet.cfg.layers import Shape
 
 OPSET = 17
-"""New enough for every operator used; both runtimes read it."""
+"""Version of the operator set, which both runtimes support."""
 
 FloatArray = npt.NDArray[np.floating]
 Attribute = str | int | float | Sequence[int]
 
 
 class Graph:
-    """An ONNX graph of feature maps [N, channels, height, width] that grows node by node.
+    """Builder of an ONNX graph of feature maps [N, channels, height, width].
 
-    Tensors are known by name; methods return the name of what they made.
+    Tensors are referred to by name; methods return the name of the tensor they add.
 
     Args:
-        batch: number of images N, or None to leave it open.
+        batch: fixed batch size N; None: any.
         half: compute in float16; inputs and outputs stay float32.
     """
 
@@ -55,13 +55,13 @@ class Graph:
         self._graph.output.append(self._value(name, shape))
 
     def node(self, kind: str, name: str, *inputs: str, **attributes: Attribute) -> str:
-        """Add an operator; it and its one output are called ``name``."""
+        """Add an operator; ``name`` is its name and that of its output."""
         return self.split(kind, [name], *inputs, **attributes)[0]
 
     def split(
         self, kind: str, outputs: list[str], *inputs: str, **attributes: Attribute
     ) -> list[str]:
-        """Add an operator of several outputs, called after the first."""
+        """Add an operator with several outputs; its name is that of the first."""
         node = self._graph.node.add(op_type=kind, name=outputs[0], input=inputs, output=outputs)
         node.attribute.extend(helper.make_attribute(*item) for item in attributes.items())
         return outputs
@@ -71,12 +71,12 @@ class Graph:
         return self._constant(name, values.astype(self._dtype, copy=False))
 
     def holds(self, values: FloatArray) -> bool:
-        """Tell whether all values are numbers that the graph's number type can hold."""
+        """Return whether all values are finite and within the range of the graph's number type."""
         largest = np.finfo(np.float16 if self._half else np.float32).max
         return bool(-largest <= values.min() and values.max() <= largest)
 
     def scalar(self, value: float) -> str:
-        """Add a constant of one number, once however often it is asked for."""
+        """Add a scalar constant, once per value."""
         if value not in self._scalars:
             self._scalars[value] = self.floats(f"{value!r}", np.array(value))
         return self._scalars[value]
@@ -123,7 +123,7 @@ class Graph:
         return data
 
     def _constant(self, name: str, values: npt.NDArray[Any]) -> str:
-        """Add an array as it is; protobuf makes one copy of its bytes."""
+        """Add a constant array without converting it."""
         self._graph.initializer.add(
             name=name,
             data_type=helper.np_dtype_to_tensor_dtype(values.dtype),

@@ -1,7 +1,7 @@
-"""One function per layer type: a frozen layer becomes ONNX operators.
+"""One function per layer type that adds the layer's ONNX operators to a graph.
 
-Every function gets the names of its input tensors and returns the name of its output; tensors
-are [N, channels, height, width]. Arithmetic: the forward_*_layer functions of both forks.
+Each function takes the names of its input tensors and returns the name of its output tensor;
+tensors are [N, channels, height, width]. Formulas: the forward_*_layer functions of both forks.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ from darknet.weights import FloatArray, LayerArrays
 
 
 class Tensor(NamedTuple):
-    """A tensor's name in the graph and its shape without the batch."""
+    """Name of a tensor in the graph, and its shape without the batch."""
 
     name: str
     shape: L.Shape
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a layer stands in the graph.
+class EmitContext:
+    """What the function of a layer type needs besides the layer.
 
     Attributes:
-        graph: the graph that grows.
+        graph: the graph to add to.
         name: the layer's name in it, for example ``convolutional_12``.
-        inputs: what the layer reads: the previous layer, then ``layer.sources``; a route reads
-            its sources only.
+        inputs: outputs of the previous layer and of ``layer.sources``; of a route's sources only.
         arrays: the layer's weights.
-        dialect: whose batch normalisation.
+        dialect: the dialect of batch normalisation.
     """
 
     graph: Graph
@@ -48,11 +47,11 @@ class Place:
 
     @property
     def input(self) -> str:
-        """The first tensor that the layer reads."""
+        """Name of the first input tensor."""
         return self.inputs[0].name
 
 
-def _convolutional(at: Place, layer: L.Convolutional) -> str:
+def _convolutional(at: EmitContext, layer: L.Convolutional) -> str:
     padding = layer.padding * layer.dilation
     convolved = at.graph.node(
         "Conv",
@@ -67,17 +66,17 @@ def _convolutional(at: Place, layer: L.Convolutional) -> str:
     return activate(at.graph, at.name, convolved, layer.activation)
 
 
-def _connected(at: Place, layer: L.Connected) -> str:
-    """A convolution whose kernel is as large as its input."""
+def _connected(at: EmitContext, layer: L.Connected) -> str:
+    """A convolution whose kernel has the size of its input."""
     kernels = _weights(at, layer, (layer.output.size, *layer.input))
     product = at.graph.node("Conv", f"{at.name}/conv", at.input, *kernels)
     return activate(at.graph, at.name, product, layer.activation)
 
 
 def _weights(
-    at: Place, layer: L.Convolutional | L.Connected, shape: tuple[int, ...]
+    at: EmitContext, layer: L.Convolutional | L.Connected, shape: tuple[int, ...]
 ) -> tuple[str, str]:
-    """Add kernels and biases, with the batch normalisation folded into both."""
+    """Add kernels and biases that include the batch normalisation."""
     weights, biases = fold_batch_norm(at.arrays, at.dialect)
     if not (at.graph.holds(weights) and at.graph.holds(biases)):
         raise WeightsError(
@@ -92,12 +91,12 @@ def fold_batch_norm(arrays: LayerArrays, dialect: Dialect) -> tuple[FloatArray, 
     """Return kernels and biases that include the batch normalisation.
 
     y = scale * (x - mean) / divisor + bias, with the divisor sqrt(variance + a) + b, is linear in
-    x, so it is the same as a convolution with other kernels and biases. Computed in float64.
+    x, so it is equal to a convolution with other kernels and biases. Computed in float64.
 
     Args:
         arrays: ``weights`` [n, ...] and ``biases`` [n]; with batch normalisation also ``scales``,
             ``rolling_mean`` and ``rolling_variance`` [n].
-        dialect: decides a and b.
+        dialect: determines a and b.
 
     Returns:
         float32 kernels and biases of the same shapes; not finite where the variance is negative.
@@ -110,14 +109,14 @@ def fold_batch_norm(arrays: LayerArrays, dialect: Dialect) -> tuple[FloatArray, 
         divisor = np.sqrt(arrays["rolling_variance"].astype(np.float64) + a) + b
         factor = arrays["scales"] / divisor
         columns = factor.reshape(-1, *(1,) * (weights.ndim - 1))
-        # With an output given, NumPy goes through float64 piece by piece, not through a copy.
+        # With ``out`` NumPy converts to float64 in small blocks instead of copying the array.
         folded = np.empty_like(weights)
         np.multiply(weights, columns, out=folded, dtype=np.float64, casting="same_kind")
         shifted = biases - arrays["rolling_mean"] * factor
         return folded, shifted.astype(np.float32)
 
 
-def _maxpool(at: Place, layer: L.MaxPool) -> str:
+def _maxpool(at: EmitContext, layer: L.MaxPool) -> str:
     before, after = layer.padding // 2, layer.padding - layer.padding // 2
     return at.graph.node(
         "MaxPool",
@@ -129,24 +128,24 @@ def _maxpool(at: Place, layer: L.MaxPool) -> str:
     )
 
 
-def _avgpool(at: Place, _layer: L.AvgPool) -> str:
+def _avgpool(at: EmitContext, _layer: L.AvgPool) -> str:
     return at.graph.node("GlobalAveragePool", at.name, at.input)
 
 
-def _upsample(at: Place, layer: L.Upsample) -> str:
+def _upsample(at: EmitContext, layer: L.Upsample) -> str:
     larger = at.graph.upsample(f"{at.name}/resize", at.input, layer.stride)
     if layer.scale == 1:
         return larger
     return at.graph.node("Mul", at.name, larger, at.graph.scalar(layer.scale))
 
 
-def _route(at: Place, layer: L.Route) -> str:
+def _route(at: EmitContext, layer: L.Route) -> str:
     parts = [_group(at, layer, *source) for source in enumerate(at.inputs)]
     return parts[0] if len(parts) == 1 else at.graph.node("Concat", at.name, *parts, axis=1)
 
 
-def _group(at: Place, layer: L.Route, number: int, source: Tensor) -> str:
-    """The ``group_id``-th part of a source's channels."""
+def _group(at: EmitContext, layer: L.Route, number: int, source: Tensor) -> str:
+    """Select the ``group_id``-th part of a source's channels."""
     tensor, shape = source
     if layer.groups == 1:
         return tensor
@@ -155,7 +154,7 @@ def _group(at: Place, layer: L.Route, number: int, source: Tensor) -> str:
     return at.graph.slice(f"{at.name}/part_{number}", tensor, (start,), (start + part,))
 
 
-def _shortcut(at: Place, layer: L.Shortcut) -> str:
+def _shortcut(at: EmitContext, layer: L.Shortcut) -> str:
     total = at.input
     for number, (tensor, shape) in enumerate(at.inputs[1:]):
         other = _fitted(at, f"{at.name}/other_{number}", tensor, shape, layer.output)
@@ -163,10 +162,10 @@ def _shortcut(at: Place, layer: L.Shortcut) -> str:
     return activate(at.graph, at.name, total, layer.activation)
 
 
-def _fitted(at: Place, name: str, tensor: str, shape: L.Shape, target: L.Shape) -> str:
-    """Every ``stride``-th pixel and the first channels of a larger map; missing channels are 0.
+def _fitted(at: EmitContext, name: str, tensor: str, shape: L.Shape, target: L.Shape) -> str:
+    """Select every ``stride``-th pixel and the first channels; pad missing channels with 0.
 
-    As pjreddie's shortcut_cpu does; the other fork knows no larger maps here.
+    Source: shortcut_cpu of pjreddie's fork; AlexeyAB's does not allow larger feature maps here.
     """
     stride, channels = shape.height // target.height, min(shape.channels, target.channels)
     if shape != (channels, target.height, target.width):
@@ -179,11 +178,11 @@ def _fitted(at: Place, name: str, tensor: str, shape: L.Shape, target: L.Shape) 
     return tensor
 
 
-def _reorg(at: Place, layer: L.Reorg) -> str:
-    """[reorg]: the first release's order.
+def _reorg(at: EmitContext, layer: L.Reorg) -> str:
+    """[reorg]: space to depth in the element order of Darknet's first release.
 
-    Space to depth as if the input had the channels, rows and columns that its reverse would give
-    it; the reverse is an ordinary depth to space.
+    The input is first reshaped to the shape of the output of a depth to space; the reverse is an
+    ordinary depth to space.
     """
     if layer.flatten or layer.extra:
         raise layer.unsupported("has flatten or extra; no engine here runs that")
@@ -194,8 +193,8 @@ def _reorg(at: Place, layer: L.Reorg) -> str:
     return at.graph.reshape(at.name, deep, *layer.output)
 
 
-def _reorg3d(at: Place, layer: L.Reorg3d) -> str:
-    """[reorg3d]: an ordinary space to depth; the reverse has the crossed order of ``_reorg``."""
+def _reorg3d(at: EmitContext, layer: L.Reorg3d) -> str:
+    """[reorg3d]: an ordinary space to depth; the reverse has the element order of ``_reorg``."""
     if not layer.reverse:
         return at.graph.node("SpaceToDepth", at.name, at.input, blocksize=layer.stride)
     if layer.output.channels % layer.stride**2:
@@ -209,21 +208,21 @@ def _spread(shape: L.Shape, stride: int) -> L.Shape:
     return L.Shape(shape.channels // stride**2, shape.height * stride, shape.width * stride)
 
 
-def _identity(at: Place, _layer: L.Dropout | L.Cost) -> str:
+def _identity(at: EmitContext, _layer: L.Dropout | L.Cost) -> str:
     return at.input
 
 
-def _product(at: Place, layer: L.ScaleChannels | L.Sam) -> str:
-    """Element by element, or channel by channel where the input is 1 x 1."""
+def _product(at: EmitContext, layer: L.ScaleChannels | L.Sam) -> str:
+    """Multiply element by element, or channel by channel where the input is 1 x 1."""
     product = at.graph.node("Mul", f"{at.name}/product", at.inputs[1].name, at.input)
     return activate(at.graph, at.name, product, layer.activation)
 
 
-def _softmax(at: Place, layer: L.Softmax) -> str:
-    """Over channels, or over parts of the flattened input: equal ones, or a tree's siblings."""
+def _softmax(at: EmitContext, layer: L.Softmax) -> str:
+    """Softmax over channels, over equal parts of the flattened input, or over a tree's siblings."""
     graph = at.graph
     if layer.spatial and layer.tree is None:
-        # Darknet's GPU code; it does not look at the temperature here.
+        # Darknet's GPU code, which ignores the temperature here.
         return graph.node("Softmax", at.name, at.input, axis=1)
     cooled = at.input
     if layer.temperature != 1:
@@ -237,7 +236,7 @@ def _softmax(at: Place, layer: L.Softmax) -> str:
     return graph.reshape(at.name, result, *layer.output)
 
 
-def _siblings(at: Place, tensor: str, sizes: list[int]) -> str:
+def _siblings(at: EmitContext, tensor: str, sizes: list[int]) -> str:
     names = [f"{at.name}/group_{number}" for number in range(len(sizes))]
     lengths = at.graph.integers(f"{at.name}/sizes", sizes)
     groups = at.graph.split("Split", names, tensor, lengths, axis=1)
@@ -245,8 +244,8 @@ def _siblings(at: Place, tensor: str, sizes: list[int]) -> str:
     return at.graph.node("Concat", f"{at.name}/groups", *parts, axis=1)
 
 
-def _crop(at: Place, layer: L.Crop) -> str:
-    """The centre; unless ``noadjust``, values 0..1 become -1..1."""
+def _crop(at: EmitContext, layer: L.Crop) -> str:
+    """Crop the centre; unless ``noadjust``, scale values 0..1 to -1..1."""
     top = (layer.input.height - layer.output.height) // 2
     left = (layer.input.width - layer.output.width) // 2
     ends = (layer.output.channels, top + layer.output.height, left + layer.output.width)
@@ -257,7 +256,7 @@ def _crop(at: Place, layer: L.Crop) -> str:
     return at.graph.node("Sub", at.name, doubled, at.graph.scalar(1))
 
 
-EMITTERS: Mapping[type[L.Layer], Callable[[Place, Any], str]] = {
+EMITTERS: Mapping[type[L.Layer], Callable[[EmitContext, Any], str]] = {
     L.Convolutional: _convolutional,
     L.Connected: _connected,
     L.MaxPool: _maxpool,
@@ -274,4 +273,4 @@ EMITTERS: Mapping[type[L.Layer], Callable[[Place, Any], str]] = {
     L.Softmax: _softmax,
     L.Crop: _crop,
 }
-"""Every layer that can be emitted; heads are outputs of the graph instead."""
+"""The function of each layer type; heads are outputs of the graph instead."""

@@ -1,1 +1,1 @@
-"""Training: the .cfg as a PyTorch module, its loss, its data and its loop."""
+"""Training and evaluation of Darknet models with PyTorch."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name that everybody uses
+from torch.nn import functional as F  # noqa: N812 - PyTorch's usual name
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -64,4 +64,4 @@ ACTIVATIONS: Mapping[str, Activation] = {
 }
 
 LEAKY_GAIN = math.sqrt(2 / (1 + 0.1**2))
-"""Gain that keeps the variance of a leaky layer, for its random initial weights."""
+"""Gain of the random initial weights that keeps the variance through a leaky layer."""

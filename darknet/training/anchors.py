@@ -1,4 +1,4 @@
-"""Anchors that fit a data set: k-means with 1 - IoU as the distance (YOLO9000, section 2)."""
+"""Compute anchors by k-means with the distance 1 - IoU (YOLO9000, section 2)."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from darknet.errors import DataError
 from darknet.training.arrays import FloatArray, floats
 from darknet.training.dataset import Dataset
 
-ROUNDS = 300
-"""Most rounds; a few dozen are usual."""
+MAX_ITERATIONS = 300
+"""Limit of k-means; a few dozen are usual."""
 
 
 def compute_anchors(
     dataset: Dataset, net: Shape, count: int, seed: int = 0
 ) -> tuple[FloatArray, float]:
-    """Find the sizes around which the objects of a data set gather.
+    """Return the anchors that fit the objects of a data set best.
 
     Args:
         dataset: labelled images.
         net: shape of the network's input, to which images are stretched.
         count: how many anchors.
-        seed: of the first guess.
+        seed: of the random initialisation.
 
     Returns:
-        float32[count, 2], width and height in pixels of the network's input, smallest area
-        first, and the mean IoU of the objects with their best anchors, 0..1.
+        float32[count, 2], width and height in pixels of the network's input, by rising area, and
+        the mean IoU of the objects with their best anchors, 0..1.
 
     Raises:
-        DataError: fewer different object sizes than anchors.
+        DataError: there are fewer different object sizes than anchors.
     """
     sizes = np.concatenate(
         [
@@ -41,8 +41,8 @@ def compute_anchors(
     different = np.unique(sizes, axis=0)
     if not 1 <= count <= len(different):
         raise DataError(f"{count} anchors need as many different sizes, found {len(different)}")
-    anchors = _first_guess(different, count, np.random.default_rng(seed))
-    for _ in range(ROUNDS):
+    anchors = _initial_anchors(different, count, np.random.default_rng(seed))
+    for _ in range(MAX_ITERATIONS):
         nearest = _iou(sizes, anchors).argmax(1)
         groups = (sizes[nearest == number] for number in range(count))
         moved = np.array(
@@ -58,8 +58,8 @@ def compute_anchors(
     return anchors, float(_iou(sizes, anchors).max(1).mean())
 
 
-def _first_guess(sizes: FloatArray, count: int, random: np.random.Generator) -> FloatArray:
-    """Choose sizes far from each other (k-means++), so that rare ones get an anchor too."""
+def _initial_anchors(sizes: FloatArray, count: int, random: np.random.Generator) -> FloatArray:
+    """Choose initial anchors at random, with a preference for distant sizes (k-means++)."""
     chosen: FloatArray = sizes[random.integers(len(sizes))][None]
     while len(chosen) < count:
         distance = (1 - _iou(sizes, chosen).max(1)).astype(np.float64) ** 2
@@ -69,7 +69,7 @@ def _first_guess(sizes: FloatArray, count: int, random: np.random.Generator) -> 
 
 
 def _iou(sizes: FloatArray, anchors: FloatArray) -> FloatArray:
-    """IoU of boxes [n, 2] and [k, 2] (width, height) with one centre: [n, k]."""
+    """Return the IoU of boxes [n, 2] and [k, 2] (width, height) with the same centre: [n, k]."""
     both: FloatArray = np.minimum(sizes[:, None], anchors[None]).prod(2)
     union: FloatArray = sizes.prod(1)[:, None] + anchors.prod(1)[None] - both
     return floats(both / union)

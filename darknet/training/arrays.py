@@ -1,4 +1,4 @@
-"""Names for the arrays of this package."""
+"""Array types of this package."""
 
 from __future__ import annotations
 

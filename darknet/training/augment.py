@@ -1,4 +1,4 @@
-"""Images varied at random, as the .cfg asks: crop, flip, colours, mosaic.
+"""Augmentation of training images: crop, flip, colours, mosaic, with the .cfg's options.
 
 Images are uint8[height, width, 3], RGB. Boxes are float32[n, 4]: centre x, centre y, width,
 height in pixels. Source of the settings: load_data_detection of AlexeyAB's fork.
@@ -16,14 +16,14 @@ from darknet.model import RgbImage
 from darknet.training.arrays import FloatArray, IntArray, floats
 
 MIN_VISIBLE = 0.25
-"""Part of an object that must be left of it after cropping; with less nobody could name it."""
+"""Smallest part of an object's area after cropping for which the object is kept."""
 FILL = (127, 127, 127)
-"""Colour outside the image: the 0.5 of Darknet's letterbox."""
+"""Colour outside the image, which is 0.5 in Darknet's letterbox."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """An image with its objects.
+    """An image with its labelled objects.
 
     Attributes:
         image: uint8[height, width, 3], RGB.
@@ -38,17 +38,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far images are varied.
+    """The ranges of random augmentation.
 
     Attributes:
-        size: width and height of the result.
-        jitter: each side of the crop moves by up to this part of the image's length.
-        resize: the crop is shrunk or grown by a factor of up to this much.
-        hue: turn of the colour circle, as a part of it.
-        saturation: factor of up to this much, or one over it.
-        exposure: factor of up to this much, or one over it.
-        flip: mirror every other image.
-        flip_vertical: the same, top to bottom; for images that have no up.
+        size: width and height of the result in pixels.
+        jitter: largest shift of each side of the crop, relative to the image's width or height.
+        resize: largest factor of the crop's size; the smallest is its inverse.
+        hue: largest rotation of the hue, relative to the full circle.
+        saturation: largest factor; the smallest is its inverse.
+        exposure: largest factor; the smallest is its inverse.
+        flip: flip horizontally with probability 0.5.
+        flip_vertical: flip vertically with probability 0.5.
         letter_box: keep the aspect ratio.
     """
 
@@ -64,7 +64,7 @@ class Augmentation:
 
     @classmethod
     def of(cls, cfg: Cfg, *, flip_vertical: bool = False) -> Augmentation:
-        """Read the settings of a network; jitter and resize are its last head's."""
+        """Return the ranges in a .cfg; jitter and resize are options of the last head."""
         net, head = cfg.net, cfg.heads[-1].training
         return cls(
             size=(net.input.width, net.input.height),
@@ -79,19 +79,19 @@ class Augmentation:
         )
 
     def __call__(self, sample: Sample, random: np.random.Generator) -> Sample:
-        """Return a varied copy at the network's size."""
+        """Return an augmented copy of the network's size."""
         matrix = self._matrix(sample.image.shape[1], sample.image.shape[0], random)
         return self._colours(warp(sample, matrix, self.size), random)
 
     def mosaic(self, samples: tuple[Sample, ...], random: np.random.Generator) -> Sample:
-        """Put four varied images together, split at a random point within the middle 60 %."""
+        """Combine four augmented images, split at a random point within the middle 60 %."""
         width, height = self.size
         x, y = (int(random.uniform(0.2, 0.8) * length) for length in self.size)
         image = np.empty((height, width, 3), np.uint8)
         boxes, class_ids = [], []
         corners = ((0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height))
         for sample, (left, top, right, bottom) in zip(samples, corners, strict=True):
-            # A window of the varied image, so that objects keep their size.
+            # Crop instead of shrinking, so that objects keep their size.
             part = crop(self(sample, random), left, top, right, bottom)
             image[top:bottom, left:right] = part.image
             boxes.append(part.boxes + floats((left, top, 0, 0)))
@@ -99,7 +99,7 @@ class Augmentation:
         return Sample(image, np.concatenate(boxes), np.concatenate(class_ids))
 
     def _matrix(self, width: int, height: int, random: np.random.Generator) -> FloatArray:
-        """Affine map from the image to the network's input: [[sx, 0, tx], [0, sy, ty]]."""
+        """Return a random affine map from image to input: [[sx, 0, tx], [0, sy, ty]]."""
         scale = random.uniform(1 / self.resize, self.resize)
         left, right = random.uniform(-self.jitter, self.jitter, 2) * width
         top, bottom = random.uniform(-self.jitter, self.jitter, 2) * height
@@ -111,20 +111,20 @@ class Augmentation:
             x -= (self.size[0] / sx - crop_width) / 2
             y -= (self.size[1] / sy - crop_height) / 2
         matrix = floats([[sx, 0, -x * sx], [0, sy, -y * sy]])
-        for axis, wanted in enumerate((self.flip, self.flip_vertical)):
-            if wanted and random.random() < 0.5:
+        for axis, flip in enumerate((self.flip, self.flip_vertical)):
+            if flip and random.random() < 0.5:
                 matrix[axis] *= -1
                 matrix[axis, 2] += self.size[axis]
         return matrix
 
     def _colours(self, sample: Sample, random: np.random.Generator) -> Sample:
-        turn = random.uniform(-self.hue, self.hue) * 180  # OpenCV's circle has 180 steps
+        rotation = random.uniform(-self.hue, self.hue) * 180  # OpenCV's hue is 0..179
         saturation, exposure = (
             limit ** random.uniform(-1, 1) for limit in (self.saturation, self.exposure)
         )
         steps = np.arange(256)
         tables = np.stack(
-            ((steps + turn) % 180, steps * saturation, steps * exposure), axis=-1
+            ((steps + rotation) % 180, steps * saturation, steps * exposure), axis=-1
         ).clip(0, 255)
         hsv = cv2.cvtColor(sample.image, cv2.COLOR_RGB2HSV)
         hsv = cv2.LUT(hsv, tables.round().astype(np.uint8)[None])
@@ -133,7 +133,7 @@ class Augmentation:
 
 
 def warp(sample: Sample, matrix: FloatArray, size: tuple[int, int]) -> Sample:
-    """Map an image and its boxes by scale, mirror and shift; objects mostly outside go."""
+    """Scale, flip and shift an image and its boxes; drop objects that are mostly outside."""
     image = cv2.warpAffine(sample.image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=FILL)
     scale, shift = matrix[[0, 1], [0, 1]], matrix[:, 2]
     centre = sample.boxes[:, :2] * scale + shift
@@ -145,7 +145,7 @@ def warp(sample: Sample, matrix: FloatArray, size: tuple[int, int]) -> Sample:
 
 
 def crop(sample: Sample, left: int, top: int, right: int, bottom: int) -> Sample:
-    """Cut a window out; boxes are clipped, objects of which too little is left go."""
+    """Crop an image, clip its boxes, and drop objects of which too little is left."""
     low = sample.boxes[:, :2] - sample.boxes[:, 2:] / 2
     high = sample.boxes[:, :2] + sample.boxes[:, 2:] / 2
     edges = floats((left, top)), floats((right, bottom))

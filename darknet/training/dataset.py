@@ -1,4 +1,4 @@
-"""Labelled images, whatever format they came in, and what was wrong with them."""
+"""Labelled images, independent of the format they were read from."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from darknet.model import RgbImage
 from darknet.training.arrays import BoolArray, FloatArray, IntArray
 
 TOLERANCE = 1.0
-"""Pixels by which a box may leave its image without a word: labelling tools round."""
-NAMED = 20
-"""Problems that a message names; the others are counted."""
+"""Pixels by which a box may leave its image without a problem: labelling tools round."""
+MAX_NAMED_PROBLEMS = 20
+"""Problems that a summary lists; further ones are only counted."""
 _EXIF_ORIENTATION = 0x0112
 _ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a data set: what, and where."""
+    """A mistake in a data set: its kind, and where it is."""
 
     kind: str
     where: str
@@ -33,15 +33,15 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """An image file and its objects.
+    """An image file and its labelled objects.
 
     Attributes:
         path: the file.
-        width: of the image as it is shown (EXIF orientation applied), in pixels.
-        height: likewise.
+        width: in pixels, with the EXIF orientation applied.
+        height: in pixels, with the EXIF orientation applied.
         boxes: float32[n, 4], centre x, centre y, width, height in pixels, within the image.
         class_ids: int32[n].
-        crowd: bool[n]: the box is around a crowd; COCO's rules do not count it.
+        crowd: bool[n]: COCO's ``iscrowd``; such a box is around several objects.
     """
 
     path: Path
@@ -71,14 +71,16 @@ class Dataset:
         return sum(len(labelled.class_ids) for labelled in self.images)
 
     def summary(self) -> str:
-        """Return a line with counts, then one per problem up to ``NAMED``."""
+        """Return the counts, then one line per problem up to ``MAX_NAMED_PROBLEMS``."""
         lines = [f"{len(self.images)} images, {self.objects} objects"]
         if self.problems:
             counts = Counter(problem.kind for problem in self.problems)
             lines[0] += "; " + ", ".join(f"{kind}: {n}" for kind, n in counts.most_common())
-        lines += [f"  {problem.kind}: {problem.where}" for problem in self.problems[:NAMED]]
-        if len(self.problems) > NAMED:
-            lines.append(f"  ... and {len(self.problems) - NAMED} more")
+        lines += [
+            f"  {problem.kind}: {problem.where}" for problem in self.problems[:MAX_NAMED_PROBLEMS]
+        ]
+        if len(self.problems) > MAX_NAMED_PROBLEMS:
+            lines.append(f"  ... and {len(self.problems) - MAX_NAMED_PROBLEMS} more")
         return "\n".join(lines)
 
 
@@ -105,13 +107,13 @@ def merge(datasets: Sequence[Dataset]) -> Dataset:
 
 @dataclass(frozen=True)
 class Label:
-    """One object as a file gives it.
+    """A labelled object as it is in a file.
 
     Attributes:
-        name: the class's name or number.
-        corners: left, top, right, bottom in pixels, or in parts of the image.
-        crowd: it is a crowd.
-        relative: the corners are parts of the image, 0..1.
+        name: name or index of the class.
+        corners: left, top, right, bottom in pixels, or relative to the image.
+        crowd: COCO's ``iscrowd``.
+        relative: the corners are relative to the image, 0..1.
     """
 
     name: str | int
@@ -121,10 +123,10 @@ class Label:
 
 
 class Collector:
-    """Turns labels into a ``Dataset`` and keeps count of what does not fit.
+    """Builds a ``Dataset`` from labels and collects problems.
 
     Args:
-        names: the classes of the model; labels of other classes are a problem.
+        names: class names; a label of another class is a problem.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -134,11 +136,11 @@ class Collector:
         self._images: list[LabelledImage] = []
 
     def problem(self, kind: str, where: object) -> None:
-        """Note that something is wrong."""
+        """Add a problem."""
         self.problems.append(Problem(kind, str(where)))
 
     def add(self, path: Path, labels: Iterable[Label]) -> None:
-        """Add an image; one that is missing or no image is left out."""
+        """Add an image; a missing or unreadable file becomes a problem instead."""
         size = self._size(path)
         if size is None:
             return
@@ -155,7 +157,7 @@ class Collector:
         """Return the data set.
 
         Raises:
-            DataError: nothing usable is in it, or ``strict`` and something is wrong.
+            DataError: there is no labelled object, or ``strict`` and there is a problem.
         """
         dataset = Dataset(self.names, tuple(self._images), tuple(self.problems))
         if not dataset.objects:

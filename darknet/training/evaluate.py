@@ -1,4 +1,4 @@
-"""How good a served network is: COCO's figures, confusion, curves and speed, for any engine."""
+"""Evaluate a loaded network: COCO metrics, confusion matrix, curves and throughput."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from darknet.training.metrics import IntArray, Metrics, coco_metrics, confusion_
 from darknet.training.plots import plot_confusion, plot_precision_recall
 
 THRESHOLD, NMS = 0.005, 0.45
-"""What Darknet's own measurement of mAP uses."""
-TOGETHER = 16
-"""Images given to ``Network.detect`` at once."""
+"""Thresholds of Darknet's own mAP computation."""
+IMAGES_PER_CALL = 16
+"""Images per call of ``Network.detect``."""
 COMBINATIONS: tuple[tuple[EngineName, Precision], ...] = (
     ("libdarknet", "fp32"),
     ("openvino", "fp32"),
@@ -32,24 +32,24 @@ COMBINATIONS: tuple[tuple[EngineName, Precision], ...] = (
     ("onnxruntime", "fp32"),
     ("onnxruntime", "fast"),
 )
-"""What ``compare`` tries."""
+"""The engines and precisions that ``compare`` evaluates."""
 
 Load = Callable[[EngineName, Precision], Network]
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A network measured on labelled images.
+    """The results of a network on labelled images.
 
     Attributes:
-        engine: who computed.
-        device: where.
-        precision: in which type: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+        engine: name of the engine.
+        device: name of the device.
+        precision: number type: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         metrics: average precision by COCO's rules.
         confusion: int64[classes + 1, classes + 1] at the default threshold; see
             ``confusion_matrix``.
         images_per_second: of ``Network.detect`` on decoded images, one caller.
-        images: how many were measured on.
+        images: number of images.
     """
 
     engine: str
@@ -61,7 +61,7 @@ class Evaluation:
     images: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figures for JSON; a class without objects has None."""
+        """Return the results for JSON; the values of a class without objects are None."""
         metrics = self.metrics
         return {
             "engine": self.engine,
@@ -81,7 +81,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Missing:
-    """An engine or precision that this machine or this model cannot be measured with."""
+    """An engine or precision that is not available for this machine or model."""
 
     engine: str
     precision: str
@@ -89,10 +89,10 @@ class Missing:
 
 
 def evaluate(network: Network, dataset: Dataset) -> Evaluation:
-    """Measure a network on labelled images; one that cannot be decoded counts as empty.
+    """Evaluate a network on labelled images; one that cannot be decoded is replaced by black.
 
     Raises:
-        DataError: the data set has other classes than the network.
+        DataError: the data set and the network have different classes.
         EngineError: the engine failed.
     """
     if dataset.names != network.names:
@@ -102,8 +102,8 @@ def evaluate(network: Network, dataset: Dataset) -> Evaluation:
         )
     found: list[Detections] = []
     seconds = 0.0
-    for start in range(0, len(dataset.images), TOGETHER):
-        images = [_image(labelled) for labelled in dataset.images[start : start + TOGETHER]]
+    for start in range(0, len(dataset.images), IMAGES_PER_CALL):
+        images = [_image(labelled) for labelled in dataset.images[start : start + IMAGES_PER_CALL]]
         begin = time.perf_counter()
         found += network.detect(images, threshold=THRESHOLD, nms=NMS)
         seconds += time.perf_counter() - begin
@@ -119,7 +119,7 @@ def evaluate(network: Network, dataset: Dataset) -> Evaluation:
 
 
 def compare(load: Load, dataset: Dataset) -> Iterator[Evaluation | Missing]:
-    """Measure every engine and precision, one after the other; see ``COMBINATIONS``."""
+    """Evaluate every engine and precision of ``COMBINATIONS``, one after the other."""
     for engine, precision in COMBINATIONS:
         try:
             with load(engine, precision) as network:
@@ -129,7 +129,7 @@ def compare(load: Load, dataset: Dataset) -> Iterator[Evaluation | Missing]:
 
 
 def table(rows: Iterable[Evaluation | Missing]) -> Iterator[str]:
-    """Yield the lines of a table, the head first, each row as soon as it is there."""
+    """Yield the lines of a table, header first, each row as soon as it is available."""
     head = ("engine", "device", "type", "mAP@0.5", "mAP@0.5:0.95", "img/s")
     yield "{:<12} {:<8} {:<5} {:>8} {:>13} {:>8}".format(*head)
     for row in rows:
@@ -143,7 +143,7 @@ def table(rows: Iterable[Evaluation | Missing]) -> Iterator[str]:
 
 
 def class_lines(evaluation: Evaluation) -> Iterator[str]:
-    """Yield a line with the average precisions of each class that has objects."""
+    """Yield a header, and the average precisions of each class that has objects."""
     yield f"{'class':<27} {'AP@0.5':>8} {'AP@0.5:0.95':>13}"
     metrics = evaluation.metrics
     for name, ap50, ap in zip(metrics.names, metrics.ap50, metrics.ap, strict=True):

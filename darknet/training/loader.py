@@ -22,17 +22,17 @@ from darknet.training.dataset import Dataset, LabelledImage
 
 log = logging.getLogger(__name__)
 
-KEPT = 512
-"""Decoded images that each process keeps in memory; 640 x 480 takes 0.9 MB."""
+CACHED_IMAGES = 512
+"""Decoded images that each process caches; one of 640 x 480 takes 0.9 MB."""
 
 
 class Batch(NamedTuple):
-    """Images and objects of one step.
+    """Images and labelled objects of one step.
 
     Attributes:
         images: uint8[n, 3, height, width], RGB, channels last in memory.
-        truth: float32[m, 6]: number of the image in the batch, class, and centre x, centre y,
-            width, height as parts of the input, 0..1.
+        truth: float32[m, 6]: index of the image in the batch, class, and centre x, centre y,
+            width, height relative to the input, 0..1.
     """
 
     images: Tensor
@@ -40,11 +40,11 @@ class Batch(NamedTuple):
 
 
 class TrainingImages(TorchDataset[Sample]):
-    """Varied images; an epoch is every image once, filled up to whole batches at random."""
+    """Augmented images; an epoch is every image once, and random ones to fill the last batch."""
 
     def __init__(self, dataset: Dataset, cfg: Cfg, *, flip_vertical: bool) -> None:
         self.images = dataset.images
-        self.varied = Augmentation.of(cfg, flip_vertical=flip_vertical)
+        self.augmentation = Augmentation.of(cfg, flip_vertical=flip_vertical)
         self.mosaic = cfg.net.mosaic
         self.length = -(-len(self.images) // cfg.net.batch) * cfg.net.batch
 
@@ -52,19 +52,19 @@ class TrainingImages(TorchDataset[Sample]):
         return self.length
 
     def __getitem__(self, index: int) -> Sample:
-        # torch seeds itself anew in every worker and epoch; numpy follows it.
+        # PyTorch seeds every worker and epoch differently; NumPy's seed is taken from it.
         random = np.random.default_rng(int(torch.randint(2**62, ())))
         if index >= len(self.images):
             index = int(random.integers(len(self.images)))
         first = _sample(self.images[index])
-        if not self.mosaic or random.random() < 0.5:  # Darknet, too, makes every other one
-            return self.varied(first, random)
+        if not self.mosaic or random.random() < 0.5:  # as in Darknet
+            return self.augmentation(first, random)
         others = random.integers(len(self.images), size=3)
-        return self.varied.mosaic((first, *(_sample(self.images[i]) for i in others)), random)
+        return self.augmentation.mosaic((first, *(_sample(self.images[i]) for i in others)), random)
 
 
 class ValidationImages(TorchDataset[tuple[int, Tensor]]):
-    """(index, float32[3, height, width]): images as the engines would be given them."""
+    """(index, float32[3, height, width]): images resized as the engines resize them."""
 
     def __init__(self, dataset: Dataset, cfg: Cfg, resize: Resize) -> None:
         self.images, self.size, self.resize = dataset.images, cfg.net.input, resize
@@ -79,7 +79,7 @@ class ValidationImages(TorchDataset[tuple[int, Tensor]]):
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of one size; see ``Batch``."""
+    """Combine samples of the same size to a batch."""
     height, width = samples[0].image.shape[:2]
     size = floats((width, height, width, height))
     rows = [
@@ -92,22 +92,22 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def one_thread(_worker: int) -> None:
-    """Keep OpenCV from starting threads in every worker."""
+    """Limit OpenCV to one thread in a worker process."""
     cv2.setNumThreads(1)
 
 
 def _sample(labelled: LabelledImage) -> Sample:
-    """Decode; crowds are left out, as nobody can say how many objects they are."""
+    """Decode an image; crowds are left out, because their objects are not labelled one by one."""
     image = _image(labelled)
-    if image is None:  # the header was fine; a night of training is worth more than one image
+    if image is None:  # one damaged file does not end a long training
         grey = np.full((labelled.height, labelled.width, 3), FILL, np.uint8)
         return Sample(grey, labelled.boxes[:0], labelled.class_ids[:0])
     return Sample(image, labelled.boxes[~labelled.crowd], labelled.class_ids[~labelled.crowd])
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=CACHED_IMAGES)
 def _image(labelled: LabelledImage) -> RgbImage | None:
     image = labelled.load()
     if image is None:
-        log.warning("%s cannot be decoded; trained on as a grey image", labelled.path)
+        log.warning("%s cannot be decoded; a grey image replaces it", labelled.path)
     return image

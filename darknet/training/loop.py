@@ -1,7 +1,6 @@
-"""The training loop: a .cfg and labelled images in, a .weights file out.
+"""The training loop: training step, optimizer, validation, report.
 
-Lightning owns epochs, checkpoints, mixed precision and several GPUs or machines; what stands
-here is what Darknet's cfg asks of a step, and how a network is measured.
+Lightning runs epochs, checkpoints, mixed precision and several GPUs or machines.
 """
 
 from __future__ import annotations
@@ -30,35 +29,35 @@ from darknet.training.report import Row, draw_images, plot_results, write_csv
 from darknet.training.schedule import learning_rate
 from darknet.weights import write_weights
 
-MEASURED = Thresholds(threshold=0.005, nms=0.45)
-"""What Darknet's own measurement of mAP uses."""
-DRAWN = 6
+VALIDATION_THRESHOLDS = Thresholds(threshold=0.005, nms=0.45)
+"""Thresholds of Darknet's own mAP computation."""
+MAX_DRAWN = 6
 """Validation images that are drawn."""
 
 
 class Trainee(pl.LightningModule):
-    """A network in training.
+    """A network in training, as Lightning needs it.
 
     Args:
         module: the network.
-        measured: the images that ``validation_step`` is given.
-        resize: how they reach the network's size.
+        validation: the validation images.
+        resize: how they are resized to the network's input.
 
     Attributes:
         module: the network; ``module.seen`` counts images over all processes.
-        found: what the last validation found, by the number of the image.
+        found: detections of the current validation by index of the image.
     """
 
-    def __init__(self, module: DarknetModule, measured: Dataset, resize: Resize) -> None:
+    def __init__(self, module: DarknetModule, validation: Dataset, resize: Resize) -> None:
         super().__init__()
         self.module, self.cfg = module, module.cfg
         self.found: dict[int, Detections] = {}
-        model = Model(self.cfg, module.weights(), measured.names, "alexeyab", resize)
+        model = Model(self.cfg, module.weights(), validation.names, "alexeyab", resize)
         self._decoder = Decoder(model)
-        self._sizes = [(image.height, image.width) for image in measured.images]
+        self._sizes = [(image.height, image.width) for image in validation.images]
 
     def training_step(self, batch: Batch, _number: int) -> Tensor:
-        """Compute the loss of one part of a batch."""
+        """Compute the loss of one subdivision of a batch."""
         # uint8[n, 3, h, w] 0..255 -> float[n, 3, h, w] 0..1, channels last
         images = batch.images.to(torch.float32).div(255)
         outputs = self.module(images.contiguous(memory_format=torch.channels_last))
@@ -71,16 +70,18 @@ class Trainee(pl.LightningModule):
         return losses.total
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _number: int) -> None:
-        """Find objects as they will be served: in float32, with the engines' own decoding."""
+        """Detect objects in float32 with the engines' decoder."""
         numbers, images = batch
         with torch.autocast(images.device.type, enabled=False):
             outputs = [raw.cpu().numpy() for raw in self.module(images)]
-        for place, number in enumerate(numbers.tolist()):
-            heads = [raw[place] for raw in outputs]
-            self.found[number] = self._decoder.decode(heads, self._sizes[number], MEASURED)
+        for position, number in enumerate(numbers.tolist()):
+            heads = [raw[position] for raw in outputs]
+            self.found[number] = self._decoder.decode(
+                heads, self._sizes[number], VALIDATION_THRESHOLDS
+            )
 
     def configure_optimizers(self) -> Any:
-        """Darknet's stochastic gradient descent: momentum, and decay of kernels only."""
+        """Return SGD with momentum, weight decay of kernels only, and the .cfg's learning rates."""
         net = self.cfg.net
         kernels = [p for p in self.module.parameters() if p.ndim > 1]
         others = [p for p in self.module.parameters() if p.ndim <= 1]
@@ -93,21 +94,21 @@ class Trainee(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is no tensor."""
+        """Add the number of images seen, which is no tensor."""
         checkpoint["seen"] = self.module.seen
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the number of images seen."""
         self.module.seen = checkpoint["seen"]
 
 
 class Report(Callback):
-    """Measures after each validation and writes results.csv, plot, images and weights.
+    """Computes mAP after each validation; writes results.csv, plot, images and weights.
 
     Args:
         cfg: the network.
         dataset: the validation images.
-        folder: where everything is written.
+        folder: the run folder.
     """
 
     def __init__(self, cfg: Cfg, dataset: Dataset, folder: Path) -> None:
@@ -123,8 +124,8 @@ class Report(Callback):
             trainer.should_stop = True
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compute average precision; called while averaged weights, if any, are in place."""
-        assert isinstance(pl_module, Trainee)  # noqa: S101 - tells mypy
+        """Compute mAP and keep the best weights; averaged weights, if any, are in place."""
+        assert isinstance(pl_module, Trainee)  # noqa: S101 - for mypy
         found = _gathered(trainer, pl_module.found)
         pl_module.found = {}
         if trainer.sanity_checking or not trainer.is_global_zero:
@@ -134,18 +135,20 @@ class Report(Callback):
         self._measured = {"map50": metrics.map50, "map": metrics.map} | {
             f"ap50 {name}": float(ap) for name, ap in zip(metrics.names, metrics.ap50, strict=True)
         }
-        draw_images(self._folder / "validation.jpg", self._dataset.images[:DRAWN], found[:DRAWN])
+        draw_images(
+            self._folder / "validation.jpg", self._dataset.images[:MAX_DRAWN], found[:MAX_DRAWN]
+        )
         if metrics.map50 > self.best:
             self.best = metrics.map50
-            part = self._folder / "best.part"  # a kill while writing must not cost the best
+            part = self._folder / "best.part"  # a kill while writing must not damage best.weights
             write_weights(part, self._cfg, pl_module.module.weights())
             part.replace(self._folder / "best.weights")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write a row of results.csv."""
-        assert isinstance(pl_module, Trainee)  # noqa: S101 - tells mypy
+        assert isinstance(pl_module, Trainee)  # noqa: S101 - for mypy
         if self.rows and self.rows[-1]["batches"] == trainer.global_step:
-            return  # a resumed training ends the epoch of its checkpoint a second time
+            return  # a resumed training repeats the end of its checkpoint's epoch
         values: Mapping[str, Tensor] = trainer.callback_metrics
         row: Row = {
             "epoch": trainer.current_epoch + 1,
@@ -157,7 +160,7 @@ class Report(Callback):
         if not math.isfinite(row["loss"]):
             raise DataError(
                 f"the loss became {row['loss']} in epoch {row['epoch']}; lower learning_rate or "
-                "lengthen burn_in, and go on from the last checkpoint with --resume"
+                "increase burn_in, and continue from the last checkpoint with --resume"
             )
         row |= {name: float(values[name]) for name in ("box", "objectness", "classes")}
         measured, self._measured = self._measured, {}
@@ -168,16 +171,16 @@ class Report(Callback):
             plot_results(self._folder / "results.png", self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training has to know."""
+        """Return the state for a checkpoint."""
         return {"rows": self.rows, "best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state from a checkpoint."""
         self.rows, self.best = state_dict["rows"], state_dict["best"]
 
 
 def _gathered(trainer: pl.Trainer, found: dict[int, Detections]) -> list[Detections]:
-    """Collect what all processes found, in the order of the images."""
+    """Return the detections of all processes in the order of the images."""
     if trainer.world_size > 1:
         parts: list[Any] = [None] * trainer.world_size
         torch.distributed.all_gather_object(parts, found)

@@ -1,10 +1,10 @@
-"""The loss of ``[yolo]`` heads, in Darknet's units.
+"""The loss of ``[yolo]`` heads, with Darknet's gradients.
 
-Darknet writes gradients, not losses: its objectness and class deltas are those of a logistic
-cross entropy; its box deltas leave out the derivative of the logistic function and the size of
-the grid. The losses here have those same gradients, so that the learning rates and normalizers
-of published .cfg files keep their meaning. Sums run over cells, anchors and classes; the mean is
-over images. Source: yolo_layer.c of AlexeyAB's fork.
+Darknet computes gradients directly: those of objectness and classes are of a binary cross entropy;
+those of boxes omit the derivative of the logistic function and the size of the grid. The losses
+here have the same gradients, so that the learning rates and normalizers of published .cfg files are
+valid. Losses are summed over cells, anchors and classes, and averaged over images. Source:
+yolo_layer.c of AlexeyAB's fork.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name that everybody uses
+from torch.nn import functional as F  # noqa: N812 - PyTorch's usual name
 
 from darknet.cfg import Cfg
 from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
@@ -24,7 +24,7 @@ from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars: means over the images of a batch."""
+    """The parts of a loss: scalars, averaged over the images of a batch."""
 
     box: Tensor
     objectness: Tensor
@@ -32,7 +32,7 @@ class Losses:
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
+        """The sum of the parts, which is minimised."""
         return self.box + self.objectness + self.classes
 
     def __add__(self, other: Losses) -> Losses:
@@ -44,13 +44,13 @@ class Losses:
 
 
 def detection_loss(cfg: Cfg, outputs: Sequence[Tensor], truth: Tensor) -> Losses:
-    """Sum the losses of all heads.
+    """Return the sum of the losses of all heads.
 
     Args:
         cfg: the network.
         outputs: float[n, anchors * (5 + classes), rows, columns] of each head.
-        truth: float[m, 6]: number of the image in the batch, class, and centre x, centre y,
-            width, height as parts of the network's input, 0..1.
+        truth: float[m, 6]: index of the image in the batch, class, and centre x, centre y,
+            width, height relative to the network's input, 0..1.
 
     Raises:
         UnsupportedError: see ``trainable_heads``.
@@ -66,7 +66,7 @@ def trainable_heads(cfg: Cfg) -> list[L.Yolo]:
     """Return the heads.
 
     Raises:
-        UnsupportedError: a head that is not ``[yolo]``, or a network without one.
+        UnsupportedError: a head is not ``[yolo]``, or there is none.
     """
     heads = []
     for head in cfg.heads or cfg.layers[-1:]:
@@ -76,8 +76,8 @@ def trainable_heads(cfg: Cfg) -> list[L.Yolo]:
     return heads
 
 
-class _Places(NamedTuple):
-    """Anchors in the output of a head, one row each: int64[k]; the anchor is the head's own."""
+class _Positions(NamedTuple):
+    """Indices into a head's output: int64[k] each; ``anchor`` is an index into the head's mask."""
 
     image: Tensor
     anchor: Tensor
@@ -87,7 +87,7 @@ class _Places(NamedTuple):
 
 @dataclass(frozen=True)
 class _HeadLoss:
-    """The loss of one head: its settings, the input's shape and the grid's."""
+    """The loss of one head; ``rows`` and ``columns`` are the size of its grid."""
 
     head: L.Yolo
     net: L.Shape
@@ -95,29 +95,32 @@ class _HeadLoss:
     columns: int
 
     def __call__(self, raw: Tensor, truth: Tensor) -> Losses:
-        """Compute the means over the n images of ``raw``."""
+        """Return the losses of ``raw``, averaged over its n images."""
         n, options = len(raw), self.head.training
         # [n, anchors, rows, columns, 5 + classes]: x, y, width, height, objectness, classes
         shape = (n, len(self.head.anchors), -1, self.rows, self.columns)
         logits = raw.float().reshape(shape).permute(0, 1, 3, 4, 2)
         if self.head.new_coords:  # the convolution before has a logistic activation; undo it
             logits = torch.logit(logits, 1e-6)
-        places, number = self.assign(truth)
-        wanted, chosen = truth[number], logits[places]  # [positives, 6], [positives, 5 + classes]
-        box = self.box(places, chosen[:, :4], wanted[:, 2:])
-        classes = self.classes(chosen[:, 5:], wanted[:, 1].long())
-        objectness = self.objectness(logits, places, truth)
+        positions, number = self.assign(truth)
+        target, selected = (
+            truth[number],
+            logits[positions],
+        )  # [positives, 6], [positives, 5 + classes]
+        box = self.box(positions, selected[:, :4], target[:, 2:])
+        classes = self.classes(selected[:, 5:], target[:, 1].long())
+        objectness = self.objectness(logits, positions, truth)
         return Losses(
             box * options.iou_normalizer / n,
             objectness * options.obj_normalizer / n,
             classes * options.cls_normalizer / n,
         )
 
-    def assign(self, truth: Tensor) -> tuple[_Places, Tensor]:
-        """Give each object to the anchor that it fits best, and to all that overlap > iou_thresh.
+    def assign(self, truth: Tensor) -> tuple[_Positions, Tensor]:
+        """Assign each object to the anchor with the highest IoU and to all above iou_thresh.
 
         Returns:
-            The places, and the row of ``truth`` that belongs to each.
+            The positions, and for each the index of its object in ``truth``.
         """
         size = truth.new_tensor((self.net.width, self.net.height))
         overlap = _size_iou(truth[:, None, 4:], truth.new_tensor(self.head.all_anchors) / size)
@@ -127,15 +130,15 @@ class _HeadLoss:
         image, _, x, y = truth[number, :4].unbind(1)
         row = (y * self.rows).long().clamp(0, self.rows - 1)
         column = (x * self.columns).long().clamp(0, self.columns - 1)
-        return _Places(image.long(), anchor, row, column), number
+        return _Positions(image.long(), anchor, row, column), number
 
-    def objectness(self, logits: Tensor, positives: _Places, truth: Tensor) -> Tensor:
-        """Sum over all anchors but those that overlap an object well without being given to it."""
+    def objectness(self, logits: Tensor, positives: _Positions, truth: Tensor) -> Tensor:
+        """Return the sum over all positions but unassigned ones with an IoU > ignore_thresh."""
         scores = logits[..., 4]  # [n, anchors, rows, columns]
         target = torch.zeros_like(scores)
         target[positives] = 1
         with torch.no_grad():
-            everywhere = _Places._make(torch.ones_like(target).nonzero(as_tuple=True))
+            everywhere = _Positions._make(torch.ones_like(target).nonzero(as_tuple=True))
             boxes = self.boxes(everywhere, logits[..., :4].reshape(-1, 4))
             overlap = _best_iou(boxes.reshape(len(logits), -1, 4), truth).reshape(target.shape)
         counted = (overlap <= self.head.training.ignore_thresh) | target.bool()
@@ -144,50 +147,50 @@ class _HeadLoss:
         )
 
     def classes(self, logits: Tensor, class_ids: Tensor) -> Tensor:
-        """Sum of the cross entropies of all classes."""
+        """Return the sum of the binary cross entropies of all classes."""
         smooth = self.head.training.label_smooth_eps
         target = F.one_hot(class_ids, self.head.classes).float() * (1 - smooth) + 0.5 * smooth
         return F.binary_cross_entropy_with_logits(logits, target, reduction="sum")
 
-    def box(self, places: _Places, values: Tensor, truth: Tensor) -> Tensor:
-        """Sum of 1 - IoU in one of its forms, or of squared errors."""
+    def box(self, positions: _Positions, values: Tensor, truth: Tensor) -> Tensor:
+        """Return the sum of 1 - IoU in the chosen variant, or of squared errors."""
         kind = self.head.training.iou_loss
         if kind == "mse":
-            return self.squared(places, values, truth)
-        return (1 - IOU[kind](self.boxes(places, values), truth)).sum()
+            return self.squared(positions, values, truth)
+        return (1 - IOU[kind](self.boxes(positions, values), truth)).sum()
 
-    def boxes(self, places: _Places, values: Tensor) -> Tensor:
-        """Turn raw values [k, 4] into boxes [k, 4], parts of the input, with Darknet's gradients.
+    def boxes(self, positions: _Positions, values: Tensor) -> Tensor:
+        """Decode raw values [k, 4] to boxes [k, 4] relative to the input, with Darknet's gradients.
 
         Those are 1 for the centre and, for the size, that of its factor alone.
         """
         offset, factor = self.decoded(values)
         grid = offset.new_tensor((self.columns, self.rows))
-        centre = (torch.stack((places.column, places.row), 1) + offset) / grid
-        extent = factor * self.anchors(places)
+        centre = (torch.stack((positions.column, positions.row), 1) + offset) / grid
+        extent = factor * self.anchors(positions)
         return torch.cat((_as_if(centre, values[:, :2]), _as_if(extent, factor)), 1)
 
-    def squared(self, places: _Places, values: Tensor, truth: Tensor) -> Tensor:
-        """Half the squared errors in cells and in logarithms of the anchors (YOLOv3)."""
+    def squared(self, positions: _Positions, values: Tensor, truth: Tensor) -> Tensor:
+        """Return half the squared errors of centres in cells and of log sizes (YOLOv3)."""
         offset, factor = self.decoded(values)
         grid = offset.new_tensor((self.columns, self.rows))
-        cells = truth[:, :2] * grid - torch.stack((places.column, places.row), 1)
+        cells = truth[:, :2] * grid - torch.stack((positions.column, positions.row), 1)
         centre = _as_if(offset - cells, values[:, :2])
-        extent = factor.log() - (truth[:, 2:] / self.anchors(places)).log()
-        scale = 2 - truth[:, 2:3] * truth[:, 3:4]  # small boxes count up to twice as much
+        extent = factor.log() - (truth[:, 2:] / self.anchors(positions)).log()
+        scale = 2 - truth[:, 2:3] * truth[:, 3:4]  # weight of up to 2 for small boxes
         return 0.5 * (scale * (centre**2 + extent**2)).sum()
 
     def decoded(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Offset in the cell, 0..1 (a little more with scale_x_y), and factor of the anchor."""
+        """Return offsets in the cell, 0..1 or more with scale_x_y, and factors of the anchor."""
         scale = self.head.scale_x_y
         offset = values[:, :2].sigmoid() * scale - 0.5 * (scale - 1)
         size = values[:, 2:]
         return offset, (2 * size.sigmoid()) ** 2 if self.head.new_coords else size.exp()
 
-    def anchors(self, places: _Places) -> Tensor:
-        """Width and height of each place's anchor in parts of the input: [k, 2]."""
-        sizes = torch.tensor(self.head.anchors, device=places.anchor.device)
-        return (sizes / sizes.new_tensor((self.net.width, self.net.height)))[places.anchor]
+    def anchors(self, positions: _Positions) -> Tensor:
+        """Return width and height of each position's anchor relative to the input: [k, 2]."""
+        sizes = torch.tensor(self.head.anchors, device=positions.anchor.device)
+        return (sizes / sizes.new_tensor((self.net.width, self.net.height)))[positions.anchor]
 
 
 def _as_if(value: Tensor, variable: Tensor) -> Tensor:
@@ -196,7 +199,7 @@ def _as_if(value: Tensor, variable: Tensor) -> Tensor:
 
 
 def _best_iou(boxes: Tensor, truth: Tensor) -> Tensor:
-    """Largest IoU of each box [n, k, 4] with an object of its image: [n, k]."""
+    """Return the largest IoU of each box [n, k, 4] with an object of its image: [n, k]."""
     best = boxes.new_zeros(boxes.shape[:2])
     for number in range(len(boxes)):
         objects = truth[truth[:, 0] == number, 2:]
@@ -206,13 +209,13 @@ def _best_iou(boxes: Tensor, truth: Tensor) -> Tensor:
 
 
 def _size_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of boxes with one centre, from widths and heights alone."""
+    """Return the IoU of boxes with the same centre, from widths and heights."""
     both = torch.minimum(a, b).prod(-1)
     return both / (a.prod(-1) + b.prod(-1) - both)
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Overlap of boxes [..., 4] (centre x, centre y, width, height): intersection over union."""
+    """Return the intersection over union of boxes [..., 4] (centre x, centre y, width, height)."""
     low = torch.maximum(a[..., :2] - a[..., 2:] / 2, b[..., :2] - b[..., 2:] / 2)
     high = torch.minimum(a[..., :2] + a[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2)
     both = (high - low).clamp(min=0).prod(-1)
@@ -220,7 +223,7 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU less the part of the enclosing box that neither covers (Rezatofighi et al. 2019)."""
+    """Return IoU - the uncovered part of the enclosing box (Rezatofighi et al. 2019)."""
     overlap = iou(a, b)
     union = (a[..., 2:].prod(-1) + b[..., 2:].prod(-1)) / (1 + overlap)
     hull = _hull(a, b).prod(-1)
@@ -228,13 +231,13 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def diou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU less the squared distance of the centres over the hull's diagonal (Zheng et al. 2020)."""
+    """Return IoU - (distance of the centres / diagonal of the hull)^2 (Zheng et al. 2020)."""
     distance = (a[..., :2] - b[..., :2]).square().sum(-1)
     return iou(a, b) - distance / (_hull(a, b).square().sum(-1) + 1e-16)
 
 
 def ciou(a: Tensor, b: Tensor) -> Tensor:
-    """DIoU less a term for the difference in aspect ratio (Zheng et al. 2020)."""
+    """Return DIoU - a term for the difference in aspect ratio (Zheng et al. 2020)."""
     angle = torch.atan(a[..., 2] / a[..., 3]) - torch.atan(b[..., 2] / b[..., 3])
     aspect = 4 / math.pi**2 * angle.square()
     with torch.no_grad():
@@ -243,7 +246,7 @@ def ciou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _hull(a: Tensor, b: Tensor) -> Tensor:
-    """Width and height of the smallest box around both."""
+    """Return width and height of the smallest box around both."""
     low = torch.minimum(a[..., :2] - a[..., 2:] / 2, b[..., :2] - b[..., 2:] / 2)
     high = torch.maximum(a[..., :2] + a[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2)
     return high - low

@@ -19,13 +19,13 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """How well detections fit a data set; all values 0..1, NaN for a class without objects.
+    """Average precision, 0..1, NaN for a class without objects.
 
     Attributes:
-        names: the classes.
-        ap50: average precision of each class where a box counts from an IoU of 0.5.
-        ap: the mean of that over the IoUs 0.5, 0.55 ... 0.95.
-        precision: float64[101, classes]: precision at IoU 0.5 where recall is 0.00, 0.01 ... 1.
+        names: class names.
+        ap50: float64[classes], average precision at IoU 0.5.
+        ap: float64[classes], mean of the average precision at IoU 0.5, 0.55 ... 0.95.
+        precision: float64[101, classes], precision at IoU 0.5 and recall 0.00, 0.01 ... 1.
     """
 
     names: tuple[str, ...]
@@ -45,12 +45,12 @@ class Metrics:
 
 
 def coco_metrics(dataset: Dataset, found: Sequence[Detections]) -> Metrics:
-    """Compute average precision; at most 100 boxes an image count.
+    """Compute average precision by COCO's rules, with at most 100 boxes per image.
 
     Args:
-        dataset: the truth; at least one object.
-        found: one ``Detections`` per image, in the data set's order, with a low threshold
-            (Darknet's own measurement uses 0.005).
+        dataset: labelled images with at least one object.
+        found: one ``Detections`` per image, in the data set's order, made with a low threshold,
+            for example Darknet's 0.005.
     """
     from faster_coco_eval import COCO, COCOeval_faster  # type: ignore[import-untyped] # has no types
 
@@ -117,14 +117,14 @@ def _corner_box(box: BoxArray) -> list[float]:
 def confusion_matrix(
     dataset: Dataset, found: Sequence[Detections], *, threshold: float = 0.25, iou: float = 0.5
 ) -> IntArray:
-    """Count which class was found where which class stands.
+    """Count pairs of labelled and detected class.
 
-    Each detection above ``threshold``, best first, takes the free object that it overlaps most,
-    of whatever class, if by at least ``iou``.
+    Each detection above ``threshold``, by falling confidence, is matched with the unmatched object
+    of any class with the highest IoU, if that is at least ``iou``.
 
     Returns:
-        int64[classes + 1, classes + 1]: rows are the truth, columns what was found; the last
-        row is nothing there, the last column nothing found.
+        int64[classes + 1, classes + 1]: rows are labels, columns detections; the last row counts
+        detections without an object, the last column objects without a detection.
     """
     counts = np.zeros((len(dataset.names) + 1,) * 2, np.int64)
     for image, one in zip(dataset.images, found, strict=True):
@@ -139,7 +139,7 @@ def _count(
     free = ~image.crowd
     nothing = len(counts) - 1
     for class_id, row in zip(found.class_ids, overlap, strict=False):
-        row = np.where(free, row, 0)  # noqa: PLW2901 - objects that are still free
+        row = np.where(free, row, 0)  # noqa: PLW2901 - only unmatched objects
         best = int(row.argmax()) if len(row) else -1
         if best >= 0 and row[best] >= iou:
             free[best] = False
@@ -151,7 +151,7 @@ def _count(
 
 
 def _iou(a: BoxArray, b: BoxArray) -> BoxArray:
-    """Overlap of boxes [n, 4] and [m, 4] (centre x, centre y, width, height): [n, m]."""
+    """Return the IoU of boxes [n, 4] and [m, 4] (centre x, centre y, width, height): [n, m]."""
     low = np.maximum((a[:, :2] - a[:, 2:] / 2)[:, None], (b[:, :2] - b[:, 2:] / 2)[None])
     high = np.minimum((a[:, :2] + a[:, 2:] / 2)[:, None], (b[:, :2] + b[:, 2:] / 2)[None])
     both = np.maximum(high - low, 0).prod(2)

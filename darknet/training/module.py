@@ -1,7 +1,7 @@
-"""The frozen layers of a .cfg as a PyTorch module.
+"""A .cfg as a PyTorch module.
 
-The module computes what every engine computes (the alexeyab dialect's batch normalisation,
-sqrt(variance + 1e-5)), so a network trained here answers the same wherever it is served.
+The module computes the same as every engine, with the alexeyab dialect's batch normalisation,
+sqrt(variance + 1e-5).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the name that everybody uses
+from torch.nn import functional as F  # noqa: N812 - PyTorch's usual name
 
 from darknet.cfg import Cfg
 from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
@@ -21,11 +21,11 @@ from darknet.weights import Header, LayerArrays, Weights
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.03
-"""Share of a batch in the running statistics; small, because batches are small."""
+"""Weight of a batch in the running statistics; small, because batches are small."""
 
 
 class Weighted(nn.Module):
-    """A convolution or a matrix, its batch normalisation and its activation."""
+    """A convolution or linear layer with its batch normalisation and activation."""
 
     def __init__(
         self, linear: nn.Conv2d | nn.Linear, norm: nn.Module | None, activation: str
@@ -43,7 +43,7 @@ class Weighted(nn.Module):
         return self.activate(x if self.norm is None else self.norm(x))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors under the names that the .weights layout gives them."""
+        """Return the tensors by their names in the .weights layout."""
         tensors = chain(self.named_parameters(), self.named_buffers())
         return {NAMES[name]: value for name, value in tensors if name in NAMES}
 
@@ -56,18 +56,18 @@ NAMES = {
     "norm.running_mean": "rolling_mean",
     "norm.running_var": "rolling_variance",
 }
-"""PyTorch's names and Darknet's."""
+"""Darknet's name of each of PyTorch's tensors."""
 
 
 class DarknetModule(nn.Module):
-    """A network that can be trained.
+    """A trainable network.
 
     Attributes:
         cfg: the layers.
-        seen: images trained on so far, as the .weights header counts them.
+        seen: number of images trained on, as in the .weights header.
 
     Raises:
-        UnsupportedError: a layer that cannot be trained here; the message names it.
+        UnsupportedError: a layer cannot be trained here; the message names it.
     """
 
     def __init__(self, cfg: Cfg) -> None:
@@ -79,39 +79,39 @@ class DarknetModule(nn.Module):
         for layer in cfg.layers:
             if type(layer) not in WEIGHTED and type(layer) not in FUNCTIONS:
                 raise layer.unsupported("cannot be trained here")
-        self._kept = {number for layer in cfg.layers for number in layer.sources}
+        self._sources = {number for layer in cfg.layers for number in layer.sources}
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Compute the raw inputs of the heads.
+        """Return the inputs of the heads.
 
         Args:
             images: float[n, channels, height, width], RGB, 0..1, at the network's size.
 
         Returns:
-            One float[n, anchors * (5 + classes), rows, columns] per ``cfg.heads``, or the last
-            layer's output alone where there is no head.
+            One float[n, anchors * (5 + classes), rows, columns] per head, or the last layer's
+            output if there is no head.
         """
-        x, kept, heads = images, dict[int, Tensor](), list[Tensor]()
+        x, saved, heads = images, dict[int, Tensor](), list[Tensor]()
         for layer in self.cfg.layers:
             if str(layer.index) in self.weighted:
                 x = self.weighted[str(layer.index)](x)
             else:
-                x = FUNCTIONS[type(layer)](layer, x, [kept[i] for i in layer.sources])
+                x = FUNCTIONS[type(layer)](layer, x, [saved[i] for i in layer.sources])
             if isinstance(layer, L.Dropout):
                 x = F.dropout(x, layer.probability, self.training)
             if isinstance(layer, L.Yolo | L.Region):
                 heads.append(x)
-            if layer.index in self._kept:
-                kept[layer.index] = x
+            if layer.index in self._sources:
+                saved[layer.index] = x
         return heads or [x]
 
     @torch.no_grad()
     def load(self, weights: Weights) -> None:
-        """Copy values from a .weights file.
+        """Load weights.
 
         Args:
-            weights: values that fit this network, or its first layers; ``seen`` is taken over
-                only with all of them.
+            weights: the weights of all layers or of the first ones; ``seen`` is loaded only with
+                those of all layers.
         """
         for index, block in self.weighted.items():
             if int(index) < len(weights.layers):
@@ -120,7 +120,7 @@ class DarknetModule(nn.Module):
             self.seen = weights.header.seen
 
     def weights(self) -> Weights:
-        """Return the current values as they stand in a .weights file."""
+        """Return the current weights in the layout of a .weights file."""
         layers: list[LayerArrays] = [{} for _ in self.cfg.layers]
         for index, block in self.weighted.items():
             layers[int(index)] = {
@@ -169,7 +169,7 @@ WEIGHTED: Mapping[type[L.Layer], Callable[[Any], Weighted]] = {
     L.Convolutional: _convolutional,
     L.Connected: _connected,
 }
-"""Layers with values of their own."""
+"""Layers with weights."""
 
 
 def _same(_layer: L.Layer, x: Tensor, _sources: Sequence[Tensor]) -> Tensor:
@@ -185,7 +185,7 @@ def _maxpool(layer: L.MaxPool, x: Tensor, _sources: Sequence[Tensor]) -> Tensor:
             (layer.output.height, layer.stride_y, layer.input.height),
         )
     )
-    # -inf around the image: padding never wins. A negative pad cuts what no window reaches.
+    # Padding of -inf is never the maximum. A negative pad removes pixels that no window reaches.
     x = F.pad(x, (before, right, before, below), value=-torch.inf)
     return F.max_pool2d(x, layer.size, (layer.stride_y, layer.stride_x))
 
@@ -271,4 +271,4 @@ FUNCTIONS: Mapping[type[L.Layer], Callable[[Any, Tensor, Sequence[Tensor]], Tens
     L.Upsample: _upsample,
     L.Yolo: _same,
 }
-"""Layers without values: (layer, input, outputs of ``layer.sources``) -> output."""
+"""Layers without weights: (layer, input, outputs of ``layer.sources``) -> output."""

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from darknet.training.metrics import IntArray, Metrics
 
 MAX_CURVES = 10
-"""Classes with a curve of their own; of more, only the mean is drawn."""
+"""Largest number of classes with a curve each; of more, only the mean is drawn."""
 MAX_NUMBERED = 20
-"""Classes up to which the cells of a confusion matrix show their numbers."""
+"""Largest number of classes for which a confusion matrix shows its counts."""
 
 
 def plot_confusion(path: Path, names: Sequence[str], counts: IntArray) -> None:
-    """Draw a confusion matrix, each row in parts of its sum; see ``confusion_matrix``."""
+    """Plot a confusion matrix with each row relative to its sum; see ``confusion_matrix``."""
     labels = [*names, "nothing"]
     parts = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(4 + 0.35 * len(labels), 20)
@@ -34,7 +34,7 @@ def plot_confusion(path: Path, names: Sequence[str], counts: IntArray) -> None:
 
 
 def plot_precision_recall(path: Path, metrics: Metrics) -> None:
-    """Draw precision over recall at IoU 0.5: the mean, and each class if they are few."""
+    """Plot precision over recall at IoU 0.5: the mean, and up to ``MAX_CURVES`` classes."""
     recall = np.linspace(0, 1, len(metrics.precision))
     axes = (figure := Figure((6, 5), layout="constrained")).subplots()
     measured = [number for number, ap in enumerate(metrics.ap50) if not np.isnan(ap)]

@@ -26,13 +26,14 @@ def read_dataset(
     Args:
         path: a COCO .json; a folder with Pascal VOC .xml files (or its ``Annotations``); or,
             for YOLO labels, a folder of images or a text file with one image a line.
-        names: the classes of the model; those of the data if None (YOLO: from ``*.names`` or
+        names: class names of the model; None: those of the data (YOLO: ``*.names`` or
             ``classes.txt`` beside the data).
-        images: where the images are, if not beside the labels (``images/``, ``JPEGImages/``).
-        strict: refuse data with any problem instead of leaving the bad parts out.
+        images: folder of the images; None: beside the labels (``images/``, ``JPEGImages/``).
+        strict: raise for any problem instead of leaving out bad labels and images.
 
     Raises:
-        DataError: the data cannot be read, hold nothing usable, or (``strict``) have a problem.
+        DataError: the data cannot be read or have no labelled object, or ``strict`` and there is a
+            problem.
     """
     path = Path(path)
     folder = Path(images) if images else None
@@ -83,7 +84,7 @@ def _read_coco(path: Path, names: Sequence[str] | None, images: Path | None) -> 
 def _unique(
     annotations: list[tuple[object, dict[str, Any]]], collector: Collector, path: Path
 ) -> Iterator[tuple[object, dict[str, Any]]]:
-    """Leave out annotations whose id was there before."""
+    """Yield annotations without those with a duplicate id."""
     seen: set[object] = set()
     for image_id, entry in annotations:
         number = entry.get("id")
@@ -168,7 +169,7 @@ def _yolo_images(path: Path) -> list[Path]:
 
 
 def _label_file(image: Path) -> Path:
-    """Beside the image, or, as Darknet looks, in ``labels`` where it lies in ``images``."""
+    """Return the .txt beside the image, or in ``labels`` instead of ``images``, as in Darknet."""
     beside = image.with_suffix(".txt")
     parts = ["labels" if part in ("images", "JPEGImages") else part for part in beside.parts]
     elsewhere = Path(*parts)
@@ -193,9 +194,9 @@ def _names_beside(path: Path) -> list[str]:
     for file in (*sorted(folder.glob("*.names")), folder / "classes.txt"):
         if file.is_file():
             return [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
-    raise DataError(f"{path}: YOLO labels hold numbers only; give the names of the classes")
+    raise DataError(f"{path}: YOLO labels contain no class names; give the names of the classes")
 
 
 def _beside(folder: Path, *choices: str | Path) -> Path:
-    """Return the first of some folders that exists, else ``folder``."""
+    """Return the first existing folder of ``choices``, else ``folder``."""
     return next((folder / choice for choice in choices if (folder / choice).is_dir()), folder)

@@ -1,4 +1,4 @@
-"""What a training leaves behind: figures, a plot, images and the best weights."""
+"""The files of a run: results.csv, results.png and validation.jpg."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from darknet.training.arrays import floats
 from darknet.training.dataset import LabelledImage
 
 COLUMNS = ("epoch", "batches", "seen", "learning_rate", "loss", "box", "objectness", "classes")
-"""Columns of results.csv; then map50, map, and ap50 of each class, empty where not measured."""
-SHOWN = 0.25
-"""Lowest score of a box in an image."""
+"""First columns of results.csv; map50, map and ap50 of each class follow, empty if unknown."""
+DRAW_THRESHOLD = 0.25
+"""Confidence threshold of the boxes drawn."""
 _COLOURS = ((230, 60, 60), (60, 60, 230), (40, 170, 60), (220, 150, 0), (150, 60, 200))
 
 Row = dict[str, float | int]
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write results.csv anew, so that a resumed training leaves no row twice."""
+    """Write results.csv from the start, so that a resumed training duplicates no row."""
     columns = list(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
@@ -38,7 +38,7 @@ def _short(value: float) -> Any:
 
 
 def plot_results(path: Path, rows: Sequence[Row]) -> None:
-    """Draw loss and mAP over the images seen."""
+    """Plot loss and mAP over the number of images seen."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4), layout="constrained")
@@ -60,7 +60,7 @@ def plot_results(path: Path, rows: Sequence[Row]) -> None:
 
 
 def draw_images(path: Path, images: Sequence[LabelledImage], found: Sequence[Detections]) -> None:
-    """Put validation images with the boxes found into one file, two in a row."""
+    """Write validation images with their detections into one file, two per row."""
     tiles = [
         _tile(image, one)
         for labelled, one in zip(images, found, strict=True)
@@ -77,7 +77,7 @@ def _tile(image: RgbImage, found: Detections, size: tuple[int, int] = (480, 360)
     tile = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     corners = (found.corners * np.tile(scale, 2)).round().astype(int).tolist()
     for corner, score, class_id in zip(corners, found.scores, found.class_ids, strict=True):
-        if score > SHOWN:
+        if score > DRAW_THRESHOLD:
             colour = _COLOURS[class_id % len(_COLOURS)]
             cv2.rectangle(tile, corner[:2], corner[2:], colour, 2)
             label = f"{found.names[class_id]} {score:.2f}"

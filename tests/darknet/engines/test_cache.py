@@ -109,4 +109,4 @@ def test_a_graph_that_openvino_refuses_is_compiled_again(
     GraphCache(cache).write(file.stem, b"no compiled graph")
     with load(folder, cache) as network:
         np.testing.assert_array_equal(boxes(network), expected)
-    assert "cannot load a compiled graph" in caplog.text
+    assert "cannot load" in caplog.text
