@@ -1,7 +1,8 @@
-"""Every command of the README is run as it stands there, and answers what stands there."""
+"""Every command and program of the README is run as it stands there, and prints what it says."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+PROGRAMS = [text for kind, text in BLOCKS if kind == "python"]
 PORT = 8080
 
 
@@ -64,10 +66,11 @@ def service() -> Iterator[Running]:
         process.communicate(timeout=30)
 
 
-def run(command: str) -> str:
+def run(*command: str) -> str:
+    """Run a line of shell, or a program with its arguments, and return what it prints."""
     answer = subprocess.run(
-        command,
-        shell=True,
+        command[0] if len(command) == 1 else command,
+        shell=len(command) == 1,
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -99,12 +102,28 @@ def test_curl_lines_are_answered(service: Running, command: str) -> None:
     assert answer
 
 
-def test_the_first_curl_answers_what_stands_below_it(service: Running) -> None:
-    kinds = [kind for kind, _ in BLOCKS]
-    place = kinds.index("json")
-    command, expected = BLOCKS[place - 1][1].strip(), json.loads(BLOCKS[place][1])
-    assert len(expected) > 5
-    assert close(json.loads(run(f"{command} --silent")), expected)
+def test_the_first_curl_answers_what_is_shown_below_it(service: Running) -> None:
+    index = [kind for kind, _ in BLOCKS].index("json")
+    command, shown = BLOCKS[index - 1][1].strip(), shown_rows(BLOCKS[index][1])
+    counts = re.search(r"the first (\d+) of (\d+) detections", README)
+    answer = json.loads(run(f"{command} --silent"))
+    assert counts
+    assert [len(shown), len(answer)] == [int(count) for count in counts.groups()]
+    assert close(answer[: len(shown)], shown)
+
+
+def shown_rows(block: str) -> Any:
+    """Read a JSON list that ends with ``...`` instead of its other rows."""
+    rows, left_out, end = block.rpartition(",\n ...\n")
+    assert left_out, "the answer is cut by a line of three dots"
+    return json.loads(rows + end)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_python_programs_detect_in_the_sample(service: Running, program: str) -> None:
+    printed = ast.literal_eval(run(sys.executable, "-c", program))
+    labels = [row if isinstance(row, str) else row[0] for row in printed]
+    assert set(labels) == {"RBC", "WBC", "Platelets"}
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("yolo-service ")])
