@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -388,3 +390,19 @@ def test_a_predictor_opened_from_settings_detects_in_a_photo(tmp_path: Path) -> 
     with open_predictor(load_settings(models_dir=tmp_path, workers=1)) as predictor:
         answer = predictor.submit(sample_images.jpeg(96, 64), Options(threshold=0.01)).result()
     assert (answer.model, answer.width, answer.height) == ("pets", 96, 64)
+
+
+def test_an_image_is_freed_with_its_result_not_by_the_garbage_collector(
+    make_predictor: MakePredictor,
+) -> None:
+    predictor = make_predictor()
+    gc.disable()
+    try:
+        images = [GREY.copy() for _ in range(3)]
+        alive = [weakref.ref(image) for image in images]
+        for image in images:
+            predictor.submit(image).result(SECONDS)
+        del image, images
+        eventually(lambda: all(reference() is None for reference in alive))
+    finally:
+        gc.enable()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from darknet.model import RgbImage, Thresholds
 from yolo_service.errors import BadRequest, ClientGone, DeadlineExceeded
@@ -70,10 +70,9 @@ def _always() -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Request(Generic[T]):
-    """What was submitted.
+    """What was submitted with an image.
 
     Attributes:
-        image: encoded or not.
         options: what was chosen.
         finish: makes the result out of the answer; runs on a worker.
         name: of the image, for ``Answer.name``.
@@ -85,7 +84,6 @@ class Request(Generic[T]):
         context: the submitter's context variables, for log lines.
     """
 
-    image: Image
     options: Options
     finish: Callable[[Answer], T]
     name: str = ""
@@ -97,27 +95,29 @@ class Request(Generic[T]):
 
 
 class Job(Generic[T]):
-    """A request with its model, in the queue or on a worker.
-
-    It holds the model until its future is done or cancelled, and then lets the image go.
+    """An image with its model, in the queue or on a worker.
 
     Args:
-        request: what was submitted.
+        image: encoded or not.
+        request: what was submitted with it.
         future: of its result.
-        model: held by the caller; the job releases it.
+        model: held by the caller; released when the future is done or cancelled.
         decode: the setting of this name.
 
     Attributes:
-        image: empty as soon as the future is done.
         thresholds: for this image.
         decode_options: for this image.
     """
 
     def __init__(
-        self, request: Request[T], future: Future[T], model: LoadedModel, decode: Decode | None
+        self,
+        image: Image,
+        request: Request[T],
+        future: Future[T],
+        model: LoadedModel,
+        decode: Decode | None,
     ) -> None:
         self.request, self.future, self.model = request, future, model
-        self.image: Image = request.image
         self.thresholds = request.options.thresholds(model.options)
         self.decode_options = (
             DecodeOptions()
@@ -125,7 +125,15 @@ class Job(Generic[T]):
             else DecodeOptions.for_network(model.network, decode)
         )
         self._wanted_until = 0.0
-        future.add_done_callback(self._release)
+        self._held = _Held(image, model)
+        # Not a method of the job: job and future would refer to each other, and every image would
+        # stay in memory until the garbage collector looks at them.
+        future.add_done_callback(self._held.release)
+
+    @property
+    def image(self) -> Image:
+        """The image; empty when the future is done."""
+        return self._held.image
 
     @property
     def group_key(self) -> tuple[int, Thresholds, int | None]:
@@ -160,6 +168,14 @@ class Job(Generic[T]):
             self._wanted_until = now + WANTED_SECONDS
         return True
 
-    def _release(self, _: Future[T]) -> None:
+
+class _Held:
+    """What is kept for a job until its future is done."""
+
+    def __init__(self, image: Image, model: LoadedModel) -> None:
+        self.image: Image = image
+        self._model = model
+
+    def release(self, _: Future[Any]) -> None:
         self.image = b""  # a cancelled job may stay in the queue for long
-        self.model.release()
+        self._model.release()

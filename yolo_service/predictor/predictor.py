@@ -116,9 +116,9 @@ class Predictor:
             ServiceError: the model is unknown or cannot be loaded, the image cannot be decoded, the
             queue is full, the deadline has passed, or the predictor was closed.
         """
-        request = Request(image, options, finish, **details)
+        request = Request(options, finish, **details)
         future: Future[Any] = Future()
-        start = functools.partial(self._start, request, future)
+        start = functools.partial(self._start, image, request, future)
         model = self.models.loaded(options.model)
         if model is None or not start(model):  # it is not in memory, or no longer
             self.models.load(options.model).add_done_callback(
@@ -178,11 +178,13 @@ class Predictor:
     def __exit__(self, *_: object) -> None:
         self.close(time.monotonic() + CLOSE_SECONDS)
 
-    def _start(self, request: Request[Any], future: Future[Any], model: LoadedModel) -> bool:
+    def _start(
+        self, image: Image, request: Request[Any], future: Future[Any], model: LoadedModel
+    ) -> bool:
         """Queue a request for a loaded model; returns False if the model was just unloaded."""
         if not model.acquire():
             return False
-        job = Job(request, future, model, self._settings.decode)
+        job = Job(image, request, future, model, self._settings.decode)
         try:
             self.queue.put(job)
         except ServiceError as error:
