@@ -1,4 +1,4 @@
-"""The arrows between the rooms of the house, and imports that do nothing (docs/architecture.md)."""
+"""The direction of imports between packages (docs/architecture.md), and imports without effects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(
-    path for room in ("darknet", "yolo_service") for path in (ROOT / room).rglob("*.py")
+    path for package in ("darknet", "yolo_service") for path in (ROOT / package).rglob("*.py")
 )
 
 ONLY_IN = {
@@ -55,7 +55,7 @@ NEVER = {
     "yolo_service/formats/": ("yolo_service.models", "yolo_service.images"),
     "yolo_service/models/": ("yolo_service.predictor", "yolo_service.formats"),
 }
-"""Files, and what they must not import because the arrow points the other way."""
+"""Files, and what they must not import because it imports them."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -72,7 +72,7 @@ def within(name: str, package: str) -> bool:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_arrows_between_packages_hold(path: Path) -> None:
+def test_packages_import_in_one_direction(path: Path) -> None:
     place = path.relative_to(ROOT).as_posix()
     for name in imports(path):
         for package, allowed in ONLY_IN.items():
