@@ -17,7 +17,6 @@ import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram
 
 from darknet.detections import Detections
-from darknet.model import RgbImage
 from darknet.network import Network
 
 # A gauge with the time of birth beside every counter would double what is scraped.
@@ -136,12 +135,18 @@ def watch_queue(depth: Callable[[], int], capacity: int, workers: int) -> None:
     WORKERS.set(workers)
 
 
-def observe_image(data: bytes | RgbImage, queue_seconds: float, decode_seconds: float) -> None:
-    """Observe an image that is ready for the network; one that came as pixels was not decoded."""
+def observe_image(size: int | None, queue_seconds: float, decode_seconds: float) -> None:
+    """Observe an image that is ready for the network.
+
+    Args:
+        size: bytes of the encoded image; None if it came as pixels.
+        queue_seconds: that it waited.
+        decode_seconds: that decoding took.
+    """
     QUEUE_SECONDS.observe(queue_seconds)
-    if isinstance(data, bytes):
+    if size is not None:
         DECODE_SECONDS.observe(decode_seconds)
-        IMAGE_BYTES.observe(len(data))
+        IMAGE_BYTES.observe(size)
 
 
 _named: dict[str, set[str]] = {}

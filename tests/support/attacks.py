@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support import sample_images
+from tests.support import hostile, sample_images
 from tests.support.fixtures import Answer
 from tests.support.sample_images import chunk
 
@@ -161,7 +161,8 @@ def hostile_images() -> Iterator[tuple[str, bytes, int]]:
     yield "JPEG of 1 x 65,000", jpeg_claiming(1, 65_000), 413
     yield "PNG data that expand", _expanding_png(), 422
     yield "PNG of a million chunks", sample_images.png_claiming(64, 48, chunk(b"teSt") * 10**6), 422
-    yield "JPEG of thousands of scans", _scans(), 422
+    for name, make in hostile.FILES.items():
+        yield name, make(), 422
     yield "JPEG of millions of comments", b"\xff\xd8" + b"\xff\xfe\0\2" * 2_000_000, 422
     yield "TIFF of overlapping tags", _overlapping_tiff(), 422
     for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"):
@@ -178,12 +179,6 @@ def hostile_images() -> Iterator[tuple[str, bytes, int]]:
 
 def _expanding_png() -> bytes:
     return sample_images.png_claiming(64, 48, chunk(b"IDAT", zlib.compress(bytes(400_000_000), 9)))
-
-
-def _scans() -> bytes:
-    data = sample_images.jpeg(progressive=True)
-    last = data[data.rindex(b"\xff\xda") : -2]
-    return data[:-2] + last * 10_000 + data[-2:]
 
 
 def _overlapping_tiff() -> bytes:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import cv2
-import numpy as np
 
 from darknet.model import RgbImage
 from yolo_service.errors import ImageTooLarge, UndecodableImage
 from yolo_service.images import image_header, jpeg, png
+from yolo_service.images.isolated import DecoderProcesses
+from yolo_service.images.opencv import decode_by_opencv
 
 if TYPE_CHECKING:
     from darknet.network import Network
@@ -28,6 +26,10 @@ LARGE = 4_000_000
 
 _SIDES_SWAPPED = frozenset({5, 6, 7, 8})
 """EXIF orientations that swap width and height."""
+
+
+PROCESSES = DecoderProcesses()
+"""For all images of this process that are not plain; none is started before the first one."""
 
 
 @dataclass(frozen=True)
@@ -81,41 +83,76 @@ class DecodedImage:
         return self.size[0] / width, self.size[1] / height
 
 
-def decode_image(data: bytes, options: DecodeOptions, *, max_pixels: int) -> DecodedImage:
-    """Decode an image like ``decode``, at the size and quality that the options ask for.
+class ImageDecoder:
+    """Decodes plain images in the calling thread, and others in a process of their own.
 
     Args:
-        data: see ``decode``.
-        options: channels, chroma and smallest size.
-        max_pixels: see ``decode``; it counts the pixels of the file, not of the result.
-
-    Raises:
-        UnsupportedImageType: see ``decode``, also for the others.
-        ImageTooLarge: more than ``max_pixels``, or a side longer than ``MAX_SIDE``.
-        UndecodableImage: the file is damaged.
+        max_pixels: largest width * height; it counts the pixels of the file, not of the result.
     """
-    header = image_header.read(data)
-    _check_size(header, max_pixels)
-    pixels = _decode_jpeg(data, header, options)
-    if pixels is None:
-        return DecodedImage.of(_decode_by_opencv(data, header.format))
-    size = (header.width, header.height)
-    return DecodedImage(pixels, size[::-1] if header.orientation in _SIDES_SWAPPED else size)
+
+    def __init__(self, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
+
+    def decode_plain(self, data: bytes, options: DecodeOptions) -> DecodedImage | None:
+        """Decode an image whose time and memory follow from its size; None if it is another.
+
+        Args:
+            data: see ``decode``.
+            options: channels, chroma and smallest size.
+
+        Raises:
+            UnsupportedImageType: see ``decode``, also for the others.
+            ImageTooLarge: more than ``max_pixels``, or a side longer than ``MAX_SIDE``.
+            UndecodableImage: the file is damaged.
+        """
+        header = self._header(data)
+        if not header.is_plain:
+            return None
+        if header.format == "PNG":
+            pixels = decode_by_opencv(png.strip(data))
+            if pixels is None:
+                raise _undecodable(header.format)
+            return DecodedImage.of(pixels)
+        return _decode_jpeg(data, header, options)
+
+    def decode_isolated(self, data: bytes) -> DecodedImage:
+        """Decode any image at full size, in a process of its own; raises as ``decode_plain``."""
+        header = self._header(data)
+        pixels = PROCESSES.decode(data, 3 * header.width * header.height)
+        if pixels is None:
+            raise _undecodable(header.format)
+        return DecodedImage.of(pixels)
+
+    def decode(self, data: bytes, options: DecodeOptions) -> DecodedImage:
+        """Decode any image; raises as ``decode_plain`` does."""
+        return self.decode_plain(data, options) or self.decode_isolated(data)
+
+    def _header(self, data: bytes) -> image_header.Header:
+        header = image_header.read(data)
+        _check_size(header, self._max_pixels)
+        return header
 
 
 def _decode_jpeg(
     data: bytes, header: image_header.Header, options: DecodeOptions
-) -> RgbImage | None:
-    """Decode a JPEG faster than OpenCV, to the same pixels; None: OpenCV has to decode it."""
-    if header.orientation is None:
-        return None
-    return jpeg.decode_jpeg(
+) -> DecodedImage | None:
+    """Decode a JPEG faster than OpenCV, to the same pixels; None if it is damaged."""
+    pixels = jpeg.decode_jpeg(
         data,
-        orientation=header.orientation,
+        orientation=header.orientation or 1,
         rgb=options.keep_image or header.width * header.height >= LARGE,
         smooth=options.smooth,
         min_side=max(options.min_size or (0, 0)),
     )
+    size = (header.width, header.height)
+    if pixels is None:
+        return None
+    return DecodedImage(pixels, size[::-1] if header.orientation in _SIDES_SWAPPED else size)
+
+
+def decode_image(data: bytes, options: DecodeOptions, *, max_pixels: int) -> DecodedImage:
+    """Decode an image like ``decode``, at the size and quality that the options ask for."""
+    return ImageDecoder(max_pixels).decode(data, options)
 
 
 def decode(data: bytes, *, max_pixels: int) -> RgbImage:
@@ -155,23 +192,8 @@ def _check_size(header: image_header.Header, max_pixels: int) -> None:
         raise ImageTooLarge(f"{size}, at most {MAX_SIDE} a side are decoded; scale it down")
 
 
-def _decode_by_opencv(data: bytes, kind: str) -> RgbImage:
-    """Decode at full size; OpenCV refuses files that are cut off."""
-    _silence_opencv()
-    content = png.strip(data) if kind == "PNG" else data
-    try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        raise UndecodableImage(
-            f"the {kind} is cut off, damaged or of a rare kind; "
-            "send the whole file, or save it again as JPEG or PNG"
-        )
-    return np.asarray(pixels, np.uint8)
-
-
-@functools.cache
-def _silence_opencv() -> None:
-    """Keep OpenCV from logging each damaged upload on stderr; the client gets the error."""
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+def _undecodable(kind: str) -> UndecodableImage:
+    return UndecodableImage(
+        f"the {kind} is cut off, damaged, of a rare kind, or needs too much time or memory; "
+        "send the whole file, or save it again as JPEG or PNG"
+    )

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import resource
 import socket
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from yolo_service.errors import UndecodableImage
+from yolo_service.images import png
 from yolo_service.images.isolated import READY, REPLY, REQUEST
 from yolo_service.images.opencv import decode_by_opencv
 
 MAX_EXTRA_BYTES = 100_000_000
 """Memory that a decoder may take beside the pixels that the header announces."""
+
+MAX_CPU_SECONDS = 2
+"""Processor time that an image may take, rounded up to whole seconds by the system."""
 
 NICENESS = 10
 """Requests for plain images come first where CPUs are short."""
@@ -32,8 +39,8 @@ def main(connection: socket.socket) -> None:
     connection.sendall(READY)
     while message := _receive(connection):
         length, pixels_bytes, source, target = message
-        limit = in_use + pixels_bytes + MAX_EXTRA_BYTES
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+        _limit(resource.RLIMIT_DATA, in_use + pixels_bytes + MAX_EXTRA_BYTES)
+        _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + MAX_CPU_SECONDS)
         try:
             connection.sendall(REPLY.pack(*_decode(source, length, target)))
         finally:
@@ -49,15 +56,21 @@ def _receive(connection: socket.socket) -> tuple[int, int, int, int] | None:
 def _decode(source: int, length: int, target: int) -> tuple[int, int]:
     """Decode one file in memory into another; returns height and width, 0 if it failed."""
     try:
-        with mmap.mmap(source, length, access=mmap.ACCESS_READ) as encoded:
-            pixels = decode_by_opencv(encoded)
-    except MemoryError:
+        encoded = os.pread(source, length, 0)
+        if encoded.startswith(png.SIGNATURE):
+            encoded = png.strip(encoded)
+        pixels = decode_by_opencv(encoded)
+    except (MemoryError, UndecodableImage):
         return 0, 0
     if pixels is None:
         return 0, 0
     os.ftruncate(target, pixels.nbytes)
     np.copyto(np.frombuffer(mmap.mmap(target, pixels.nbytes), np.uint8), pixels.ravel())
     return pixels.shape[0], pixels.shape[1]
+
+
+def _limit(kind: int, value: int) -> None:
+    resource.setrlimit(kind, (value, resource.RLIM_INFINITY))
 
 
 def _private_bytes() -> int:

@@ -22,12 +22,13 @@ FORMATS = ("JPEG", "PNG", "GIF", "WebP", "BMP", "TIFF")
 
 MAX_JPEG_SEGMENTS = 1024  # a file of 20 MB full of colour profiles and depth maps has 320
 MAX_EXIF_FIELDS = 100  # cameras write 20
-MAX_JPEG_SCANS = 100  # progressive encoders write about 10; each costs a pass over all pixels
+MAX_SCAN_PIXELS = 600_000_000
+"""Most pixels times scans of a plain JPEG: half a second. Progressive encoders write 10 scans."""
 
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])")
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers without a length
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
+_JPEG_SEQUENTIAL, _JPEG_PROGRESSIVE = frozenset({0xC0, 0xC1}), 0xC2  # Huffman-coded
 _JPEG_SCAN = 0xDA
 _JPEG_APP1, _EXIF = 0xE1, b"Exif\0\0"
 
@@ -58,12 +59,16 @@ class Header:
         height: pixels, as stored.
         orientation: EXIF orientation of a grey or colour JPEG, 1 to 8, where 1 is upright; None for
             other images, and where EXIF is damaged, ambiguous or holds another value.
+        is_plain: whether the time and memory of decoding follow from the size: a JPEG of 8 bits,
+            Huffman-coded, of few scans, whose orientation is known; a PNG of up to 8 bits that is
+            not interlaced.
     """
 
     format: str
     width: int
     height: int
     orientation: int | None = None
+    is_plain: bool = False
 
 
 def read(data: bytes) -> Header:
@@ -105,20 +110,22 @@ def _damaged(kind: str, why: str) -> UndecodableImage:
     return UndecodableImage(f"the {kind} {why}; save it again with another program")
 
 
-def _jpeg(data: bytes) -> tuple[int, int, int | None]:
+def _jpeg(data: bytes) -> tuple[int, int, int | None, bool]:
     segments = list(_jpeg_segments(data))
     frames = [(marker, at) for marker, at in segments if marker in _JPEG_FRAMES]
     if len(frames) != 1:
         raise _damaged("JPEG", f"has {len(frames)} frame headers, expected 1")
     marker, at = frames[0]
-    height, width, components = struct.unpack_from(">HHB", data, at + 3)
+    depth, height, width, components = struct.unpack_from(">BHHB", data, at + 2)
     _, scan = segments[-1]
     one_scan = marker in _JPEG_SEQUENTIAL and data[scan + 2] == components
-    if not one_scan and data.count(b"\xff\xda", scan) >= MAX_JPEG_SCANS:
-        raise _damaged("JPEG", f"has more than {MAX_JPEG_SCANS} scans")
+    scans = 1 if one_scan else data.count(b"\xff\xda", scan) + 1
     exifs = [at for kind, at in segments if kind == _JPEG_APP1 and data.startswith(_EXIF, at + 2)]
     found = {_orientation(data, at + 2 + len(_EXIF)) for at in exifs} or {1}
-    return width, height, found.pop() if components in (1, 3) and len(found) == 1 else None
+    orientation = found.pop() if components in (1, 3) and len(found) == 1 else None
+    is_usual = depth == 8 and (marker in _JPEG_SEQUENTIAL or marker == _JPEG_PROGRESSIVE)
+    is_cheap = scans * width * height <= MAX_SCAN_PIXELS
+    return width, height, orientation, orientation is not None and is_usual and is_cheap
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
@@ -152,6 +159,12 @@ def _orientation(data: bytes, start: int) -> int | None:
     found = [field[1:] for field in fields if field[0] == _EXIF_ORIENTATION] or [(_SHORT, 1, 1)]
     valid = count <= MAX_EXIF_FIELDS and len(found) == 1 and found[0] in _ORIENTATIONS
     return found[0][2] if valid else None
+
+
+def _png(data: bytes) -> tuple[int, int, None, bool]:
+    width, height = png.size(data)
+    depth, interlaced = data[24], data[28]
+    return width, height, None, depth <= 8 and not interlaced
 
 
 def _gif(data: bytes) -> tuple[int, int]:
@@ -213,9 +226,9 @@ _SIGNATURES = {
     "BMP": re.compile(rb"BM"),
     "TIFF": re.compile(rb"II\*\x00|MM\x00\*"),
 }
-_READERS: dict[str, Callable[[bytes], tuple[int, int] | tuple[int, int, int | None]]] = {
+_READERS: dict[str, Callable[[bytes], tuple[int, int] | tuple[int, int, int | None, bool]]] = {
     "JPEG": _jpeg,
-    "PNG": png.size,
+    "PNG": _png,
     "GIF": _gif,
     "WebP": _webp,
     "BMP": _bmp,

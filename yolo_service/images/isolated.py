@@ -11,6 +11,7 @@ decoded in this process.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import socket
@@ -23,11 +24,13 @@ from contextlib import suppress
 import numpy as np
 
 from darknet.model import RgbImage
-from yolo_service.errors import UndecodableImage
 from yolo_service.images.opencv import decode_by_opencv
 
-SECONDS = 2.0
-"""Longest that an image may take to decode."""
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 10.0
+"""How long an image is waited for. The process itself ends after ``MAX_CPU_SECONDS``, which on a
+busy machine come later than on an idle one."""
 START_SECONDS = 30.0
 """Longest that the process may take to start, on a busy machine."""
 
@@ -40,40 +43,48 @@ READY = b"r"
 IS_SUPPORTED = hasattr(os, "memfd_create") and hasattr(socket, "send_fds")
 
 
-class DecoderPool:
-    """Decoder processes; as many as images that are decoded at once.
+class DecoderProcesses:
+    """As many processes as images that are decoded at once."""
 
-    Args:
-        seconds: see ``SECONDS``.
-    """
-
-    def __init__(self, seconds: float = SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._idle: list[_DecoderProcess] = []
         self._lock = threading.Lock()
 
-    def decode(self, data: bytes, kind: str, width: int, height: int) -> RgbImage:
-        """Decode an image to upright RGB of full size; see ``images.decode.decode``.
+    def decode(self, data: bytes, pixels_bytes: int) -> RgbImage | None:
+        """Decode an image to upright RGB of full size; blocks the calling thread.
 
         Args:
             data: the encoded file.
-            kind: its format, for messages.
-            width: by its header.
-            height: by its header.
+            pixels_bytes: of the decoded image by its header.
 
-        Raises:
-            UndecodableImage: it is damaged, or needs more time or memory than is allowed.
+        Returns:
+            uint8[height, width, 3]; None if it is damaged, or needs more time or memory than is
+            allowed.
         """
         if not IS_SUPPORTED:
-            pixels = decode_by_opencv(data)
-        else:
-            pixels = self._decode_in_process(data, kind, width, height)
-        if pixels is None:
-            raise UndecodableImage(
-                f"the {kind} is cut off, damaged, of a rare kind, or needs too much memory; send "
-                "the whole file, or save it again as JPEG or PNG"
-            )
+            return decode_by_opencv(data)
+        process = self._take()
+        try:
+            pixels = process.decode(data, pixels_bytes)
+        except (OSError, ValueError, struct.error) as error:
+            log.info("a decoder process was killed: %s", str(error) or type(error).__name__)
+            process.kill()
+            return None
+        except BaseException:
+            process.kill()
+            raise
+        with self._lock:
+            self._idle.append(process)
         return pixels
+
+    def _take(self) -> _DecoderProcess:
+        """Return an idle process that is still there, or a new one."""
+        with self._lock:
+            while self._idle:
+                if (process := self._idle.pop()).is_alive():
+                    return process
+                process.kill()
+        return _DecoderProcess()
 
     def close(self) -> None:
         """End the idle processes."""
@@ -81,27 +92,6 @@ class DecoderPool:
             idle, self._idle = self._idle, []
         for process in idle:
             process.kill()
-
-    def _decode_in_process(
-        self, data: bytes, kind: str, width: int, height: int
-    ) -> RgbImage | None:
-        with self._lock:
-            process = self._idle.pop() if self._idle else None
-        process = process or _DecoderProcess()
-        try:
-            pixels = process.decode(data, width, height, self._seconds)
-        except (OSError, struct.error) as error:
-            process.kill()
-            raise UndecodableImage(
-                f"the {kind} was not decoded within {self._seconds:g} s or ended the decoder; save "
-                "it again as a plain JPEG or PNG"
-            ) from error
-        except BaseException:
-            process.kill()
-            raise
-        with self._lock:
-            self._idle.append(process)
-        return pixels
 
 
 class _DecoderProcess:
@@ -121,24 +111,29 @@ class _DecoderProcess:
         self._socket.settimeout(START_SECONDS)
         self._socket.recv(len(READY))
 
-    def decode(self, data: bytes, width: int, height: int, seconds: float) -> RgbImage | None:
+    def decode(self, data: bytes, pixels_bytes: int) -> RgbImage | None:
         """Decode a file; None if it cannot be decoded.
 
         Raises:
             OSError: it took too long, or the process ended.
             struct.error: the process ended.
+            ValueError: the process answered what cannot be.
         """
         source, target = os.memfd_create("encoded"), os.memfd_create("pixels")
         try:
             _write(source, data)
-            self._socket.settimeout(seconds)
-            request = REQUEST.pack(len(data), 3 * width * height)
+            self._socket.settimeout(WAIT_SECONDS)
+            request = REQUEST.pack(len(data), pixels_bytes)
             socket.send_fds(self._socket, [request], [source, target])
             height, width = REPLY.unpack(self._socket.recv(REPLY.size))
             return _mapped(target, height, width) if height else None
         finally:
             os.close(source)
             os.close(target)
+
+    def is_alive(self) -> bool:
+        """Return whether the process has not ended, as by the kernel when memory is short."""
+        return self._process.poll() is None
 
     def kill(self) -> None:
         """End the process, whatever it does."""

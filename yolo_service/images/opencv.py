@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import mmap
 
 import cv2
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from darknet.model import RgbImage
 
 
-def decode_by_opencv(data: bytes | mmap.mmap) -> RgbImage | None:
+def decode_by_opencv(data: bytes) -> RgbImage | None:
     """Decode an image at full size, upright and in RGB.
 
     Args:

@@ -15,7 +15,7 @@ from yolo_service.predictor.job import Job
 
 T = TypeVar("T")
 
-DecodeImage = Callable[[bytes, DecodeOptions], DecodedImage]
+DecodeImage = Callable[[bytes, DecodeOptions], DecodedImage | None]
 
 
 class Group:
@@ -26,11 +26,14 @@ class Group:
 
     Args:
         jobs: at least one.
-        decode: makes pixels out of bytes.
+        decode: makes pixels out of bytes; returns None for an image that is not plain.
+        set_aside: called with a job whose image is not plain; the group forgets it.
     """
 
-    def __init__(self, jobs: Iterable[Job[Any]], decode: DecodeImage) -> None:
-        self._jobs, self._decode = list(jobs), decode
+    def __init__(
+        self, jobs: Iterable[Job[Any]], decode: DecodeImage, set_aside: Callable[[Job[Any]], None]
+    ) -> None:
+        self._jobs, self._decode, self._set_aside = list(jobs), decode, set_aside
         self._decoded: list[_DecodedJob] = []
 
     def run(self) -> None:
@@ -70,16 +73,17 @@ class Group:
 
     def _decode_job(self, job: Job[Any]) -> _DecodedJob | None:
         began, data = time.monotonic(), job.image
+        image = DecodedImage.of(data) if not isinstance(data, bytes) else None
         try:
-            if isinstance(data, bytes):
-                image = self._decode(data, job.decode_options)
-            else:
-                image = DecodedImage.of(data)
+            if isinstance(data, bytes) and not (image := self._decode(data, job.decode_options)):
+                self._set_aside(job)
         except Exception as error:
             job.fail(error)
+        if image is None:
             return None
-        queue_seconds, decode_seconds = began - job.request.submitted, time.monotonic() - began
-        metrics.observe_image(data, queue_seconds, decode_seconds)
+        decode_seconds = job.decode_seconds + time.monotonic() - began
+        queue_seconds = began - job.request.submitted - job.decode_seconds
+        metrics.observe_image(job.encoded_bytes, queue_seconds, decode_seconds)
         return _DecodedJob(job, image, queue_seconds * 1000, decode_seconds * 1000)
 
 

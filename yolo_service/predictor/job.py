@@ -107,6 +107,8 @@ class Job(Generic[T]):
     Attributes:
         thresholds: for this image.
         decode_options: for this image.
+        encoded_bytes: of the image; None if it was submitted decoded.
+        decode_seconds: what decoding outside of the workers took.
     """
 
     def __init__(
@@ -124,6 +126,8 @@ class Job(Generic[T]):
             if request.options.keep_image
             else DecodeOptions.for_network(model.network, decode)
         )
+        self.encoded_bytes = len(image) if isinstance(image, bytes) else None
+        self.decode_seconds = 0.0
         self._wanted_until = 0.0
         self._held = _Held(image, model)
         # Not a method of the job: job and future would refer to each other, and every image would
@@ -134,6 +138,10 @@ class Job(Generic[T]):
     def image(self) -> Image:
         """The image; empty when the future is done."""
         return self._held.image
+
+    def replace_image(self, pixels: RgbImage, seconds: float) -> None:
+        """Set the pixels that an encoded image was decoded to."""
+        self._held.image, self.decode_seconds = pixels, seconds
 
     @property
     def group_key(self) -> tuple[int, Thresholds, int | None]:

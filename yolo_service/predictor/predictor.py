@@ -19,9 +19,10 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from typing import Any, TypeVar, overload
 
+from darknet.limits import available_cpus
 from yolo_service import metrics
 from yolo_service.errors import ModelUnavailable, ServiceError
-from yolo_service.images.decode import decode_image
+from yolo_service.images.decode import PROCESSES, ImageDecoder
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.models.opening import open_repository
 from yolo_service.models.repository import ModelRepository
@@ -30,7 +31,7 @@ from yolo_service.predictor.group import Group
 from yolo_service.predictor.job import Image, Job, Options, Request
 from yolo_service.predictor.queue import MAX_GROUP, JobQueue
 from yolo_service.settings import Settings
-from yolo_service.threads import join_all, lower_thread_priority, set_exception
+from yolo_service.threads import DaemonExecutor, join_all, lower_thread_priority, set_exception
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,10 @@ class Predictor:
 
     def __init__(self, models: ModelRepository, settings: Settings) -> None:
         self.models, self._settings = models, settings
-        self._decode = functools.partial(decode_image, max_pixels=settings.max_pixels)
+        self._decoder = ImageDecoder(settings.max_pixels)
+        self._isolated = DaemonExecutor(
+            "decoder", available_cpus(), max_waiting=settings.queue_size
+        )
         count, wait = settings.workers, settings.batch_wait_ms / 1000
         self.queue = JobQueue(settings.queue_size, count, settings.batch_size, wait)
         self._busy_since: dict[int, float] = {}
@@ -170,6 +174,7 @@ class Predictor:
         """
         self.queue.close()
         ended = join_all(self._workers, until)
+        PROCESSES.close()
         return self.models.close(until) and ended
 
     def __enter__(self) -> Predictor:
@@ -191,6 +196,27 @@ class Predictor:
             job.fail(error)
         return True
 
+    def _decode_isolated(self, job: Job[Any]) -> None:
+        """Decode an image that is not plain outside of the workers, and queue its job again.
+
+        Raises:
+            Overloaded: too many such images wait already.
+        """
+
+        def decode() -> None:
+            data, began = job.image, time.monotonic()
+            if not (job.is_wanted() and isinstance(data, bytes)):
+                return
+            try:
+                pixels = self._decoder.decode_isolated(data).pixels
+            except Exception as error:
+                job.fail(error)
+            else:
+                job.replace_image(pixels, time.monotonic() - began)
+                self.queue.put_back(job)
+
+        self._isolated.submit(decode)
+
     def _work(self) -> None:
         lower_thread_priority()
         me = threading.get_ident()
@@ -198,7 +224,7 @@ class Predictor:
             self._busy_since[me] = time.monotonic()
             try:
                 with metrics.WORKERS_BUSY.track_inprogress():
-                    Group(group, self._decode).run()
+                    Group(group, self._decoder.decode_plain, self._decode_isolated).run()
             except Exception as error:
                 for job in group:
                     job.fail(error)

@@ -62,6 +62,15 @@ class JobQueue:
             # A worker that waits for its group to fill may not take this job: wake all of them.
             self._changed.notify(self._workers if self._batch_wait else 1)
 
+    def put_back(self, job: Job[Any]) -> None:
+        """Insert a job that was taken before, at the front, even if the queue is full."""
+        with self._changed:
+            if not self._closed:
+                self._jobs.appendleft(job)
+                self._changed.notify(self._workers if self._batch_wait else 1)
+                return
+        job.fail(ShuttingDown())
+
     def raise_if_full(self) -> None:
         """Check whether a job could be appended now.
 
