@@ -63,6 +63,7 @@ class Settings(BaseSettings):
         url_allow_networks: networks that image URLs may lead to although they are not public.
         url_timeout: seconds that fetching an image URL may take in all.
         queue_size: requests that may wait for a worker; more are answered 503.
+        queue_seconds: a request that would wait longer for a worker is answered 503 at once.
         batch_size: largest batch of the network; None: up to 6 waiting images, if the network is
             fast.
         batch_wait_ms: longest time that a worker waits for a batch of this size to fill.
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
     url_allow_networks: Networks = ()
     url_timeout: float = Field(default=10.0, gt=0, le=600)
     queue_size: int = Field(default=64, ge=1)
+    queue_seconds: float = Field(default=10.0, gt=0)
     batch_size: int | None = Field(default=None, ge=1, le=256)
     batch_wait_ms: float = Field(default=0.0, ge=0, le=1000)
     request_timeout: float = Field(default=60.0, gt=0, le=3600)

@@ -99,6 +99,23 @@ def test_a_full_queue_refuses_at_once(make_predictor: MakePredictor, engine: Fak
     assert not any(future.done() for future in waiting)
 
 
+def test_a_queue_that_would_take_too_long_refuses_at_once(
+    make_predictor: MakePredictor, engine: FakeEngine
+) -> None:
+    engine.seconds = 0.4
+    predictor = computed_once(make_predictor(queue_seconds=1), engine)
+    occupy(predictor, engine)
+    waiting = [predictor.submit(GREY) for _ in range(3)]
+    error = predictor.submit(GREY).exception(0)
+    assert isinstance(error, Overloaded)
+    assert error.retry_after == 2
+    engine.seconds = 0
+    engine.go.set()
+    for future in waiting:
+        future.result(SECONDS)
+    assert predictor.submit(GREY).result(SECONDS)
+
+
 def test_a_job_past_its_deadline_costs_no_inference(
     make_predictor: MakePredictor, engine: FakeEngine
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -121,7 +122,7 @@ def bmp_of_runs(side: int) -> bytes:
     return struct.pack("<2sIII", b"BM", start + len(data), 0, start) + header + bytes(1024) + data
 
 
-FILES = {
+FILES: dict[str, Callable[[], bytes]] = {
     "arithmetic JPEG of 98 scans": lambda: progressive_jpeg(7000, 98, arithmetic=True),
     "progressive JPEG of 98 scans": lambda: progressive_jpeg(7000, 98),
     "GIF of clear codes": lambda: gif_of_clear_codes(7000, 18_000_000),

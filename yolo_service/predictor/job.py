@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -109,6 +110,7 @@ class Job(Generic[T]):
         decode_options: for this image.
         encoded_bytes: of the image; None if it was submitted decoded.
         decode_seconds: what decoding outside of the workers took.
+        expected_seconds: what the image will take a worker; 0 before the model's first image.
     """
 
     def __init__(
@@ -128,6 +130,8 @@ class Job(Generic[T]):
         )
         self.encoded_bytes = len(image) if isinstance(image, bytes) else None
         self.decode_seconds = 0.0
+        measured = model.seconds_per_image
+        self.expected_seconds = measured if math.isfinite(measured) else 0.0
         self._wanted_until = 0.0
         self._held = _Held(image, model)
         # Not a method of the job: job and future would refer to each other, and every image would

@@ -47,8 +47,7 @@ class Predictor:
 
     Args:
         models: where models come from.
-        settings: ``workers``, ``queue_size``, ``batch_size``, ``batch_wait_ms``, ``max_pixels`` and
-            ``decode`` are used.
+        settings: those of workers, queue, batches and decoding are used.
 
     Example::
 
@@ -63,7 +62,13 @@ class Predictor:
             "decoder", available_cpus(), max_waiting=settings.queue_size
         )
         count, wait = settings.workers, settings.batch_wait_ms / 1000
-        self.queue = JobQueue(settings.queue_size, count, settings.batch_size, wait)
+        self.queue = JobQueue(
+            settings.queue_size,
+            count,
+            max_wait=settings.queue_seconds,
+            batch_size=settings.batch_size,
+            batch_wait=wait,
+        )
         self._busy_since: dict[int, float] = {}
         metrics.watch_queue(self.queue.__len__, settings.queue_size, count)
         self._workers = [

@@ -29,15 +29,23 @@ class JobQueue:
     Args:
         capacity: most jobs; those that a worker has taken are not counted.
         workers: how many share the jobs.
+        max_wait: seconds; a job that would wait longer is refused.
         batch_size: most jobs of a group; None: a worker's share of those that wait, but at most
             ``MAX_GROUP``, and no more than the model computes in ``MAX_GROUP_SECONDS``.
         batch_wait: seconds to wait until a group of ``batch_size`` is full.
     """
 
     def __init__(
-        self, capacity: int, workers: int, batch_size: int | None, batch_wait: float
+        self,
+        capacity: int,
+        workers: int,
+        *,
+        max_wait: float,
+        batch_size: int | None,
+        batch_wait: float,
     ) -> None:
-        self.capacity, self._workers = capacity, workers
+        self.capacity, self._workers, self._max_wait = capacity, workers, max_wait
+        self._work_seconds = 0.0
         self._batch_size, self._batch_wait = batch_size, batch_wait if batch_size else 0.0
         self._jobs: deque[Job[Any]] = deque()
         self._busy = 0
@@ -59,6 +67,7 @@ class JobQueue:
                 raise ShuttingDown()
             self.raise_if_full()
             self._jobs.append(job)
+            self._work_seconds += job.expected_seconds
             # A worker that waits for its group to fill may not take this job: wake all of them.
             self._changed.notify(self._workers if self._batch_wait else 1)
 
@@ -67,6 +76,7 @@ class JobQueue:
         with self._changed:
             if not self._closed:
                 self._jobs.appendleft(job)
+                self._work_seconds += job.expected_seconds
                 self._changed.notify(self._workers if self._batch_wait else 1)
                 return
         job.fail(ShuttingDown())
@@ -75,10 +85,15 @@ class JobQueue:
         """Check whether a job could be appended now.
 
         Raises:
-            Overloaded: the queue is full.
+            Overloaded: the queue is full, or a job would wait longer than ``max_wait``.
         """
         if len(self._jobs) >= self.capacity:
             raise Overloaded(f"{self.capacity} requests are waiting already; try again soon")
+        if (seconds := self._work_seconds / self._workers) > self._max_wait:
+            raise Overloaded(
+                f"the requests that are waiting take {seconds:.0f} s already; try again then",
+                retry_after=math.ceil(seconds),
+            )
 
     def take(self) -> list[Job[Any]]:
         """Wait for the next group; an empty list means that the queue was closed.
@@ -93,6 +108,8 @@ class JobQueue:
             self._busy += 1
             group = [self._jobs.popleft()]
             self._fill(group, self._batch_size or self._group_size(group[0], share))
+            left = self._work_seconds - sum(job.expected_seconds for job in group)
+            self._work_seconds = left if self._jobs else 0.0  # no error adds up
             return group
 
     def group_done(self) -> None:
