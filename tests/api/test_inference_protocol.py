@@ -80,10 +80,11 @@ def test_encoded_images_are_taken_as_bytes(client: Client, photo: bytes, find: F
 
 
 @pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("kind", [np.uint8, np.float64])
 def test_pixels_are_taken_as_numbers(
-    client: Client, photo: bytes, find: Find, nested: bool
+    client: Client, photo: bytes, find: Find, nested: bool, kind: type
 ) -> None:
-    pixels = decode(photo, max_pixels=10**6)[None]
+    pixels = decode(photo, max_pixels=10**6)[None].astype(kind)
     data = pixels.tolist() if nested else pixels.ravel().tolist()
     answer = post(client, request("image_uint8", "UINT8", [1, 64, 96, 3], data))
     check(answer, find(photo, 0.01))
@@ -191,8 +192,12 @@ PIXELS = {"name": "image_uint8", "datatype": "UINT8", "shape": [1, 1, 2, 3]}
         ({"inputs": [{**PIXELS, "data": [[1, 2], [3]]}]}, "expected 6 numbers"),
         ({"inputs": [{**PIXELS, "data": [0, 0, 0, 0, 0, 256]}]}, "whole numbers from 0 to 255"),
         ({"inputs": [{**PIXELS, "data": [0, 0, 0, 0, 0, 0.5]}]}, "whole numbers from 0 to 255"),
-        ({"inputs": [{**PIXELS, "data": ["a"] * 6}]}, "whole numbers from 0 to 255"),
-        ({"inputs": [{**PIXELS, "data": [None] * 6}]}, "whole numbers from 0 to 255"),
+        ({"inputs": [{**PIXELS, "data": ["a"] * 6}]}, "expected 6 numbers"),
+        ({"inputs": [{**PIXELS, "data": ["a" * 10**6] + ["b"] * 5}]}, "expected 6 numbers"),
+        ({"inputs": [{**PIXELS, "data": [[1, 2, 3], "456"]}]}, "expected 6 numbers"),
+        ({"inputs": [{**PIXELS, "data": [True] * 6}]}, "expected 6 numbers"),
+        ({"inputs": [{**PIXELS, "data": {"a": 1}}]}, "expected 6 numbers"),
+        ({"inputs": [{**PIXELS, "data": [None] * 6}]}, "expected 6 numbers"),
         ({"inputs": [{**PIXELS, "data": [10**30] * 6}]}, "whole numbers from 0 to 255"),
         (request("image_fp32", "FP32", [1, 1, 1, 3], [0, 0, 2]), "numbers from 0 to 1"),
         (request("image", "BYTES", [2], ["YQ=="]), "expected data of 2 images"),

@@ -11,7 +11,7 @@ from flask import Response
 from werkzeug.exceptions import HTTPException
 
 from yolo_service import metrics
-from yolo_service.errors import ServiceError, Unauthorized
+from yolo_service.errors import Overloaded, ServiceError, Unauthorized
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,9 @@ def of_status(status: int, detail: str) -> Problem:
 
 def of_error(error: Exception) -> Problem:
     """Turn any exception into a problem; an unexpected one is logged, not told."""
+    if isinstance(error, MemoryError):
+        log.warning("a request needed more memory than there is")
+        error = Overloaded("there is not enough memory for this request now; try again later")
     if isinstance(error, ServiceError):
         metrics.ERRORS.labels(error.type).inc()
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}

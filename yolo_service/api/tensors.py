@@ -21,6 +21,7 @@ little endian, row by row, and each element of BYTES behind its length in four b
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -232,14 +233,15 @@ def _split(tensor: InputTensor, raw: bytes) -> Iterator[bytes]:
 
 def _uint8(tensor: InputTensor, raw: bytes | None, max_pixels: int) -> Iterator[RgbImage]:
     values = _numbers(tensor, raw, np.dtype(np.uint8), max_pixels)
-    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
+    in_range = values.min() >= 0 and values.max() <= 255
+    if not (in_range and (raw or np.array_equal(values, np.rint(values)))):
         raise _wrong(tensor, "expected whole numbers from 0 to 255")
     yield from values.astype(np.uint8, copy=False)
 
 
 def _fp32(tensor: InputTensor, raw: bytes | None, max_pixels: int) -> Iterator[RgbImage]:
     values = _numbers(tensor, raw, np.dtype("<f4"), max_pixels)
-    if values.dtype.kind not in "iuf" or not (values.min() >= 0 and values.max() <= 1):
+    if not (values.min() >= 0 and values.max() <= 1):
         raise _wrong(tensor, "expected numbers from 0 to 1")
     yield from np.rint(values * 255).astype(np.uint8)
 
@@ -247,16 +249,31 @@ def _fp32(tensor: InputTensor, raw: bytes | None, max_pixels: int) -> Iterator[R
 def _numbers(
     tensor: InputTensor, raw: bytes | None, dtype: np.dtype[Any], max_pixels: int
 ) -> Values:
-    """Return the values in the tensor's shape, of any type if they stand in the JSON."""
+    """Return the values in the tensor's shape: of ``dtype``, or float64 if they are in the JSON."""
     _, height, width, _ = tensor.shape
     if height * width > max_pixels or max(height, width) > MAX_SIDE:
         raise ImageTooLarge(f"{tensor.name}: {width} x {height} pixels; set YOLO_MAX_PIXELS")
     try:
-        values = np.frombuffer(raw, dtype) if raw else np.asarray(tensor.data)
+        values = np.frombuffer(raw, dtype) if raw else np.array(_flat(tensor.data), np.float64)
         return values.reshape(tensor.shape)
     except (ValueError, TypeError, OverflowError) as error:
         count = math.prod(tensor.shape)
         raise _wrong(tensor, f"expected {count} numbers for shape {tensor.shape}") from error
+
+
+def _flat(data: Any) -> list[float]:
+    """Return the numbers of a list or of lists of lists.
+
+    NumPy must not see anything else: of texts it makes an array as wide as the longest one.
+
+    Raises:
+        TypeError: it is no list, or holds something else than numbers.
+    """
+    while isinstance(data, list) and data and isinstance(data[0], list):
+        data = list(itertools.chain.from_iterable(data))
+    if not isinstance(data, list) or not set(map(type, data)) <= {int, float}:
+        raise TypeError("expected a list of numbers")
+    return data
 
 
 def _wrong(tensor: InputTensor, why: str) -> BadRequest:
