@@ -20,7 +20,7 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     """
     path = Path(path)
     if path.suffix == ".data":
-        path = _names_of_data(path)
+        path = find_list(path)
     names = tuple(line.strip() for line in read_lines(path, "class names"))
     if not names:
         raise NamesError(f"{path}: expected one class name per line, found an empty file")
@@ -40,7 +40,12 @@ def check_names(names: tuple[str, ...], classes: int, source: str) -> None:
         )
 
 
-def _names_of_data(path: Path) -> Path:
+def find_list(path: Path) -> Path:
+    """Return the names list that a .data file names.
+
+    Raises:
+        NamesError: it names none, or the list is missing.
+    """
     for line in read_lines(path, ".data file"):
         option, equals, value = line.partition("=")
         if equals and option.strip() == "names":

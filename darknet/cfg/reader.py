@@ -15,6 +15,7 @@ from darknet.cfg.heads import HEADS
 from darknet.cfg.net import Net, build_net
 from darknet.cfg.sections import Section, parse_sections
 from darknet.errors import CfgError
+from darknet.text_files import read_bytes
 
 BUILDERS = {**LAYERS, **HEADS}
 """The function that builds the layer of each section, by the section's name."""
@@ -76,7 +77,7 @@ def read_cfg(path: str | Path) -> Cfg:
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8", errors="replace")
+        text = read_bytes(path).decode("utf-8", errors="replace")
     except OSError as error:
         reason = error.strerror or str(error)
         raise CfgError(f"cannot be read: {reason}", source=str(path)) from error

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from darknet.cfg.sections import Section
 from darknet.errors import NamesError
+from darknet.text_files import read_bytes
 
 IntArray = npt.NDArray[np.int32]
 
@@ -104,7 +105,7 @@ def read_lines(path: Path, what: str) -> list[str]:
         NamesError: the file cannot be read or is not UTF-8 text.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise NamesError(f"{path}: cannot read the {what}: {error}") from error
     lines = text.splitlines()

@@ -84,7 +84,7 @@ def test_encoded_images_are_taken_as_bytes(client: Client, photo: bytes, find: F
 def test_pixels_are_taken_as_numbers(
     client: Client, photo: bytes, find: Find, nested: bool, kind: type
 ) -> None:
-    pixels = decode(photo, max_pixels=10**6)[None].astype(kind)
+    pixels: Any = decode(photo, max_pixels=10**6)[None].astype(kind)
     data = pixels.tolist() if nested else pixels.ravel().tolist()
     answer = post(client, request("image_uint8", "UINT8", [1, 64, 96, 3], data))
     check(answer, find(photo, 0.01))

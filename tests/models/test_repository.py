@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -258,6 +259,11 @@ def test_model_yaml_sets_what_requests_leave_out(tmp_path: Path) -> None:
         ("dialect: yolo", "dialect: .*'alexeyab' or 'pjreddie', found 'yolo'"),
         ("- 1", "contents"),
         ("a: [", "model.yaml"),
+        ("description: 2026-13-45", "month must be in"),
+        ("classes: " + "9" * 5000, "digits"),
+        ("a: " + "[" * 5000, "recursion"),
+        ("a: &a [x]\nb: [*a, *a]", "aliases are not taken"),
+        ("description: " + "x" * 70_000, "larger than 65536 bytes"),
     ],
 )
 def test_a_wrong_model_yaml_is_refused_in_words(tmp_path: Path, text: str, words: str) -> None:
@@ -289,3 +295,35 @@ def test_a_folder_can_be_described_without_loading(tmp_path: Path) -> None:
     write_model(tmp_path / "pets")
     (info,) = describe_folders([tmp_path])
     assert (info.name, info.loaded, info.error) == ("pets", None, None)
+
+
+@pytest.mark.parametrize("kind", ["cfg", "names", "yaml"])
+@pytest.mark.timeout(30)
+def test_a_pipe_or_a_huge_file_makes_one_bad_model_and_no_hang(
+    tmp_path: Path, loader: Loader, kind: str
+) -> None:
+    write_model(tmp_path / "good")
+    for name in ("pipe", "huge"):
+        write_model(tmp_path / name)
+        (tmp_path / name / f"model.{kind}").unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "pipe" / f"model.{kind}")
+    with (tmp_path / "huge" / f"model.{kind}").open("wb") as file:
+        file.truncate(10**9)
+    repository = ModelRepository([tmp_path], loader)
+    good, huge, pipe = repository.describe().result(20)
+    assert good.error is None
+    assert "larger than" in str(huge.error)
+    assert pipe.error
+
+
+def test_a_list_of_names_outside_of_the_folder_is_not_shown(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("cat\ndog\n")
+    linked, named = write_model(tmp_path / "linked"), write_model(tmp_path / "named")
+    for folder in (linked, named):
+        (folder / "model.names").unlink()
+    (linked / "model.names").symlink_to(secret)
+    (named / "model.data").write_text(f"names = {secret}\n")
+    for folder in (linked, named):
+        with pytest.raises(ModelUnavailable, match="outside of the model's folder"):
+            read_folder(folder)

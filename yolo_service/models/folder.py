@@ -10,10 +10,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from darknet.errors import NamesError
 from darknet.model import Dialect, Resize, Thresholds
+from darknet.names import find_list
+from darknet.text_files import read_bytes
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 
 OPTIONS_FILE = "model.yaml"
+MAX_OPTIONS_BYTES = 1 << 16
 
 
 class Source(BaseModel):
@@ -153,7 +157,20 @@ def read_folder(folder: Path) -> ModelFiles:
         )
     kind = ".names" if ".names" in files else ".data"
     cfg, weights, names = (_only(folder, files, suffix) for suffix in (".cfg", ".weights", kind))
+    _check_inside(folder, cfg, names)
     return ModelFiles(folder.name, cfg, weights, names, options)
+
+
+def _check_inside(folder: Path, cfg: Path, names: Path) -> None:
+    """Refuse text files from elsewhere, whose lines would be answered as names or in errors."""
+    try:
+        lists = [names] if names.suffix != ".data" else [names, find_list(names)]
+    except NamesError as error:
+        raise ModelUnavailable(f"{folder.name}: {error}") from error
+    root = folder.resolve()
+    for path in (cfg, *lists):
+        if not path.resolve().is_relative_to(root):
+            raise ModelUnavailable(f"{folder.name}: {path.name} is outside of the model's folder")
 
 
 def is_complete(folder: Path) -> bool:
@@ -169,7 +186,7 @@ def _files(folder: Path) -> dict[str, list[Path]]:
     """The files of a folder by suffix."""
     files: dict[str, list[Path]] = {}
     try:
-        for path in sorted(folder.iterdir()):
+        for path in sorted(path for path in folder.iterdir() if path.is_file()):
             files.setdefault(path.suffix, []).append(path)
     except OSError as error:
         message = f"{folder.name}: {folder} cannot be listed: {error.strerror}"
@@ -194,14 +211,18 @@ def read_options(folder: Path) -> ModelOptions:
     """
     path = folder / OPTIONS_FILE
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = read_bytes(path, MAX_OPTIONS_BYTES).decode()
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("aliases are not taken; repeat the value")
+        data = yaml.safe_load(text)
         return ModelOptions.model_validate({} if data is None else data)
     except (FileNotFoundError, NotADirectoryError):
         return ModelOptions()
     except ValidationError as error:
         lines = "; ".join(map(_line, error.errors()))
         raise ModelUnavailable(f"{folder.name}/{OPTIONS_FILE}: {lines}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    # PyYAML raises ValueError for dates and numbers that Python does not have.
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ModelUnavailable(f"{folder.name}/{OPTIONS_FILE}: {reason}") from error
 
