@@ -93,13 +93,15 @@ def changed_files(folder: Path) -> list[str]:
     Raises:
         ModelUnavailable: model.yaml is wrong.
     """
-    lines = []
-    for name, source in read_entry(folder).files.items():
+    entry = read_entry(folder)
+    lines = [f"{name}: missing" for name in entry.missing(folder)]
+    for name, source in entry.files.items():
         path = folder / name
         if not path.is_file():
-            lines.append(f"{name}: missing")
-        elif source.bytes not in (None, length := path.stat().st_size):
-            lines.append(f"{name}: has {length} bytes, expected {source.bytes} as in model.yaml")
+            continue
+        length = path.stat().st_size
+        if source.bytes not in (None, length):
+            lines.append(f"{name}: has {length} bytes, model.yaml says {source.bytes}")
         elif source.sha256 not in (None, sha256(path)):
             lines.append(f"{name}: its sha256 is not the one in model.yaml")
     return lines

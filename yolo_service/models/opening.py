@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from darknet.model import EngineName, Precision
 from darknet.network import Network, load_network
 from yolo_service.models.folder import ModelFiles
 from yolo_service.models.repository import ModelRepository
@@ -33,13 +34,20 @@ def default_files(settings: Settings) -> ModelFiles:
     return open_repository(settings).files()
 
 
-def load_files(files: ModelFiles, settings: Settings, streams: int | None = None) -> Network:
-    """Load a model with the settings' engine; see ``darknet.load_network`` for ``streams``."""
+def load_files(
+    files: ModelFiles,
+    settings: Settings,
+    streams: int | None = None,
+    *,
+    engine: EngineName | None = None,
+    precision: Precision | None = None,
+) -> Network:
+    """Load a model with the settings' engine and precision, or others; see ``load_network``."""
     return load_network(
         **files.load_arguments,
-        engine=settings.engine,
+        engine=engine or settings.engine,
         device=settings.device,
-        precision=settings.precision,
+        precision=precision or settings.precision,
         library=settings.libdarknet,
         streams=streams,
         cache=settings.cache_dir,
