@@ -1,15 +1,15 @@
-"""Every engine and precision of this machine, measured side by side on one image.
+"""Benchmark of every engine and precision of this machine on one image.
 
-What is timed: ``raw`` is one call of the runtime alone on a ready tensor, ``detect`` the whole of
+``raw`` is one call of the runtime alone on a ready tensor, ``detect`` the whole of
 ``Network.detect`` on a decoded image (resize, inference, decoding of boxes, NMS), both by one
 caller, in turns; ``images/s`` is ``detect`` from several threads at once.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Failure:
-    """An engine that this machine does not have, or that refuses the model."""
+    """An engine that is missing on this machine or refuses the model."""
 
     engine: str
     reason: str
@@ -48,11 +48,11 @@ class Failure:
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """What to measure.
+    """Measures every engine.
 
     Attributes:
         load: loads the model.
-        image: the image that is detected in again and again.
+        image: uint8[height, width, 3 or 4], RGB; detected in again and again.
         seconds: how long each figure is measured.
         threads: callers at once for the throughput.
     """
@@ -101,7 +101,7 @@ class Benchmark:
 
 
 def table(rows: Iterable[Row | Failure]) -> Iterator[str]:
-    """Format rows as they come; the last lines compare each with libdarknet."""
+    """Yield a line for each row as it is measured, then lines that compare them with libdarknet."""
     yield (
         f"{'engine':<12} {'device':<8} {'type':<5} {'load ms':>8} {'raw ms':>9} {'detect ms':>10} "
         f"{'p99 ms':>9} {'detect/raw':>10} {'images/s':>9}"
@@ -122,7 +122,7 @@ def table(rows: Iterable[Row | Failure]) -> Iterator[str]:
 
 
 def benchmark_image(path: Path | None) -> RgbImage:
-    """Return what is measured on, as the service has it: a file's, or soft random shapes."""
+    """Return the image of a file as the service decodes it, or smooth random shapes (RGBA)."""
     if path is not None:
         from yolo_service.images.decode import DecodeOptions, decode_image
 
@@ -137,7 +137,7 @@ def benchmark_image(path: Path | None) -> RgbImage:
 
 
 def _raw(network: Network) -> list[Callable[[], object]]:
-    """Return the runtime alone, on the last image; the C library's only comes with its resize."""
+    """Return a call of the runtime alone on the last image; libdarknet has none without resize."""
     engine = network.engine
     return [lambda: engine.runner.infer(1)] if isinstance(engine, GraphEngine) else []
 
@@ -154,7 +154,7 @@ def _against_darknet(rows: list[Row]) -> Iterator[str]:
 
 
 def _in_turns(calls: Sequence[Callable[[], object]], seconds: float) -> list[list[float]]:
-    """Milliseconds of each call; several take turns, so that what else runs here slows down all."""
+    """Return milliseconds of each call; they take turns, so that other load slows down all."""
     turns = 10 if len(calls) > 1 else 1
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(turns):
@@ -164,7 +164,7 @@ def _in_turns(calls: Sequence[Callable[[], object]], seconds: float) -> list[lis
 
 
 def _times(call: Callable[[], object], seconds: float) -> list[float]:
-    """Milliseconds of each call, after three calls that warm caches up."""
+    """Return milliseconds of each call, after three calls that fill the caches."""
     times: list[float] = []
     for _ in range(3):
         call()
@@ -177,19 +177,17 @@ def _times(call: Callable[[], object], seconds: float) -> list[float]:
 
 
 def throughput(call: Callable[[], object], seconds: float, threads: int) -> float:
-    """Calls per second of all threads together."""
-    counts = [0] * threads
+    """Return calls per second of all threads together."""
     call()
     start = time.perf_counter()
 
-    def work(number: int) -> None:
+    def work(_: int) -> int:
+        count = 0
         while time.perf_counter() < start + seconds:
             call()
-            counts[number] += 1
+            count += 1
+        return count
 
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return sum(counts) / (time.perf_counter() - start)
+    with ThreadPoolExecutor(threads) as executor:
+        count = sum(executor.map(work, range(threads)))
+    return count / (time.perf_counter() - start)

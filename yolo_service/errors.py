@@ -1,11 +1,11 @@
-"""Every error that the service answers on purpose, with its HTTP status.
+"""The exceptions of the service, each with its HTTP status.
 
 ::
 
     ServiceError
     ├── BadRequest 400              a parameter, a form or a body is wrong
-    │   ├── FetchForbidden 400      the image URL is one that this service does not fetch
-    │   └── ClientGone 400          nobody waits for the answer any more
+    │   ├── FetchForbidden 400      the image URL is not allowed: scheme, host, network
+    │   └── ClientGone 400          the client has closed its connection
     ├── Unauthorized 401            the API key is missing or wrong
     ├── ModelNotFound 404           no model of this name
     ├── PayloadTooLarge 413         more bytes than YOLO_MAX_UPLOAD_MB
@@ -19,12 +19,12 @@
     │   └── ModelUnavailable 503    the model's files or its engine are broken
     └── DeadlineExceeded 504        the request waited longer than YOLO_REQUEST_TIMEOUT
 
-    ConfigurationError              no request is at fault: the service cannot start like this
-    └── PullError                   a model could not be brought from where it is published
+    ConfigurationError              the service cannot start with these settings
+    └── PullError                   a model could not be downloaded
 
-The message is shown to the client, so it says what was wrong, what was expected and what to do,
-and holds no secret, path of a temporary file or traceback. ``yolo_service.api.problems`` turns each
-of them into an ``application/problem+json`` answer (RFC 9457).
+The message is sent to the client: what was wrong, what was expected and what to do, without
+secrets, paths of temporary files and tracebacks. ``yolo_service.api.problems`` turns each into an
+``application/problem+json`` response (RFC 9457).
 """
 
 # ruff: noqa: N818 - the names are those of HTTP's statuses and of what failed, without a suffix
@@ -35,58 +35,53 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Base of everything that the service answers with an error on purpose.
+    """Base of the errors that are sent to the client.
 
     Attributes:
         status: the HTTP status.
         title: a few words that are the same for every error of this class.
         type: a name for programs, stable between versions.
-        retry_after: seconds after which trying again makes sense, or None.
+        retry_after: seconds after which the client should try again, or None.
+        default_detail: the detail if none is given.
+        detail: what was wrong, what was expected and what to do.
     """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
     type: ClassVar[str] = "internal-error"
+    retry_after: ClassVar[int | None] = None
+    default_detail: ClassVar[str] = ""
 
-    def __init__(self, detail: str, *, retry_after: int | None = None) -> None:
-        super().__init__(detail)
-        self.retry_after = retry_after
-
-    @property
-    def detail(self) -> str:
-        """What was wrong this time, what was expected and what to do."""
-        return str(self.args[0])
+    def __init__(self, detail: str = "") -> None:
+        self.detail = detail or self.default_detail
+        super().__init__(self.detail)
 
 
 class BadRequest(ServiceError):
     """A parameter, a form or a body is wrong; the client has to change it.
 
     Attributes:
-        name: the parameter, field or member at fault, told before the detail; None: none alone.
+        name: the parameter, field or member that is wrong, prefixed to the detail; or None.
     """
 
     status, title, type = 400, "Bad request", "bad-request"
 
-    def __init__(self, detail: str, *, name: str | None = None) -> None:
+    def __init__(self, detail: str = "", *, name: str | None = None) -> None:
         super().__init__(detail if name is None else f"{name}: {detail}")
         self.name = name
 
 
 class FetchForbidden(BadRequest):
-    """The image URL is one that this service does not fetch: its scheme, host or network."""
+    """The scheme, host or network of the image URL is not allowed."""
 
     title, type = "URL not allowed", "url-not-allowed"
 
 
 class ClientGone(BadRequest):
-    """The client closed its connection; the answer tells the log only."""
+    """The client closed its connection; the error is only logged."""
 
     title, type = "Client gone", "client-gone"
-
-    def __init__(
-        self, detail: str = "the client closed the connection before it was served"
-    ) -> None:
-        super().__init__(detail)
+    default_detail = "the client closed the connection before it was served"
 
 
 class Unauthorized(ServiceError):
@@ -120,7 +115,7 @@ class UnsupportedImageType(ServiceError):
 
 
 class UndecodableImage(ServiceError):
-    """An image of a known format that is damaged or incomplete."""
+    """An image of a known format is damaged or incomplete."""
 
     status, title, type = 422, "Image cannot be decoded", "undecodable-image"
 
@@ -135,9 +130,7 @@ class Unavailable(ServiceError):
     """The service cannot answer now, but may later."""
 
     status, title, type = 503, "Unavailable", "unavailable"
-
-    def __init__(self, detail: str, *, retry_after: int | None = 1) -> None:
-        super().__init__(detail, retry_after=retry_after)
+    retry_after: ClassVar[int | None] = 1
 
 
 class Overloaded(Unavailable):
@@ -147,37 +140,29 @@ class Overloaded(Unavailable):
 
 
 class ShuttingDown(Unavailable):
-    """The service finishes what it has accepted and takes nothing new."""
+    """The service finishes the requests that it has accepted and accepts no more."""
 
     title, type = "Shutting down", "shutting-down"
-
-    def __init__(self, detail: str = "the service is stopping; try another instance") -> None:
-        super().__init__(detail)
+    default_detail = "the service is stopping; try another instance"
 
 
 class ModelUnavailable(Unavailable):
-    """The model is there, but its files or its engine are broken; the detail says what."""
+    """The files of the model or its engine are broken; the detail names the fault."""
 
     title, type = "Model unavailable", "model-unavailable"
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, retry_after=None)
+    retry_after = None
 
 
 class DeadlineExceeded(ServiceError):
-    """The request was not served within its time, or not before it could be."""
+    """The request was not served in time."""
 
     status, title, type = 504, "Deadline exceeded", "deadline-exceeded"
-
-    def __init__(
-        self, detail: str = "the request could not be served within YOLO_REQUEST_TIMEOUT"
-    ) -> None:
-        super().__init__(detail)
+    default_detail = "the request could not be served within YOLO_REQUEST_TIMEOUT"
 
 
 class ConfigurationError(Exception):
-    """The settings or the models folder do not allow a start; one line per thing to mend."""
+    """The settings or the models folder do not allow a start; one line for each fault."""
 
 
 class PullError(ConfigurationError):
-    """A model could not be pulled, or what came is not that model; says what was wrong where."""
+    """A model could not be pulled, or the files are not those of the model."""

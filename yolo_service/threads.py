@@ -1,7 +1,7 @@
 """Daemon threads that call functions and return futures, and their priority.
 
 ``concurrent.futures.ThreadPoolExecutor`` joins its threads when the interpreter exits, so one call
-that hangs in native code would keep the process alive for ever. These threads are not joined.
+that hangs in native code would keep the process alive. These threads are not joined.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from yolo_service.errors import Overloaded, ShuttingDown
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_Call = tuple[Future[Any], Callable[[], Any]]
+
 NICENESS = 5
-"""In steps of nice(2): a third of the CPU share of threads at the usual priority."""
+"""In steps of nice(2): a third of the CPU share of threads at normal priority."""
 
 
 def lower_thread_priority() -> None:
     """Lower the priority of the calling thread and of those that it starts.
 
-    Without this, requests that arrive while all CPUs compute would wait for seconds only to be
-    refused. On Linux only: elsewhere a thread has no priority of its own.
+    Without this, requests that arrive while all CPUs compute would wait seconds for a refusal.
+    On Linux only: elsewhere a thread has no priority of its own.
     """
     if sys.platform == "linux":
         priority = os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICENESS
@@ -53,7 +55,7 @@ class DaemonExecutor:
     def __init__(self, name: str, threads: int = 1, *, max_waiting: int | None = None) -> None:
         self._name, self._max_threads = name, threads
         self._limit = None if max_waiting is None else threads + max_waiting
-        self._calls: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._pending = 0
         self._closed = False
@@ -66,7 +68,8 @@ class DaemonExecutor:
             Overloaded: ``max_waiting`` calls wait already.
             ShuttingDown: it was closed.
         """
-        call = _Call(functools.partial(function, *args, **kwargs))
+        future: Future[T] = Future()
+        call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
         with self._lock:
             if self._closed:
                 raise ShuttingDown
@@ -77,14 +80,14 @@ class DaemonExecutor:
             self._pending += 1
             if len(self._threads) < min(self._pending, self._max_threads):
                 self._start_thread()
-        self._calls.put(call)
-        return call.future
+        self._calls.put((future, call))
+        return future
 
     def close(self, until: float) -> bool:
         """End the threads after the calls that are queued.
 
         Args:
-            until: ``time.monotonic()`` after which nothing is waited for.
+            until: ``time.monotonic()`` at which waiting ends.
 
         Returns:
             Whether all of them have ended.
@@ -104,28 +107,20 @@ class DaemonExecutor:
     def _work(self) -> None:
         lower_thread_priority()
         while call := self._calls.get():
-            call.run()
-            del call  # what it returned must not stay in memory until the next call
+            _complete(*call)
+            del call  # its result must not stay in memory until the next call
             with self._lock:
                 self._pending -= 1
 
 
-class _Call(Generic[T]):
-    """A function to be called, and the future of what it returns."""
-
-    def __init__(self, function: Callable[[], T]) -> None:
-        self._function, self._context = function, contextvars.copy_context()
-        self.future: Future[T] = Future()
-
-    def run(self) -> None:
-        if not self.future.set_running_or_notify_cancel():
-            return
-        try:
-            value = self._context.run(self._function)
-        except BaseException as error:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(value)
+def _complete(future: Future[T], function: Callable[[], T]) -> None:
+    """Call a function for a future, unless it was cancelled."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(function())
+    except BaseException as error:
+        future.set_exception(error)
 
 
 def join_all(threads: list[threading.Thread], until: float) -> bool:

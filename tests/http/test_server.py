@@ -184,6 +184,14 @@ def test_invalid_http_is_answered_400_and_the_connection_closed(start: Start, he
         assert peer.is_closed()
 
 
+def test_the_answer_to_invalid_http_names_the_reason_and_repeats_no_value(start: Start) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: secret-1\r\nHost: secret-2\r\n\r\n"
+    with Peer(start(hello)).send(head) as peer:
+        body = peer.answer()[2]
+    assert "expected one Host header" in json.loads(body)["detail"]
+    assert b"secret" not in body
+
+
 def test_a_request_line_that_is_too_long_is_answered_414(start: Start) -> None:
     with Peer(start(hello)).send(b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n") as peer:
         problem(peer.answer(), 414)

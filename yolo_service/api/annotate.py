@@ -1,8 +1,7 @@
-"""What is in this image, drawn on it."""
+"""Routes that draw detections on an image."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,22 +17,15 @@ from yolo_service.predictor import Answer, Options
 KINDS: dict[str, Kind] = {"image/jpeg": "jpeg", "image/png": "png"}
 
 
-def by_url(
-    *,
-    url: str,
-    model: str | None = None,
-    threshold: float | None = None,
-    nms: float | None = None,
-    hier_threshold: float | None = None,
-) -> Response:
+def by_url(*, url: str, **query: Any) -> Response:
     """Draw what is found in an image that is downloaded."""
     media_type = _accepted()
-    options = Options(model, threshold, nms, hier_threshold, keep_image=True)
+    options = Options(**query, keep_image=True)
     return _response(detect_url(url, options, _drawing(media_type)), media_type)
 
 
 def by_upload(image_file: FileStorage, body: dict[str, Any]) -> Response:
-    """Draw what is found in an image that is sent along."""
+    """Draw what is found in an image that is uploaded."""
     media_type = _accepted()
     options = Options(**body, keep_image=True)
     data = upload(image_file)
@@ -41,24 +33,20 @@ def by_upload(image_file: FileStorage, body: dict[str, Any]) -> Response:
 
 
 def _accepted() -> str:
-    """Choose between JPEG and PNG as the client's Accept says; JPEG if it does not care.
+    """Choose between JPEG and PNG by the header Accept; JPEG without one.
 
     Raises:
-        NotAcceptable: it wants neither.
+        NotAcceptable: it names neither.
     """
     accept = flask.request.accept_mimetypes
     chosen = accept.best_match(KINDS) if accept else "image/jpeg"
     if chosen is None:
-        raise NotAcceptable(f"Accept: {accept}: only {' and '.join(KINDS)} can be answered")
+        raise NotAcceptable(f"Accept: {accept}: only {' and '.join(KINDS)} are available")
     return chosen
 
 
 def _drawing(media_type: str) -> Callable[[Answer], bytes]:
-    return functools.partial(_drawn, KINDS[media_type])
-
-
-def _drawn(kind: Kind, answer: Answer) -> bytes:
-    return encode(draw(answer.image, answer.detections), kind)
+    return lambda answer: encode(draw(answer.image, answer.detections), KINDS[media_type])
 
 
 def _response(body: bytes, media_type: str) -> Response:

@@ -1,4 +1,4 @@
-"""The API key; connexion calls these for the security schemes of swagger.yaml."""
+"""Checks of the API key, which connexion calls for the security schemes of swagger.yaml."""
 
 from __future__ import annotations
 
@@ -14,24 +14,21 @@ Client = dict[str, str]
 
 
 def check_key(key: str) -> Client | None:
-    """Return who the client is, or None if the key is wrong; in the same time for any key."""
+    """Return the client, or None if the key is wrong; takes the same time for any key."""
     return _client(key, service.current().settings.api_key)
 
 
 def check_obico_token(token: str) -> Client | None:
-    """Return who the client is; Obico's own ``ML_API_TOKEN`` is as good as the API key."""
+    """Return the client, or None if the token is neither ``ML_API_TOKEN`` nor the API key."""
     own, general = check_key(token), _client(token, service.current().settings.ml_api_token)
     return own or general
 
 
 def require(form_key: str | None) -> None:
-    """Ask for the API key where it may also come as a field of the form.
-
-    Args:
-        form_key: the field; headers are looked at, too.
+    """Check the API key of a request that may have it in its form or in its headers.
 
     Raises:
-        Unauthorized: there is none, or a wrong one.
+        Unauthorized: it is missing or wrong.
     """
     request = flask.request
     token = request.authorization.token if request.authorization else None

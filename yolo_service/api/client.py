@@ -1,7 +1,7 @@
-"""What a handler may ask about the client of its request.
+"""The client of a request: its connection and the limits of time and memory.
 
-The server puts an object into the WSGI environment; without a server, as in tests, nobody leaves
-and there is no limit.
+The server puts an object into the WSGI environment; without a server, as in tests, there are no
+limits.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ class Client(Protocol):
     """The client of a request.
 
     Attributes:
-        deadline: ``time.monotonic()`` at which the request is given up, its body included.
+        deadline: ``time.monotonic()`` by which the request has to be answered.
     """
 
     deadline: float
 
     def is_connected(self) -> bool:
-        """Return whether the client still waits; may be called from any thread."""
+        """Return whether the client is connected; may be called from any thread."""
         ...
 
     def while_connected(self) -> AbstractContextManager[None]:
-        """End a block with ClientGone, at any place where it waits, when the client leaves."""
+        """Raise ClientGone in a block that waits when the client closes its connection."""
         ...
 
     def hold(self, count: int) -> None:
         """Count bytes that are kept in memory until the request is answered.
 
         Raises:
-            Overloaded: the requests being served fill the memory.
+            Overloaded: the requests being served use all the memory allowed.
         """
         ...
 
 
 class _NoServer:
-    """Stands for the client where no server is in between."""
+    """The client of a request that came without a server."""
 
     deadline = math.inf
 

@@ -15,13 +15,14 @@ from werkzeug.datastructures import FileStorage
 
 from yolo_service.api import auth, problems, service
 from yolo_service.api.detection import detect_image, upload
+from yolo_service.api.documents import json_response
 from yolo_service.errors import BadRequest, UndecodableImage, UnsupportedImageType
 from yolo_service.formats import predictions
 from yolo_service.formats.json import to_json
 from yolo_service.predictor import Answer, Options
 
 MIN_CONFIDENCE = 0.4
-"""DeepStack's own, whatever the model; its clients rely on it."""
+"""DeepStack's own default, for every model; its clients rely on it."""
 
 MODULE = "yolo-service"
 
@@ -32,34 +33,34 @@ def detection(image: FileStorage) -> Response:
 
 
 def custom(image: FileStorage, model: str) -> Response:
-    """Detect objects with a model of the client's choice."""
+    """Detect objects with a model that the client names."""
     return _detect(image, model, "custom")
 
 
 def models() -> Response:
-    """Name the models that can be used."""
+    """List the names of the models that can be used."""
     auth.require(flask.request.form.get("api_key"))
     names = [info.name for info in service.current().models() if info.error is None]
     return jsonify(success=True, models=names, **_module("list-custom"))
 
 
 def ping() -> Response:
-    """Say that somebody is there."""
+    """Answer 200."""
     return jsonify(success=True)
 
 
 def version() -> Response:
-    """Tell the version of this service."""
+    """Return the version of this service."""
     return jsonify(success=True, message=version_of("yolo-service"))
 
 
 def update_available() -> Response:
-    """Say that no newer version is known: this service asks nobody for one."""
+    """Return that no update is known; none is looked for."""
     return jsonify(success=True, message="updates are not looked for", updateAvailable=False)
 
 
 def error(error: Exception) -> Response:
-    """Answer an error in DeepStack's words where it has some, else in this service's."""
+    """Answer an error with DeepStack's message if it has one, else with this service's."""
     problem = problems.of_error(error)
     status, text = problem.status, problem.detail
     if isinstance(error, (UndecodableImage, UnsupportedImageType)):
@@ -69,7 +70,7 @@ def error(error: Exception) -> Response:
     elif status == 401:
         text = "Incorrect api key"
     body = to_json({"success": False, "error": text, "duration": 0})
-    return Response(body, status, problem.headers, mimetype="application/json")
+    return json_response(body, status, problem.headers)
 
 
 def _detect(image: FileStorage, model: str | None, command: str) -> Response:
@@ -77,8 +78,7 @@ def _detect(image: FileStorage, model: str | None, command: str) -> Response:
     auth.require(form.get("api_key"))
     options = Options(model, float(form.get("min_confidence") or MIN_CONFIDENCE))
     finish = functools.partial(_encoded, command)
-    body = detect_image(upload(image), options, finish)
-    return Response(body, mimetype="application/json")
+    return json_response(detect_image(upload(image), options, finish))
 
 
 def _encoded(command: str, answer: Answer) -> bytes:
@@ -87,7 +87,7 @@ def _encoded(command: str, answer: Answer) -> bytes:
     times = answer.timings
     process_ms = round(times.decode_ms + times.inference_ms)
     whole_ms = process_ms + round(times.queue_ms)
-    told = {
+    document = {
         "success": True,
         "message": f"Found {names}" if found else "No objects found",
         "count": len(found),
@@ -97,7 +97,7 @@ def _encoded(command: str, answer: Answer) -> bytes:
         "processMs": process_ms,
         "analysisRoundTripMs": whole_ms,
     }
-    return to_json({**told, **_module(command)})
+    return to_json(document | _module(command))
 
 
 def _module(command: str) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _module(command: str) -> dict[str, Any]:
 
 
 def _about(error: BadRequest) -> str:
-    """Say what DeepStack says about a field that is wrong."""
+    """Return DeepStack's message about a field that is wrong."""
     if error.name == "image":
         return "No valid image file found"
     if error.name != "min_confidence":

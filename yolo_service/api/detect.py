@@ -1,8 +1,7 @@
-"""What is in this image?"""
+"""Routes that detect objects in images."""
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import flask
@@ -17,25 +16,17 @@ from yolo_service.formats.json import to_json
 from yolo_service.predictor import Answer, Options
 
 CSV = "rois"
-"""The format that is no JSON."""
+"""The format that is not JSON."""
 
 
-def by_url(
-    *,
-    url: str,
-    model: str | None = None,
-    threshold: float | None = None,
-    nms: float | None = None,
-    hier_threshold: float | None = None,
-    format_: str = "darknet",
-) -> Response:
+def by_url(*, url: str, **query: Any) -> Response:
     """Detect objects in an image that is downloaded."""
-    options = Options(model, threshold, nms, hier_threshold)
-    return _response(detect_url(url, options, _in_format(format_)), format_)
+    form = query.pop("format", "darknet")
+    return _response(detect_url(url, Options(**query), _in_format(form)), form)
 
 
 def by_upload(body: dict[str, Any]) -> Response:
-    """Detect objects in one image, or in each of several, that are sent along."""
+    """Detect objects in one or several images that are uploaded."""
     form = body.pop("format", "darknet")
     files = flask.request.files.getlist("image_file")
     if len(files) > 1 and form == CSV:
@@ -48,12 +39,11 @@ def by_upload(body: dict[str, Any]) -> Response:
 
 
 def _in_format(name: str) -> Finish[bytes]:
-    return functools.partial(_encoded, name)
+    def encoded(answer: Answer) -> bytes:
+        value = FORMATS[name](answer)
+        return value.encode() if isinstance(value, str) else to_json(value)
 
-
-def _encoded(name: str, answer: Answer) -> bytes:
-    value = FORMATS[name](answer)
-    return value.encode() if isinstance(value, str) else to_json(value)
+    return encoded
 
 
 def _name(file: FileStorage) -> str:
@@ -61,7 +51,7 @@ def _name(file: FileStorage) -> str:
 
 
 def _entry(answer: bytes | ServiceError) -> bytes:
-    """Write what a batch says about one of its images."""
+    """Return the JSON of one image of a batch: detections or a problem."""
     return problems.of_error(answer).body if isinstance(answer, ServiceError) else answer
 
 

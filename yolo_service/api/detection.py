@@ -1,4 +1,4 @@
-"""Detection for one HTTP request: images to the predictor, and back as the handler wants them."""
+"""Detection for an HTTP request: submit its images to the predictor, and wait for the results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 Finish = Callable[[Answer], T]
-"""Makes the body of a response out of an answer; runs on a worker."""
+"""Makes the body of a response from an answer; runs on a worker."""
 
 
 def detect_url(url: str, options: Options, finish: Finish[T]) -> T:
@@ -41,7 +41,7 @@ def detect_image(image: Image, options: Options, finish: Finish[T], name: str = 
         image: encoded or not.
         options: of the request.
         finish: makes the body of the response.
-        name: what the client calls the image.
+        name: of the image, for ``Answer.name``.
 
     Raises:
         ServiceError: see ``Predictor.submit``; DeadlineExceeded when the request's time is over.
@@ -56,22 +56,23 @@ def detect_each(
     finish: Finish[T],
     name: Callable[[S], str] = lambda _: "",
 ) -> list[T | ServiceError]:
-    """Detect in several images, in order; no more of them at once than there are workers.
+    """Detect in several images, in order.
 
-    So a large request leaves the queue to others.
+    No more of them are submitted at once than there are workers, so that a large request does not
+    fill the queue.
 
     Args:
-        items: whatever ``read`` takes.
+        items: arguments of ``read`` and ``name``.
         read: returns the image of an item.
         options: of the request.
         finish: makes an entry of the response.
-        name: returns what the client calls an item.
+        name: returns the name of an item, for ``Answer.name``.
 
     Returns:
-        For each item its entry, or what is wrong with its image.
+        For each item its entry, or the error of its image (4xx).
 
     Raises:
-        Exception: what is wrong with the service and not with an image; trying again may help.
+        ServiceError: an error of the service (5xx), or the model is unknown.
     """
     current = service.current()
     _load(options.model)  # an unknown model is the request's fault, not each image's

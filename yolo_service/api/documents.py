@@ -1,11 +1,12 @@
-"""JSON bodies that carry images; read on a native thread, because they are long."""
+"""JSON bodies: requests with images in them, read on native threads because they are long."""
 
 from __future__ import annotations
 
 import base64
 import json
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+from flask import Response
 from pydantic import BaseModel, ValidationError
 
 from yolo_service.errors import BadRequest
@@ -13,19 +14,19 @@ from yolo_service.errors import BadRequest
 Document = TypeVar("Document", bound=BaseModel)
 
 MAX_VALUES = 2_000_000
-"""Most values of a document, roughly: Python's parser lets nothing else run while it makes them
-(0.1 s for so many), and each takes up to a hundred times its bytes in memory."""
+"""Most values of a document, roughly: Python's parser holds the GIL while it makes them (0.1 s for
+so many), and each takes up to a hundred times its bytes in memory."""
 
 
 def read_document(kind: type[Document], body: bytes) -> Document:
     """Read a JSON object.
 
     Args:
-        kind: what it has to hold.
+        kind: its model.
         body: UTF-8.
 
     Raises:
-        BadRequest: it is no JSON, nested too deeply, too long, or not of this kind.
+        BadRequest: it is not JSON, nested too deeply, too long, or not of this kind.
     """
     if sum(body.count(sign) for sign in (b",", b"[", b"{", b'"')) > MAX_VALUES:
         raise BadRequest(
@@ -44,7 +45,7 @@ def read_base64(name: str, text: str) -> bytes:
     """Decode base64, broken into lines or not.
 
     Raises:
-        BadRequest: it is none; ``name`` says where.
+        BadRequest: it is not base64; ``name`` is the member of the document.
     """
     try:
         return base64.b64decode("".join(text.split()), validate=True)
@@ -52,10 +53,16 @@ def read_base64(name: str, text: str) -> bytes:
         raise BadRequest(f"expected an image in base64: {error}", name=name) from error
 
 
+def json_response(
+    body: bytes, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Return a response with a JSON document."""
+    return Response(body, status, headers, mimetype="application/json")
+
+
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a number of JSON")
 
 
-def _line(error: object) -> str:
-    where = ".".join(map(str, error["loc"])) or "the body"  # type: ignore[index]  # pydantic's ErrorDetails
-    return f"{where}: {error['msg']}"  # type: ignore[index]  # likewise
+def _line(error: Any) -> str:
+    return f"{'.'.join(map(str, error['loc'])) or 'the body'}: {error['msg']}"

@@ -17,11 +17,11 @@ _FORMATS: dict[str, Callable[[Exception], Response]] = {
 
 
 def respond(error: Exception) -> Response:
-    """Answer a request with the error that an exception means; Flask's error handler."""
+    """Answer a request with the error of an exception; Flask's error handler."""
     return in_format_of(flask.request.path, error)
 
 
 def in_format_of(path: str, error: Exception) -> Response:
-    """Return the error that an exception means to those who called an address."""
+    """Return the error of an exception in the format of the interface at a path."""
     first = "/" + path.split("/", 2)[1]
     return _FORMATS.get(first, problems.respond)(error)

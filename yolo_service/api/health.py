@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it is ready for requests."""
+"""Routes for liveness and readiness probes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from yolo_service.api import service
 
 
 def alive() -> Response:
-    """Answer as long as the loop turns."""
+    """Answer 200 while the event loop runs."""
     return jsonify(status="ok")
 
 
 def ready() -> Response:
-    """Answer while requests for the default model can be expected to succeed."""
+    """Answer 200 while the default model works, else 503."""
     service.current().check_ready()
     return jsonify(status="ready")

@@ -1,4 +1,4 @@
-"""The models that can be asked for."""
+"""The route that lists the models."""
 
 from __future__ import annotations
 
@@ -9,37 +9,27 @@ from flask import Response, jsonify
 from yolo_service.api import service
 from yolo_service.models.info import ModelInfo
 
+_OPTIONS = ("dialect", "threshold", "nms", "hier_threshold", "license", "description")
+_NETWORK = {"engine": "engine_name", "device": "device", "precision": "precision"}
+
 
 def catalog() -> Response:
-    """List the models of the models folder, and what is wrong with those that have an error."""
+    """List the models of the models folder, each with its error if it has one."""
     current = service.current()
     default = current.predictor.models.default
     return jsonify(models=[_described(info, default) for info in current.models()])
 
 
 def _described(info: ModelInfo, default: str) -> dict[str, Any]:
-    width, height = info.input_size or (None, None)
+    network = info.loaded and info.loaded.network
+    size = info.input_size
     return {
         "name": info.name,
         "default": info.name == default,
-        "loaded": info.loaded is not None,
+        "loaded": network is not None,
         "error": info.error,
         "classes": info.classes,
-        "input": None if width is None else {"width": width, "height": height},
-        **_engine(info),
-        **_options(info),
+        "input": size and {"width": size[0], "height": size[1]},
+        **{name: getattr(network, attribute, None) for name, attribute in _NETWORK.items()},
+        **{name: getattr(info.options, name, None) for name in _OPTIONS},
     }
-
-
-def _engine(info: ModelInfo) -> dict[str, Any]:
-    network = info.loaded.network if info.loaded else None
-    return {
-        "engine": network and network.engine_name,
-        "device": network and network.device,
-        "precision": network and network.precision,
-    }
-
-
-def _options(info: ModelInfo) -> dict[str, Any]:
-    names = ("dialect", "threshold", "nms", "hier_threshold", "license", "description")
-    return {name: getattr(info.options, name, None) for name in names}

@@ -7,19 +7,20 @@ from flask import Response
 
 from yolo_service.api import problems, service
 from yolo_service.api.detection import detect_url
+from yolo_service.api.documents import json_response
 from yolo_service.errors import FetchFailed
 from yolo_service.formats import darknet
 from yolo_service.formats.json import to_json
 from yolo_service.predictor import Answer, Options
 
 DEFAULT_THRESHOLD = 0.08
-"""Obico judges many frames together, so it wants to hear of weak detections, too."""
+"""Obico combines the detections of many frames, weak ones included."""
 
 
 def predict(img: str) -> Response:
     """Detect failures in an image of a print that is downloaded."""
     options = Options(default_threshold=DEFAULT_THRESHOLD)
-    return _json(detect_url(img, options, _encoded))
+    return json_response(detect_url(img, options, _encoded))
 
 
 def healthy() -> Response:
@@ -38,12 +39,8 @@ def error(error: Exception) -> Response:
     elif status == 400 and not flask.request.args.get("img"):
         status = 422
     body = to_json({"detections": [], "message": problem.detail})
-    return _json(body, status, problem.headers)
+    return json_response(body, status, problem.headers)
 
 
 def _encoded(answer: Answer) -> bytes:
     return to_json({"detections": darknet(answer)})
-
-
-def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(body, status, headers, mimetype="application/json")

@@ -1,4 +1,4 @@
-"""Every error answer of the service: ``application/problem+json`` (RFC 9457), made here only."""
+"""Error responses as ``application/problem+json`` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MEDIA_TYPE = "application/problem+json"
 
 @dataclass(frozen=True)
 class Problem:
-    """An error answer.
+    """An error response.
 
     Attributes:
         status: the HTTP status.
         title: the same for every problem of a type.
-        detail: what was wrong this time, and what to do.
-        type: a name for programs; ``about:blank`` if the status says everything.
-        headers: to be sent with it.
+        detail: what was wrong, and what to do.
+        type: a name for programs; ``about:blank`` if there is none beyond the status.
+        headers: of the response.
     """
 
     status: int
@@ -43,7 +43,7 @@ class Problem:
         return json.dumps({name: getattr(self, name) for name in members}).encode() + b"\n"
 
     def http(self, request_id: str) -> bytes:
-        """A whole HTTP answer, for requests that no application can be asked about."""
+        """The whole HTTP response, for requests that do not reach the application."""
         head = (
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n"
             f"Content-Type: {MEDIA_TYPE}\r\n"
@@ -55,7 +55,7 @@ class Problem:
 
 
 def of_status(status: int, detail: str) -> Problem:
-    """Make a problem whose status says everything."""
+    """Make a problem without a type of its own."""
     return Problem(status, HTTPStatus(status).phrase, detail)
 
 
@@ -73,11 +73,11 @@ def of_error(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         return _of_http_exception(error)
     log.error("unexpected error", exc_info=error)
-    return of_status(500, "an error of the service; its log says more")
+    return of_status(500, "an error of the service; see its log")
 
 
 def respond(error: Exception) -> Response:
-    """Answer a request with the problem that an exception means; Flask's error handler."""
+    """Answer a request with the problem of an exception."""
     problem = of_error(error)
     return Response(problem.body, problem.status, problem.headers, content_type=MEDIA_TYPE)
 

@@ -1,9 +1,8 @@
-"""The contract of SageMaker's containers, as the ilytics backend speaks it."""
+"""The routes of SageMaker's containers, with the bodies of the ilytics backend."""
 
 from __future__ import annotations
 
 import base64
-import functools
 
 import flask
 from flask import Response, jsonify
@@ -11,7 +10,7 @@ from pydantic import BaseModel
 
 from yolo_service.api import service
 from yolo_service.api.detection import detect_image, upload
-from yolo_service.api.documents import read_base64, read_document
+from yolo_service.api.documents import json_response, read_base64, read_document
 from yolo_service.formats import counts
 from yolo_service.formats.json import to_json
 from yolo_service.images.draw import draw, encode
@@ -19,7 +18,7 @@ from yolo_service.predictor import Answer, Options
 
 
 class Invocation(BaseModel):
-    """The JSON form of a request; ``filename`` and whatever else is sent plays no part.
+    """The JSON form of a request; ``filename`` and other members are ignored.
 
     Attributes:
         image: an encoded image in base64.
@@ -29,7 +28,7 @@ class Invocation(BaseModel):
 
 
 def ping() -> Response:
-    """Answer once the default model is loaded, so that no request comes before."""
+    """Answer 200 once the default model is loaded, else 503."""
     service.current().check_ready()
     return jsonify(data="pong!")
 
@@ -40,9 +39,8 @@ def ping_with_slash() -> Response:
 
 
 def invoke() -> Response:
-    """Draw and count what is in an image, sent as JSON, as a form or as it is."""
-    body = detect_image(_image(), Options(keep_image=True), _drawn_and_counted)
-    return Response(body, mimetype="application/json")
+    """Draw and count what is in an image, sent as JSON, as a form or as the whole body."""
+    return json_response(detect_image(_image(), Options(keep_image=True), _drawn_and_counted))
 
 
 def _image() -> bytes:
@@ -51,11 +49,10 @@ def _image() -> bytes:
         return upload(request.files["image"])
     if request.mimetype != "application/json":
         return request.get_data()
-    return service.current().run_in_thread(functools.partial(_decoded, request.get_data()))
-
-
-def _decoded(body: bytes) -> bytes:
-    return read_base64("image", read_document(Invocation, body).image)
+    body = request.get_data()
+    return service.current().run_in_thread(
+        lambda: read_base64("image", read_document(Invocation, body).image)
+    )
 
 
 def _drawn_and_counted(answer: Answer) -> bytes:

@@ -1,4 +1,4 @@
-"""What the handlers work with: the predictor, downloads, and threads for what takes long."""
+"""The service behind the handlers: the predictor, downloads, and threads for long documents."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TypeVar
 
 import flask
 import numpy as np
+from prometheus_client import generate_latest
 
 from yolo_service import metrics
 from yolo_service.api.client import current_client
 from yolo_service.api.waiting import wait
-from yolo_service.errors import ModelNotFound, ServiceError, Unavailable
+from yolo_service.errors import ModelNotFound, ModelUnavailable, ServiceError, Unavailable
 from yolo_service.models.info import ModelInfo
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.predictor import Predictor
@@ -22,7 +23,7 @@ from yolo_service.threads import DaemonExecutor
 EXTENSION = "yolo_service"
 
 PROBE_SECONDS = 1.0
-"""How long an image may take that shows whether a failing model works again."""
+"""How long the image may take that tests whether a failing model works again."""
 
 MAX_SCRAPES = 8
 """Requests for the metrics that may wait; Prometheus sends one at a time."""
@@ -30,16 +31,16 @@ MAX_SCRAPES = 8
 T = TypeVar("T")
 
 Fetch = Callable[[str], bytes]
-"""Downloads an image for the request that is being handled; waits as a greenlet."""
+"""Downloads an image for the request that is being handled, without blocking other greenlets."""
 
 
 class Service:
-    """Everything behind the routes; the methods wait as greenlets.
+    """The predictor, settings and downloads; while a method waits, other greenlets run.
 
     Args:
         settings: of the process.
-        predictor: for every image.
-        fetch: for image URLs.
+        predictor: of all images.
+        fetch: downloads an image URL.
     """
 
     def __init__(self, settings: Settings, predictor: Predictor, fetch: Fetch) -> None:
@@ -68,10 +69,10 @@ class Service:
         return self._obstacle() is None
 
     def check_ready(self) -> None:
-        """See ``ready``.
+        """Check ``ready``.
 
         Raises:
-            Unavailable: it is not; the detail says why.
+            Unavailable: it is not; the detail has the reason.
         """
         if obstacle := self._obstacle():
             raise Unavailable(obstacle)
@@ -84,45 +85,46 @@ class Service:
         """
         return wait(self.predictor.models.describe(), current_client().deadline)
 
-    def model_info(self, name: str) -> ModelInfo:
-        """Describe one model.
+    def usable_model(self, name: str) -> ModelInfo:
+        """Describe a model that can be used.
 
         Raises:
             ModelNotFound: no such model.
+            ModelUnavailable: its files are wrong.
         """
-        models = self.models()
-        for info in models:
-            if info.name == name:
-                return info
-        known = ", ".join(info.name for info in models)
-        raise ModelNotFound(f"no model {name[:100]!r}; there are: {known}")
+        models = {info.name: info for info in self.models()}
+        if name not in models:
+            raise ModelNotFound(f"no model {name[:100]!r}; there are: {', '.join(models)}")
+        if error := models[name].error:
+            raise ModelUnavailable(error)
+        return models[name]
 
     def run_in_thread(self, function: Callable[[], T]) -> T:
         """Call a function that reads or writes a large document on a native thread.
 
         Raises:
-            Overloaded: as many others wait as may wait for a worker.
+            Overloaded: ``queue_size`` calls are waiting already.
             DeadlineExceeded: the request's own time is over.
         """
         return wait(self._documents.submit(function), current_client().deadline)
 
-    def scrape(self, function: Callable[[], bytes]) -> bytes:
-        """Call the function that writes the metrics on a native thread.
+    def scrape(self) -> bytes:
+        """Return the metrics in Prometheus's text format, written on a native thread.
 
         Raises:
-            Overloaded: others wait for the metrics already.
+            Overloaded: ``MAX_SCRAPES`` requests for the metrics are waiting already.
         """
-        return wait(self._scrapes.submit(function), current_client().deadline)
+        return wait(self._scrapes.submit(generate_latest), current_client().deadline)
 
     def fetch(self, url: str) -> bytes:
         """Download an image.
 
         Raises:
-            FetchForbidden: the URL is one that this service does not fetch.
-            FetchFailed: it did not answer, or not with an image.
+            FetchForbidden: the URL is not allowed.
+            FetchFailed: there was no response, or not an image.
             DeadlineExceeded: the request's own time is over.
             Overloaded: too many host names are being looked up, or images fill the memory.
-            ClientGone: nobody waits for it any more.
+            ClientGone: the client closed its connection.
         """
         with metrics.FETCH_SECONDS.time():
             return self._fetch(url)
@@ -135,11 +137,11 @@ class Service:
             return f"a worker has been computing for {seconds:.0f} s; restart the service"
         model = predictor.models.loaded(None)
         if model and model.failing and not self._has_recovered():
-            return f"model {model.name} fails with every image; the log says why"
+            return f"model {model.name} fails with every image; see the log"
         return None
 
     def _has_recovered(self) -> bool:
-        """Try an image, because nobody sends requests to a service that is not ready."""
+        """Detect in an image, because a service that is not ready gets no requests."""
         image = np.zeros((64, 64, 3), np.uint8)
         try:
             wait(self.predictor.submit(image), time.monotonic() + PROBE_SECONDS)

@@ -1,6 +1,6 @@
-"""Tensors of the Open Inference Protocol: images that come, detections that go.
+"""Tensors of the Open Inference Protocol: images of requests, detections of responses.
 
-A request has one input, which says by its name what it holds:
+A request has one input with one of these names:
 
 =============== ======== ===================== ============================================
 name            datatype shape                 each element
@@ -10,13 +10,13 @@ name            datatype shape                 each element
 ``image_fp32``  FP32     [n, height, width, 3] red, green, blue, 0..1, rounded to 8 bits
 =============== ======== ===================== ============================================
 
-An answer has one row per detection, image by image, the most confident of each first:
+A response has one row per detection, image by image, the most confident of each first:
 ``boxes`` FP32 [m, 4] (centre x, centre y, width, height in pixels of the image), ``scores``
 FP32 [m], ``class_ids`` INT32 [m], ``labels`` BYTES [m] and ``image_ids`` INT32 [m], which counts
 the request's images from 0.
 
 Both may have their values as bytes behind the JSON (the protocol's binary tensor data extension):
-little endian, row by row, and each element of BYTES behind its length in four bytes.
+little endian, row by row, and each element of BYTES preceded by its length in four bytes.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class TensorParameters(BaseModel):
 
 
 class InputTensor(BaseModel):
-    """An input as it stands in the JSON."""
+    """An input in the JSON."""
 
     name: str
     datatype: str
@@ -75,20 +75,20 @@ class InputTensor(BaseModel):
 
 
 class OutputParameters(BaseModel):
-    """Parameters of an output; ``binary_data`` asks for bytes behind the JSON, or for none."""
+    """Parameters of an output; ``binary_data``: whether its values come behind the JSON."""
 
     binary_data: bool | None = None
 
 
 class RequestedOutput(BaseModel):
-    """An output that is asked for."""
+    """An output that the client requests."""
 
     name: str
     parameters: OutputParameters = OutputParameters()
 
 
 class Parameters(BaseModel):
-    """What a request may choose: limits as for ``/detect``, and where values of outputs go."""
+    """Parameters of a request: thresholds as for ``/detect``, default of ``binary_data``."""
 
     threshold: float | None = Field(default=None, ge=0, le=1)
     nms: float | None = Field(default=None, ge=0, le=1)
@@ -97,7 +97,7 @@ class Parameters(BaseModel):
 
 
 class InferenceRequest(BaseModel):
-    """The JSON of a request; other keys of the protocol are for other servers."""
+    """The JSON of a request; other members of the protocol are ignored."""
 
     id: str | None = None
     inputs: list[InputTensor] = Field(min_length=1, max_length=1)
@@ -119,7 +119,7 @@ class Call:
 
 
 def read_call(body: bytes, json_length: int | None, max_pixels: int) -> Call:
-    """Read the body of a request; takes its time.
+    """Read the body of a request; may take long.
 
     Args:
         body: JSON, with the protocol's binary extension followed by the input's bytes.
@@ -127,7 +127,7 @@ def read_call(body: bytes, json_length: int | None, max_pixels: int) -> Call:
         max_pixels: largest image, width * height.
 
     Raises:
-        BadRequest: something in it is wrong; says what.
+        BadRequest: the request is wrong.
         ImageTooLarge: an image has more pixels.
     """
     request = read_document(InferenceRequest, body[:json_length])
@@ -144,11 +144,7 @@ def read_call(body: bytes, json_length: int | None, max_pixels: int) -> Call:
 def write_answer(
     model: str, request: InferenceRequest, answers: Sequence[Answer]
 ) -> tuple[dict[str, Any], bytes]:
-    """Give the answer for the images of a request; takes its time.
-
-    Returns:
-        The answer's JSON, and the values of those outputs that are wanted as bytes.
-    """
+    """Return the response to a request: its JSON, and the values that come as bytes behind it."""
     rows = _rows(answers)
     outputs, raw = [], []
     for declared, is_binary in _wanted(request):
@@ -159,12 +155,12 @@ def write_answer(
             outputs.append(output | {"parameters": {"binary_data_size": len(raw[-1])}})
         else:
             outputs.append(output | {"data": values})
-    told = {"model_name": model, "outputs": outputs}
-    return told if request.id is None else {**told, "id": request.id}, b"".join(raw)
+    name = {} if request.id is None else {"id": request.id}
+    return {"model_name": model, "outputs": outputs, **name}, b"".join(raw)
 
 
 def _wanted(request: InferenceRequest) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Yield the outputs that a request wants, all if it names none, and whether as bytes."""
+    """Yield the requested outputs, all if none is named, and whether they come as bytes."""
     named = {output.name: output.parameters.binary_data for output in request.outputs}
     for declared in OUTPUTS:
         if not named or declared["name"] in named:
@@ -173,7 +169,7 @@ def _wanted(request: InferenceRequest) -> Iterator[tuple[dict[str, Any], bool]]:
 
 
 def _rows(answers: Sequence[Answer]) -> dict[str, list[Any]]:
-    """Give the values of each output, in order."""
+    """Return the values of each output, image by image."""
     tables = [columns(answer) for answer in answers]
     return {
         "boxes": [value for table in tables for box in table.boxes for value in box],
@@ -205,15 +201,14 @@ def _check_kind(tensor: InputTensor) -> None:
         found = f"{tensor.name[:100]} ({tensor.datatype[:100]})"
         raise BadRequest(f"expected one of {known}, found {found}", name="inputs")
     expected, shape = declared[tensor.name, tensor.datatype], tensor.shape
-    fits = len(shape) == len(expected) and expected[-1] in (-1, shape[-1]) and min(shape) > 0
-    if not fits:
+    if len(shape) != len(expected) or expected[-1] not in (-1, shape[-1]) or min(shape) < 1:
         raise _wrong(tensor, f"expected shape {expected}, found {shape}")
     if shape[0] > MAX_IMAGES:
         raise _wrong(tensor, f"at most {MAX_IMAGES} images are taken, found {shape[0]}")
 
 
 def _encoded(tensor: InputTensor, raw: bytes | None, _: int) -> Iterator[bytes]:
-    """Yield encoded images: base64 in the JSON, or each behind its length in 4 bytes."""
+    """Yield encoded images: base64 in the JSON, or each preceded by its length in 4 bytes."""
     data = [*_split(tensor, raw)] if raw else tensor.data
     if not isinstance(data, list) or len(data) != tensor.shape[0]:
         raise _wrong(tensor, f"expected data of {tensor.shape[0]} images")

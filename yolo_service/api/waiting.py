@@ -1,4 +1,4 @@
-"""Waiting for a future as a greenlet, so that the event loop goes on."""
+"""Waiting for a future in a greenlet, while the event loop runs others."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from yolo_service.errors import DeadlineExceeded
 T = TypeVar("T")
 
 LONG_SECONDS = 1e8
-"""Stands for no deadline: without a timer, an event loop that has nothing else to do would end."""
+"""Timer instead of no deadline: an event loop without any timer or socket would end."""
 
 
 def wait(future: Future[T], deadline: float = math.inf) -> T:
     """Wait for a future that native threads complete, and return its result.
 
-    Whatever ends the wait early, a deadline or the end of the greenlet, cancels the future.
+    If the wait ends early, by the deadline or the end of the greenlet, the future is cancelled.
 
     Args:
         future: from the predictor or a ``DaemonExecutor``.

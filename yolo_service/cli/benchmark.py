@@ -9,10 +9,8 @@ import click
 
 from darknet import Network
 from darknet.model import EngineName, Precision
-from yolo_service.cli.models import progress_bar
-from yolo_service.cli.options import engine_options, settings_from
+from yolo_service.cli.options import engine_options, settings_with_model
 from yolo_service.models.opening import default_files, load_files
-from yolo_service.models.pull import ensure_model
 
 
 @click.command()
@@ -24,13 +22,11 @@ def benchmark(image: Path | None, seconds: float, threads: int | None, **options
     """Time every engine and precision of this machine, side by side with libdarknet."""
     from yolo_service.benchmark import Benchmark, benchmark_image, table
 
-    settings = settings_from(options)
-    ensure_model(settings, progress_bar)
+    settings = settings_with_model(**options)
     files = default_files(settings)
 
     def load(engine: EngineName, precision: Precision, streams: int) -> Network:
-        chosen = settings.model_copy(update={"engine": engine, "precision": precision})
-        return load_files(files, chosen, streams)
+        return load_files(files, settings, streams, engine=engine, precision=precision)
 
     pixels = benchmark_image(image)
     click.echo(f"model {files.name}, image {pixels.shape[1]} x {pixels.shape[0]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sys
 import time
@@ -14,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolo_service.cli.models import progress_bar
-from yolo_service.cli.options import engine_options, settings_from
+from yolo_service.cli.options import engine_options, settings_with_model
 from yolo_service.errors import ServiceError
-from yolo_service.models.pull import ensure_model
 
 if TYPE_CHECKING:
     from yolo_service.predictor import Answer, Predictor
@@ -46,15 +45,14 @@ def detect(
     from yolo_service import process
     from yolo_service.predictor import Options, open_predictor
 
-    settings = settings_from(options)
-    ensure_model(settings, progress_bar)
+    settings = settings_with_model(**options)
     process.tune()
     paths = list(image_files(images))
     chosen = Options(threshold=threshold, nms=nms, keep_image=draw is not None)
     targets = drawn_files(paths, draw) if draw else {}
     failed = 0
     with open_predictor(settings) as predictor, _progress(len(paths)) as bar:
-        predictor.models.get()  # what is wrong with the model is no fault of an image
+        predictor.models.get()  # raises here if the model is broken, not once per image
         submit = functools.partial(_submit, predictor, chosen, targets)
         for path, future in zip(paths, predictor.submit_each(paths, submit), strict=True):
             line, is_good = _line(path, future)
@@ -75,10 +73,10 @@ def image_files(images: Sequence[Path]) -> Iterator[Path]:
 
 
 def drawn_files(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Return where each image is drawn: ``cat.png`` for ``cat.jpg``, each file a name of its own.
+    """Return the file that each image is drawn to: ``cat.png`` for ``cat.jpg``.
 
-    Where images share a stem, their suffix stays (``cat.jpg.png``); where they share the whole
-    name, being of several folders, they are numbered.
+    Images of the same stem keep their suffix (``cat.jpg.png``); those of the same name, in several
+    folders, are numbered.
     """
     folder.mkdir(parents=True, exist_ok=True)
     unique = list(dict.fromkeys(paths))
@@ -87,18 +85,13 @@ def drawn_files(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
     used: set[str] = set()
     for path in unique:
         name = path.stem if stems[path.stem.casefold()] == 1 else path.name
-        name = _first_unused(name, used)
+        candidates = (
+            f"{name}-{n}" if n else name for n in itertools.chain((0,), itertools.count(2))
+        )
+        name = next(each for each in candidates if each.casefold() not in used)
         used.add(name.casefold())
         targets[path] = folder / f"{name}.png"
     return targets
-
-
-def _first_unused(name: str, used: set[str]) -> str:
-    candidate, number = name, 1
-    while candidate.casefold() in used:
-        number += 1
-        candidate = f"{name}-{number}"
-    return candidate
 
 
 def _submit(
@@ -112,7 +105,7 @@ def _submit(
 
 
 def _finish(path: Path, target: Path | None, answer: Answer) -> bytes:
-    """Draw if asked to, and write the line; runs on a worker."""
+    """Draw the image if it has a target, and return its line; runs on a worker."""
     from yolo_service.formats import objects
     from yolo_service.formats.json import to_json
     from yolo_service.images.draw import draw, encode
@@ -123,7 +116,7 @@ def _finish(path: Path, target: Path | None, answer: Answer) -> bytes:
 
 
 def _line(path: Path, future: Future[bytes]) -> tuple[bytes, bool]:
-    """Return the line of an image, and whether something could be detected in it."""
+    """Return the line of an image, and whether it has no error."""
     from yolo_service.formats.json import to_json
 
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from yolo_service.settings import load_settings
+from yolo_service.cli.options import models_dir_option, settings_from
 
 if TYPE_CHECKING:
     from yolo_service.doctor.finding import Finding
@@ -20,18 +20,17 @@ _COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 
 @click.command()
-@click.option("--models-dir", type=click.Path(path_type=Path), help="Folder of models.")
+@models_dir_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 def doctor(models_dir: Path | None, as_json: bool) -> None:
-    """Check what usually goes wrong, with the settings of the environment, and say what to do.
+    """Check the machine, the models and the settings of the environment, and print advice.
 
     The exit code is 1 if something FAILs.
     """
-    from yolo_service.doctor import examine  # at the start of the service nobody needs it
+    from yolo_service.doctor import examine
 
-    settings = load_settings(**({} if models_dir is None else {"models_dir": models_dir}))
     tally: Counter[str] = Counter()
-    for finding in examine(settings):
+    for finding in examine(settings_from(models_dir=models_dir)):
         tally[finding.status] += 1
         click.echo(json.dumps(dataclasses.asdict(finding)) if as_json else _text(finding))
     if not as_json:

@@ -1,4 +1,4 @@
-"""The command ``yolo-service``: its group, and how errors end it."""
+"""The command ``yolo-service``: the group of commands, and exit codes of errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class WrongSettings(click.ClickException):
 
 
 class Commands(click.Group):
-    """Turns every designed error into one message; exit code 2 for settings, else 1."""
+    """Prints errors as one message; the exit code is 2 for wrong settings, else 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""

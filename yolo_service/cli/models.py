@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,25 +10,14 @@ import click
 from darknet.cfg import read_cfg
 from darknet.layer_table import layer_table
 from darknet.model import Dialect
+from yolo_service.cli.options import models_dir_option, path, progress_bar, settings_from
 from yolo_service.errors import ModelUnavailable
-from yolo_service.models.catalog import (
-    CatalogEntry,
-    changed_files,
-    entries,
-    find_entry,
-)
+from yolo_service.models.catalog import CatalogEntry, changed_files, entries, find_entry
 from yolo_service.models.folder import ModelOptions, model_folders, read_folder
 from yolo_service.models.info import ModelInfo
 from yolo_service.models.pull import add_model, check_folder, pull_model
 from yolo_service.models.repository import describe_folders
 from yolo_service.package_data import CATALOG
-from yolo_service.settings import Settings, load_settings
-
-_models_dir = click.option(
-    "--models-dir",
-    type=click.Path(path_type=Path),
-    help="Folder of models; default: YOLO_MODELS_DIR, else ./models, else the user's data folder.",
-)
 
 
 @click.group()
@@ -40,10 +26,10 @@ def models() -> None:
 
 
 @models.command("list")
-@_models_dir
+@models_dir_option
 def list_models(models_dir: Path | None) -> None:
     """List the models that can be served or pulled, and those with errors."""
-    settings = _settings(models_dir)
+    settings = settings_from(models_dir=models_dir)
     infos = {info.name: info for info in describe_folders(settings.model_roots)}
     catalog = {entry.name: entry for entry in entries(settings.models_dir)}
     for name in sorted(infos | catalog):
@@ -57,10 +43,10 @@ def list_models(models_dir: Path | None) -> None:
 @models.command()
 @click.argument("names", nargs=-1, required=True)
 @click.option("--mirror", help="URL or folder with NAME/FILE; default: YOLO_MODELS_MIRROR.")
-@_models_dir
+@models_dir_option
 def pull(names: tuple[str, ...], mirror: str | None, models_dir: Path | None) -> None:
     """Download the models NAMES from where they are published, and check them."""
-    settings = _settings(models_dir)
+    settings = settings_from(models_dir=models_dir)
     root, source = settings.models_dir, mirror or settings.models_mirror
     catalog = {entry.name for entry in entries(root)}
     for name in names:
@@ -73,7 +59,7 @@ def pull(names: tuple[str, ...], mirror: str | None, models_dir: Path | None) ->
 
 
 @models.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, required=True, type=path)
 def check(folders: tuple[Path, ...]) -> None:
     """Print the layers of the models in FOLDERS and check all their files."""
     for folder in folders:
@@ -93,40 +79,14 @@ def check(folders: tuple[Path, ...]) -> None:
 @click.option("--description", help="What it finds.")
 @click.option("--license", help="Of the weights.")
 @click.option("--dialect", type=click.Choice(get_args(Dialect)), default="alexeyab")
-@_models_dir
+@models_dir_option
 def add(name: str, files: tuple[str, ...], models_dir: Path | None, **options: Any) -> None:
     """Add the model NAME made of FILES: paths or URLs of a .cfg, a .weights and a .names."""
     own = ModelOptions(**options)
-    folder = add_model(name, files, _settings(models_dir).models_dir, own, bar=progress_bar)
+    folder = add_model(
+        name, files, settings_from(models_dir=models_dir).models_dir, own, bar=progress_bar
+    )
     click.echo(f"{name}: complete in {folder}")
-
-
-@contextmanager
-def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Draw a bar on standard error; without a terminal, print a line for every tenth."""
-    if not sys.stderr.isatty():
-        yield _Tenths(label, total)
-        return
-    with click.progressbar(length=total or 0, label=label, file=sys.stderr) as bar:
-        yield lambda done: bar.update(done - bar.pos)
-
-
-class _Tenths:
-    """Prints the progress of a file whenever another tenth of it has arrived."""
-
-    def __init__(self, label: str, total: int | None) -> None:
-        self._label, self._total, self._printed = label, total, -1
-
-    def __call__(self, done: int) -> None:
-        tenth = 10 * done // self._total if self._total else 0
-        if tenth > self._printed:
-            self._printed = tenth
-            of = f" of {self._total / 1e6:.1f} MB, {10 * tenth} %" if self._total else ""
-            click.echo(f"{self._label}: {done / 1e6:.1f}{of}", err=True)
-
-
-def _settings(models_dir: Path | None) -> Settings:
-    return load_settings(**({} if models_dir is None else {"models_dir": models_dir}))
 
 
 def _served(info: ModelInfo) -> str:

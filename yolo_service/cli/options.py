@@ -1,26 +1,37 @@
-"""Options and settings that several commands share."""
+"""Options, settings and the progress bar that several commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 from darknet.model import EngineName, Precision
+from yolo_service.models.pull import ensure_model
 from yolo_service.settings import Settings, load_settings
 
 Command = Callable[..., None]
 
+path = click.Path(path_type=Path)
+models_dir_option = click.option(
+    "--models-dir",
+    type=path,
+    help="Folder of models; default: YOLO_MODELS_DIR, else ./models, else the user's data folder.",
+)
+model_option = click.option("--model", help="Name of the model's folder.")
+
 
 def engine_options(command: Command) -> Command:
-    """Add the options that say which model is computed by what."""
+    """Add the options that select the model and its engine."""
     options = (
-        click.option("--models-dir", type=click.Path(path_type=Path), help="Folder of models."),
-        click.option("--model", help="Name of the model's folder."),
+        models_dir_option,
+        model_option,
         click.option("--engine", type=click.Choice(get_args(EngineName)), help="Inference engine."),
-        click.option("--device", help="cpu, cuda, cuda:1, or an engine's own name for one."),
+        click.option("--device", help="cpu, cuda, cuda:1, or a device name of the engine."),
         click.option("--precision", type=click.Choice(get_args(Precision)), help="Number type."),
     )
     for option in reversed(options):
@@ -28,6 +39,37 @@ def engine_options(command: Command) -> Command:
     return command
 
 
-def settings_from(options: dict[str, Any]) -> Settings:
-    """Read the settings; options that were given count before the environment."""
+def settings_from(**options: Any) -> Settings:
+    """Read the settings; options that are given take precedence over the environment."""
     return load_settings(**{name: value for name, value in options.items() if value is not None})
+
+
+def settings_with_model(**options: Any) -> Settings:
+    """Read the settings, and pull their default model if it is not complete."""
+    settings = settings_from(**options)
+    ensure_model(settings, progress_bar)
+    return settings
+
+
+@contextmanager
+def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Draw a bar on standard error; without a terminal, print a line for every tenth."""
+    if not sys.stderr.isatty():
+        yield _Tenths(label, total)
+        return
+    with click.progressbar(length=total or 0, label=label, file=sys.stderr) as bar:
+        yield lambda done: bar.update(done - bar.pos)
+
+
+class _Tenths:
+    """Prints the progress of a file whenever another tenth of it has arrived."""
+
+    def __init__(self, label: str, total: int | None) -> None:
+        self._label, self._total, self._printed = label, total, -1
+
+    def __call__(self, done: int) -> None:
+        tenth = 10 * done // self._total if self._total else 0
+        if tenth > self._printed:
+            self._printed = tenth
+            of = f" of {self._total / 1e6:.1f} MB, {10 * tenth} %" if self._total else ""
+            click.echo(f"{self._label}: {done / 1e6:.1f}{of}", err=True)

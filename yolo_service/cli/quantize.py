@@ -12,20 +12,18 @@ import click
 
 from darknet.errors import QuantizationError
 from darknet.model import RgbImage
-from yolo_service.cli.models import progress_bar
+from yolo_service.cli.options import model_option, models_dir_option, settings_with_model
 from yolo_service.errors import ServiceError
 from yolo_service.models.opening import default_files
-from yolo_service.models.pull import ensure_model
-from yolo_service.settings import load_settings
 
 MOST = 300
-"""Images that are looked at; more change the ranges no further."""
+"""Most images that are used; more do not change the ranges."""
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 
 @click.command()
-@click.option("--models-dir", type=click.Path(path_type=Path), help="Folder of models.")
-@click.option("--model", help="Name of the model's folder.")
+@models_dir_option
+@model_option
 @click.option(
     "--images",
     required=True,
@@ -33,34 +31,23 @@ SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", 
     help="Folder with a hundred or so images such as the model will see.",
 )
 def quantize(images: Path, **options: Any) -> None:
-    """Make a model's int8 version, which --precision int8 then takes; needs no labels.
+    """Make the int8 version of a model that --precision int8 uses; needs no labels.
 
-    It is kept beside the .weights file. Afterwards `yolo-service evaluate --all` tells what it
-    costs in accuracy, and `yolo-service benchmark` what it gains in speed.
+    It is written beside the .weights file. Compare its accuracy with `yolo-service evaluate --all`
+    and its speed with `yolo-service benchmark`.
     """
     from darknet import quantization
 
-    given = {name: value for name, value in options.items() if value is not None}
-    settings = load_settings(**given)
-    ensure_model(settings, progress_bar)
+    settings = settings_with_model(**options)
     files = default_files(settings)
     samples = ImageFiles(find_images(images), settings.max_pixels)
-    own = files.options
-    with redirect_stdout(sys.stderr):  # where NNCF's progress bars belong
-        path = quantization.quantize(
-            files.cfg,
-            files.weights,
-            files.names,
-            samples,
-            dialect=own.dialect,
-            resize=own.resize,
-            use_map=own.use_map,
-        )
+    with redirect_stdout(sys.stderr):  # for NNCF's progress bars
+        path = quantization.quantize(images=samples, **files.load_arguments)
     click.echo(f"{files.name}: int8 version in {path}, looked at {len(samples)} images")
 
 
 class ImageFiles:
-    """Files that are decoded one by one: together they would not fit the memory."""
+    """Images that are decoded one by one, because together they may not fit into memory."""
 
     def __init__(self, paths: Sequence[Path], max_pixels: int) -> None:
         self._paths, self._max_pixels = paths, max_pixels
@@ -72,18 +59,16 @@ class ImageFiles:
         return map(self._read, self._paths)
 
     def _read(self, path: Path) -> RgbImage:
-        from yolo_service.images.decode import (
-            decode,  # brings OpenCV, which other commands do without
-        )
+        from yolo_service.images.decode import decode
 
         try:
             return decode(path.read_bytes(), max_pixels=self._max_pixels)
         except (OSError, ServiceError) as error:
-            raise QuantizationError(f"{path}: {error}; mend it or take it away") from error
+            raise QuantizationError(f"{path}: {error}; repair or remove it") from error
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return a folder's images by name; of many, ``MOST`` from all over it.
+    """Return a folder's images by name; of more than ``MOST``, an even selection.
 
     Raises:
         QuantizationError: there are none.

@@ -7,9 +7,7 @@ from typing import Any
 
 import click
 
-from yolo_service.cli.models import progress_bar
-from yolo_service.cli.options import engine_options, settings_from
-from yolo_service.models.pull import ensure_model
+from yolo_service.cli.options import engine_options, settings_with_model
 
 
 @click.command()
@@ -20,6 +18,4 @@ def serve(**options: Any) -> None:
     """Serve detections over HTTP until SIGTERM or SIGINT."""
     from yolo_service.http.serve import serve as serve_forever
 
-    settings = settings_from(options)
-    ensure_model(settings, progress_bar)
-    sys.exit(serve_forever(settings))
+    sys.exit(serve_forever(settings_with_model(**options)))

@@ -6,9 +6,8 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
@@ -16,33 +15,22 @@ from darknet import Network
 from darknet.cfg import read_cfg
 from darknet.model import EngineName, Precision
 from darknet.names import read_names
+from yolo_service.cli.options import engine_options, path, settings_from
 from yolo_service.models.opening import default_files, load_files
-from yolo_service.settings import load_settings
-
-_path = click.Path(path_type=Path)
-
-
-@dataclass(frozen=True)
-class Untrained:
-    """The files that a model folder must hold before training."""
-
-    folder: Path
-    cfg: Path
-    names: tuple[str, ...]
 
 
 @click.command()
-@click.option("--model", type=_path, required=True, help="Folder with one .cfg and its names.")
+@click.option("--model", type=path, required=True, help="Folder with one .cfg and its names.")
 @click.option(
     "--data",
-    type=_path,
+    type=path,
     multiple=True,
     required=True,
     help="Labelled images: COCO .json, YOLO or VOC folder; may be repeated.",
 )
-@click.option("--val", type=_path, help="Labelled images to validate on.")
-@click.option("--output", type=_path, help="Run folder; default: runs/NAME.")
-@click.option("--weights", type=_path, help="Start from these weights.")
+@click.option("--val", type=path, help="Labelled images to validate on.")
+@click.option("--output", type=path, help="Run folder; default: runs/NAME.")
+@click.option("--weights", type=path, help="Start from these weights.")
 @click.option("--cutoff", type=click.IntRange(1), help="Load only so many layers of --weights.")
 @click.option("--resume", is_flag=True, help="Continue the run in --output.")
 @click.option("--strict", is_flag=True, help="Refuse data with any problem.")
@@ -67,31 +55,27 @@ def train(model: Path, output: Path | None, anchors: int | None, **options: Any)
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("darknet").setLevel(logging.INFO)
-    untrained = _untrained(model)
+    cfg, names = _untrained(model)
     if anchors is not None:
-        _print_anchors(untrained, options["data"], anchors)
+        _print_anchors(cfg, names, options["data"], anchors)
         return
     with _needs_extra():
         from darknet.training.train import TrainOptions
         from darknet.training.train import train as run
-    output = output or Path("runs") / untrained.folder.name
-    result = run(TrainOptions(cfg=untrained.cfg, names=untrained.names, output=output, **options))
+    output = output or Path("runs") / model.name
+    result = run(TrainOptions(cfg=cfg, names=names, output=output, **options))
     if result.map50 >= 0:
         click.echo(f"best mAP@0.5 {100 * result.map50:.2f}: {result.best}")
-    if not list(untrained.folder.glob("*.weights")):
-        target = untrained.cfg.with_suffix(".weights")
+    if not list(model.glob("*.weights")):
+        target = cfg.with_suffix(".weights")
         shutil.copyfile(result.best, target)
         click.echo(f"copied to {target}")
 
 
 @click.command()
-@click.option("--models-dir", type=_path, help="Folder of models.")
-@click.option("--model", help="Name of the model's folder.")
-@click.option("--data", required=True, type=_path, help="Labelled images.")
-@click.option("--engine", type=click.Choice(get_args(EngineName)), help="Inference engine.")
-@click.option("--device", help="cpu, cuda, cuda:1, or a device name of the engine.")
-@click.option("--precision", type=click.Choice(get_args(Precision)), help="Number type.")
-@click.option("--output", type=_path, help="Folder for JSON, CSV and plots.")
+@engine_options
+@click.option("--data", required=True, type=path, help="Labelled images.")
+@click.option("--output", type=path, help="Folder for JSON, CSV and plots.")
 @click.option("--strict", is_flag=True, help="Refuse data with any problem.")
 @click.option(
     "--all",
@@ -106,14 +90,13 @@ def evaluate(
     with _needs_extra():
         from darknet.training import evaluate as evaluation
         from darknet.training.readers import read_dataset
-    settings = load_settings(**{name: value for name, value in options.items() if value})
+    settings = settings_from(**options)
     files = default_files(settings)
     dataset = read_dataset(data, read_names(files.names), strict=strict)
     click.echo(dataset.summary())
 
     def load(engine: EngineName, precision: Precision) -> Network:
-        chosen = settings.model_copy(update={"engine": engine, "precision": precision})
-        return load_files(files, chosen)
+        return load_files(files, settings, engine=engine, precision=precision)
 
     if everything:
         for line in evaluation.table(evaluation.compare(load, dataset)):
@@ -128,21 +111,22 @@ def evaluate(
         click.echo(f"report in {output}")
 
 
-def _untrained(folder: Path) -> Untrained:
+def _untrained(folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """Return the .cfg and the class names of a model folder."""
     cfgs = sorted(folder.glob("*.cfg"))
     lists = sorted(folder.glob("*.names")) or sorted(folder.glob("*.data"))
     if len(cfgs) != 1 or len(lists) != 1:
         raise click.UsageError(f"{folder}: expected one .cfg and one .names or .data file")
-    return Untrained(folder, cfgs[0], read_names(lists[0]))
+    return cfgs[0], read_names(lists[0])
 
 
-def _print_anchors(untrained: Untrained, data: Sequence[Path], count: int) -> None:
+def _print_anchors(cfg: Path, names: tuple[str, ...], data: Sequence[Path], count: int) -> None:
     from darknet.training.anchors import compute_anchors
     from darknet.training.dataset import merge
     from darknet.training.readers import read_dataset
 
-    dataset = merge([read_dataset(path, untrained.names) for path in data])
-    sizes, fit = compute_anchors(dataset, read_cfg(untrained.cfg).net.input, count)
+    dataset = merge([read_dataset(path, names) for path in data])
+    sizes, fit = compute_anchors(dataset, read_cfg(cfg).net.input, count)
     text = ", ".join(f"{width:.0f},{height:.0f}" for width, height in sizes)
     click.echo(f"anchors={text}\n# mean IoU with the objects: {fit:.3f}")
 

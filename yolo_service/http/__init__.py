@@ -1,1 +1,1 @@
-"""The gevent server, the contract, clients that misbehave, and image URLs."""
+"""The gevent server, routes and validation of swagger.yaml, and downloads of image URLs."""

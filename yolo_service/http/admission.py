@@ -1,7 +1,6 @@
-"""Admission control: while the queue is full, images are refused before anything else happens.
+"""Admission control: while the queue is full, requests with images are answered 503 at once.
 
-A refusal has to cost less than what it saves, so it comes before the application: before Flask
-makes its contexts, before the security, and before the body is read.
+This comes before the application, so it costs neither Flask's contexts nor reading the body.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ class Admission:
     """A WSGI application in front of another one.
 
     Args:
-        application: what answers while the queue has room.
-        routes: of the application; it answers itself what fits none of them.
+        application: called unless the queue is full.
+        routes: of the application; it is also called for requests that fit none of them.
         raise_if_full: raises Overloaded while the queue is full.
     """
 
@@ -47,7 +46,7 @@ class Admission:
         return self._application(environ, start_response)
 
     def _route_of_image(self, environ: Environ) -> str | None:
-        """Return the route of a request that may bring an image: in a body, or as an address."""
+        """Return the route of a request that may have an image: in its body, or as a URL."""
         method = environ["REQUEST_METHOD"]
         if not (method == "POST" or (method == "GET" and environ["QUERY_STRING"])):
             return None

@@ -22,15 +22,14 @@ from yolo_service.settings import Settings
 class Request(flask.Request):
     """A request whose uploads stay in memory: they are small, and files block the loop.
 
-    A form's field without a value counts as not sent: browsers, Swagger UI among them, send what
-    nobody has filled in.
+    A form's field without a value counts as not sent: browsers send fields that are not filled in.
     """
 
     form_data_parser_class = FormParser
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body; empty where HTTP gives it no meaning, because connexion would wait for it."""
+        """The body; empty for GET and HEAD, because connexion would wait for it."""
         if self.method in {"GET", "HEAD"}:
             return io.BytesIO()
         if (length := self.content_length) is None:
@@ -47,7 +46,7 @@ class Request(flask.Request):
 
 
 def create_app(service: Service) -> FlaskApp:
-    """Make the WSGI application; it needs no server, so tests can call it in their own process."""
+    """Make the WSGI application; it also works without a server, for example in tests."""
     app = FlaskApp(__name__, skip_error_handlers=True, server_args={"static_folder": None})
     app.api_cls = Api
     app.app.request_class = Request
@@ -65,7 +64,7 @@ def create_app(service: Service) -> FlaskApp:
 
 
 def _contract(settings: Settings) -> dict[str, Any]:
-    """Read swagger.yaml; without an API key it asks for none, but for Obico's where it is set."""
+    """Read swagger.yaml; without an API key only Obico's route has security, if its key is set."""
     # The parser in Python would take a tenth of a second.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     contract: dict[str, Any] = yaml.load(CONTRACT.read_text(encoding="utf-8"), loader)  # noqa: S506 - both are safe

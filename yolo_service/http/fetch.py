@@ -1,11 +1,10 @@
-"""Guarded download of an image from a URL that came from outside.
+"""Download of an image from a URL of a client, guarded against server-side request forgery.
 
-A URL is a way to make this machine talk to another one on somebody else's behalf. So a host name
-is looked up once, every address it has is checked, the connection goes to a checked address and to
-no other, and each redirect is checked like the URL itself. Sizes and times are bounded.
+A host name is looked up once, all its addresses are checked, the connection goes to a checked
+address, and redirects are checked like the URL itself. Sizes and times are limited.
 
-Cooperative without patching the standard library: sockets, look-ups and TLS are gevent's, and
-http.client speaks HTTP over them. Proxies are not supported, since they would do the look-up.
+Sockets and TLS are gevent's, below http.client, so that other greenlets run meanwhile. Proxies are
+not supported: they would do the look-up.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -31,13 +31,7 @@ import gevent.ssl
 
 from yolo_service.api.client import current_client
 from yolo_service.api.waiting import wait
-from yolo_service.errors import (
-    DeadlineExceeded,
-    FetchFailed,
-    FetchForbidden,
-    PayloadTooLarge,
-    ServiceError,
-)
+from yolo_service.errors import DeadlineExceeded, FetchFailed, FetchForbidden, PayloadTooLarge
 from yolo_service.http.addresses import IpNetwork, may_fetch
 from yolo_service.http.streams import YieldingReader
 from yolo_service.settings import Settings
@@ -48,24 +42,26 @@ Resolve = Callable[..., Sequence[AddressInfo]]
 """Called and answering like ``socket.getaddrinfo(host, port, type=SOCK_STREAM)``."""
 
 _HOST = re.compile(r"[A-Za-z0-9._:-]+(%\w+)?")  # a name, an IPv4 or an IPv6 address with its zone
-_URL_SAFE = "/?:@!$&'()*+,;=%~[]"  # left as they are; blanks and letters beyond ASCII are escaped
+_URL_SAFE = "/?:@!$&'()*+,;=%~[]"  # not escaped, unlike spaces and letters beyond ASCII
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_IMAGES = re.compile(r"(text|multipart|audio|video)/|application/(json|xhtml|xml)")
 _PIECE = 1 << 16
 
-_REASONS: tuple[tuple[type[Exception], str], ...] = (  # the first that fits is told
+_REASONS: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
     (TimeoutError, "did not answer in time; try again, or check the URL"),
     (socket.gaierror, "is not a known host name; check the URL"),
-    (ssl.SSLCertVerificationError, "has a certificate that is not trusted; mend it, or use http"),
+    (
+        ssl.SSLCertVerificationError,
+        "has a certificate that is not trusted; replace it, or use http",
+    ),
     (ssl.SSLError, "does not speak TLS there; check the port, or use http"),
     (ConnectionRefusedError, "refused the connection; check the host and the port"),
     (OSError, "could not be reached, or broke the connection; check the host and the port"),
     (http.client.HTTPException, "did not answer with valid HTTP; check the URL"),
 )
 
-
 RESOLVER_THREADS = 32
-"""Host names that are looked up at once; one that no DNS answers takes a thread for ten seconds."""
+"""Host names that are looked up at once; one without an answer takes a thread for ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -89,23 +85,8 @@ class FetchPolicy:
     max_redirects: int = 3
 
 
-@dataclass(frozen=True)
-class _Target:
-    """A URL that passed the checks that need no look-up; ``path`` is escaped, with its query."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str
-    url: str
-
-
 class Fetcher:
-    """Downloads images for requests that are being handled.
-
-    Args:
-        settings: which networks are allowed, and the limits of bytes and time.
-    """
+    """Downloads images for requests that are being handled, within the limits of the settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._policy = FetchPolicy(
@@ -116,10 +97,10 @@ class Fetcher:
         self._resolve = HostResolver()
 
     def __call__(self, url: str) -> bytes:
-        """Download an image, until the client leaves or the request's time is over.
+        """Download an image.
 
         Raises:
-            ClientGone: the client left.
+            ClientGone: the client closed its connection.
             DeadlineExceeded: the request's time is over.
             ServiceError: see ``fetch``.
         """
@@ -134,25 +115,20 @@ class HostResolver:
     """Looks host names up on threads of its own.
 
     gevent's resolver shares ten threads with everything else: ten names whose DNS does not answer
-    would stop all downloads. Here more are refused at once while all threads wait.
+    would stop all downloads.
     """
 
     def __init__(self, threads: int = RESOLVER_THREADS) -> None:
         self._executor = DaemonExecutor("DNS", threads, max_waiting=0)
 
     def __call__(self, host: str, port: int, **options: Any) -> Sequence[AddressInfo]:
-        """Look a host name up as ``socket.getaddrinfo`` does; waits as a greenlet.
+        """Look a host name up as ``socket.getaddrinfo`` does, without blocking other greenlets.
 
         Raises:
             OSError: the name is not known.
-            Overloaded: all threads wait for an answer of the DNS.
+            Overloaded: all threads are waiting for the DNS.
         """
-        look_up = functools.partial(socket.getaddrinfo, host, port, **options)
-        return wait(self._executor.submit(look_up))
-
-
-def _ignore(_: int) -> None:
-    pass
+        return wait(self._executor.submit(socket.getaddrinfo, host, port, **options))
 
 
 def fetch(
@@ -160,38 +136,50 @@ def fetch(
     policy: FetchPolicy,
     *,
     resolve: Resolve,
-    received: Callable[[int], None] = _ignore,
+    received: Callable[[int], None] = lambda _: None,
 ) -> bytes:
     """Download an image; other greenlets run meanwhile.
 
-    Messages name the host and nothing of path and query, which may hold a signature.
+    Messages name the host, but neither path nor query, which may hold a signature.
 
     Args:
         url: http or https, without user name and password, any port.
         policy: networks, sizes and times.
         resolve: how a host name becomes addresses.
-        received: told the length of each piece of the image; what it raises ends the download.
+        received: called with the length of each piece of the image; may raise to end the download.
 
     Returns:
-        The body of the answer; whether it is an image is for the decoder to say.
+        The body of the response; whether it is an image is not checked.
 
     Raises:
         FetchForbidden: the URL, or one it redirects to, is malformed, has another scheme, or leads
             to an address that is neither public nor allowed.
-        FetchFailed: no answer, not in time, not 200, or not an image by its content type.
+        FetchFailed: no response, not in time, not 200, or not an image by its content type.
         PayloadTooLarge: more than ``policy.max_bytes``.
     """
-    target = _parse(url)
+    download = _Download(_parse(url), policy, resolve, received)
+    host = download.target.host
     try:
         with gevent.Timeout(policy.total_timeout) as limit:
-            return _follow(target, policy, resolve, received)
+            return download.run()
     except gevent.Timeout as expired:
         if expired is not limit:
             raise
         seconds = f"{policy.total_timeout:g} s"
         raise FetchFailed(
-            f"{target.host} did not send the image within {seconds}; try again, or check the URL"
+            f"{host} did not send the image within {seconds}; try again, or check the URL"
         ) from None
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A URL that passed the checks that need no look-up; ``path`` is escaped, with its query."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    url: str
 
 
 def _parse(url: str, base: str = "") -> _Target:
@@ -213,98 +201,79 @@ def _parse(url: str, base: str = "") -> _Target:
     return _Target(parts.scheme, host, port, path + query, parts.geturl())
 
 
-def _follow(
-    target: _Target, policy: FetchPolicy, resolve: Resolve, received: Callable[[int], None]
-) -> bytes:
-    for _ in range(policy.max_redirects + 1):
-        answer = _ask(target, policy, resolve, received)
-        if isinstance(answer, bytes):
-            return answer
-        target = _parse(answer, base=target.url)
-    raise FetchFailed(
-        f"{target.host} redirected more than {policy.max_redirects} times; use the final URL"
-    )
+@dataclass
+class _Download:
+    """The download of one image; ``target`` is the URL that is requested next."""
 
+    target: _Target
+    policy: FetchPolicy
+    resolve: Resolve
+    received: Callable[[int], None]
 
-def _ask(
-    target: _Target, policy: FetchPolicy, resolve: Resolve, received: Callable[[int], None]
-) -> bytes | str:
-    """Return the image, or the URL that the host redirects to."""
-    try:
-        addresses = _addresses(target, policy, resolve)
-        connection = _CONNECTIONS[target.scheme](target, addresses, policy)
-        try:
-            connection.request("GET", target.path, headers=_request_headers())
-            with connection.getresponse() as response:
-                return _read(response, target, policy, received)
-        finally:
-            connection.close()
-    except (OSError, http.client.HTTPException) as error:
-        reason = next(text for kind, text in _REASONS if isinstance(error, kind))
-        raise FetchFailed(f"{target.host} {reason}") from error
-
-
-def _addresses(target: _Target, policy: FetchPolicy, resolve: Resolve) -> list[AddressInfo]:
-    """Look the host up and check everything that comes back, so that none can be picked later."""
-    found = list(resolve(target.host, target.port, type=socket.SOCK_STREAM))
-    if not all(may_fetch(ip_address(info[4][0]), policy.allow_networks) for info in found):
-        raise FetchForbidden(
-            f"{target.host} is not on the public internet; to fetch from it nevertheless, "
-            "set YOLO_URL_ALLOW_NETWORKS on the server to its network"
+    def run(self) -> bytes:
+        for _ in range(self.policy.max_redirects + 1):
+            answer = self._request()
+            if isinstance(answer, bytes):
+                return answer
+            self.target = _parse(answer, base=self.target.url)
+        raise self._failed(
+            f"redirected more than {self.policy.max_redirects} times; use the final URL"
         )
-    return found
 
+    def _request(self) -> bytes | str:
+        """Return the image, or the URL that the host redirects to."""
+        try:
+            with closing(_Connection(self.target, self._addresses(), self.policy)) as connection:
+                connection.request("GET", self.target.path, headers=_request_headers())
+                with connection.getresponse() as response:
+                    location = response.headers.get("Location")
+                    if response.status in _REDIRECTS and location:
+                        return location
+                    self._check_headers(response)
+                    return self._read(response)
+        except (OSError, http.client.HTTPException) as error:
+            reason = next(text for kind, text in _REASONS if isinstance(error, kind))
+            raise self._failed(reason) from error
 
-def _read(
-    response: http.client.HTTPResponse,
-    target: _Target,
-    policy: FetchPolicy,
-    received: Callable[[int], None],
-) -> bytes | str:
-    location = response.headers.get("Location")
-    if response.status in _REDIRECTS and location:
-        return location
-    _check_headers(response, target)
-    if (response.length or 0) > policy.max_bytes:
-        raise _too_large(target, policy)
-    return _read_body(response, target, policy, received)
+    def _addresses(self) -> list[AddressInfo]:
+        """Look the host up and check all its addresses, so that no other can be connected to."""
+        found = list(self.resolve(self.target.host, self.target.port, type=socket.SOCK_STREAM))
+        if not all(may_fetch(ip_address(info[4][0]), self.policy.allow_networks) for info in found):
+            raise FetchForbidden(
+                f"{self.target.host} is not on the public internet; to fetch from it nevertheless, "
+                "set YOLO_URL_ALLOW_NETWORKS on the server to its network"
+            )
+        return found
 
+    def _check_headers(self, response: http.client.HTTPResponse) -> None:
+        kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+        if response.status != http.client.OK:
+            raise self._failed(f"answered {response.status}, expected 200; check the URL")
+        if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise self._failed("answered with compressed data, expected identity; check the URL")
+        if _NOT_IMAGES.match(kind):
+            raise self._failed(f"answered {kind[:50]}, expected an image; check the URL")
+        self._check_size(response.length or 0)
 
-def _check_headers(response: http.client.HTTPResponse, target: _Target) -> None:
-    kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
-    if response.status != http.client.OK:
-        what = f"{response.status}, expected 200"
-    elif response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        what = "with compressed data, which it was asked not to"
-    elif _NOT_IMAGES.match(kind):
-        what = f"{kind[:50]}, expected an image"
-    else:
-        return
-    raise FetchFailed(f"{target.host} answered {what}; check the URL")
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
+        body = bytearray()
+        while piece := response.read(_PIECE):
+            body += piece
+            self.received(len(piece))
+            self._check_size(len(body))
+        if response.length:  # what is missing of the Content-Length; None without one
+            raise self._failed(f"broke off after {len(body)} bytes; try again")
+        return bytes(body)
 
+    def _check_size(self, length: int) -> None:
+        if length > self.policy.max_bytes:
+            raise PayloadTooLarge(
+                f"the image at {self.target.host} is larger than {self.policy.max_bytes} bytes; "
+                "send a smaller one, or set YOLO_MAX_UPLOAD_MB on the server"
+            )
 
-def _read_body(
-    response: http.client.HTTPResponse,
-    target: _Target,
-    policy: FetchPolicy,
-    received: Callable[[int], None],
-) -> bytes:
-    body = bytearray()
-    while piece := response.read(_PIECE):
-        body += piece
-        received(len(piece))
-        if len(body) > policy.max_bytes:
-            raise _too_large(target, policy)
-    if response.length:  # what is missing of the Content-Length; None without one
-        raise FetchFailed(f"{target.host} broke off after {len(body)} bytes; try again")
-    return bytes(body)
-
-
-def _too_large(target: _Target, policy: FetchPolicy) -> ServiceError:
-    return PayloadTooLarge(
-        f"the image at {target.host} is larger than {policy.max_bytes} bytes; "
-        "send a smaller one, or set YOLO_MAX_UPLOAD_MB on the server"
-    )
+    def _failed(self, reason: str) -> FetchFailed:
+        return FetchFailed(f"{self.target.host} {reason}")
 
 
 @functools.cache
@@ -324,29 +293,21 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Connection(http.client.HTTPConnection):
-    """Speaks HTTP with one of the addresses given, whatever the name means by now."""
+    """A connection to one of the addresses given; the host name is not looked up again."""
 
     response_class = _Response
 
     def __init__(self, target: _Target, addresses: list[AddressInfo], policy: FetchPolicy) -> None:
         super().__init__(target.host, target.port)
         self._addresses, self._policy = addresses, policy
+        self._is_secure = target.scheme == "https"
+        self.default_port = 443 if self._is_secure else 80
 
     def connect(self) -> None:
         self.sock = _connect(self._addresses, self._policy.connect_timeout)
+        if self._is_secure:
+            self.sock = _tls().wrap_socket(self.sock, server_hostname=self.host)
         self.sock.settimeout(self._policy.read_timeout)
-
-
-class _SecureConnection(_Connection):
-    default_port = 443
-
-    def connect(self) -> None:
-        self.sock = _connect(self._addresses, self._policy.connect_timeout)
-        self.sock = _tls().wrap_socket(self.sock, server_hostname=self.host)
-        self.sock.settimeout(self._policy.read_timeout)
-
-
-_CONNECTIONS = {"http": _Connection, "https": _SecureConnection}
 
 
 def _connect(addresses: list[AddressInfo], timeout: float) -> Any:
@@ -357,12 +318,11 @@ def _connect(addresses: list[AddressInfo], timeout: float) -> Any:
         connection.settimeout(timeout)
         try:
             connection.connect(address)
-        except OSError as error:
+        except BaseException as error:  # also the total timeout, which is raised in any place
             connection.close()
+            if not isinstance(error, OSError):
+                raise
             problem = error
-        except BaseException:  # the total time-out
-            connection.close()
-            raise
         else:
             return connection
     raise problem

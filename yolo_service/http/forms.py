@@ -35,7 +35,7 @@ _ADVICE = "HTTP clients write forms by themselves, for example: curl -F name=@fi
 
 
 class FormParser(FormDataParser):
-    """Flask's parser of forms, with its own way for ``multipart/form-data``."""
+    """Werkzeug's parser of forms, with another one for ``multipart/form-data``."""
 
     def parse(
         self,
@@ -49,7 +49,7 @@ class FormParser(FormDataParser):
         Args:
             stream: the body, limited to what may be read.
             mimetype: without parameters.
-            content_length: of the body in bytes; None if the client does not say.
+            content_length: of the body in bytes, if known.
             options: the parameters of the type, with ``boundary``.
 
         Returns:

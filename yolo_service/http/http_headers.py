@@ -1,4 +1,4 @@
-"""Strict parser of a request's header fields (RFC 9112), and checks of what they say of its body.
+"""Strict parser of a request's header fields (RFC 9112), and checks of host and framing.
 
 gevent uses Python's parser of e-mails, which takes a tenth of the time that a request spends on the
 loop, and accepts what proxies may read differently: folded lines, and names with spaces in them.
@@ -20,17 +20,18 @@ _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 _LENGTH = re.compile("[0-9]+")
 
 
+class InvalidRequestError(ValueError):
+    """A request that is not valid HTTP; the message repeats nothing of it."""
+
+
 class HeaderFields:
     """Header fields by name; the methods are those that gevent's handler calls.
 
     Args:
         fields: names and values in order.
-
-    Attributes:
-        status: an error that gevent would answer; always empty, see ``read_fields``.
     """
 
-    status = ""
+    status = ""  # gevent would answer it as an error
 
     def __init__(self, fields: list[tuple[str, str]]) -> None:
         self._values: dict[str, list[str]] = {}
@@ -72,14 +73,16 @@ def read_fields(file: IO[bytes]) -> HeaderFields:
     """Read header fields up to the empty line after them.
 
     Raises:
-        ValueError: a line is no header field or longer than ``MAX_LINE``, there are more than
-            ``MAX_FIELDS``, or the empty line is missing.
+        InvalidRequestError: a line is no header field or longer than ``MAX_LINE``, there are more
+            than ``MAX_FIELDS``, or the empty line is missing.
     """
     fields: list[tuple[str, str]] = []
     while (line := file.readline(MAX_LINE)) not in _ENDS:
         match = _FIELD.fullmatch(line)
-        if match is None or len(fields) == MAX_FIELDS:
-            raise ValueError("a line that is no header field, or one too many")
+        if match is None:
+            raise InvalidRequestError(f"header field {len(fields) + 1} is not a line NAME: VALUE")
+        if len(fields) == MAX_FIELDS:
+            raise InvalidRequestError(f"expected at most {MAX_FIELDS} header fields")
         name, value = match[1].decode("ascii"), match[2].decode("latin-1")
         fields.append((name, value.strip(" \t")))
     return HeaderFields(fields)
@@ -93,17 +96,17 @@ def check_framing(fields: HeaderFields, version: str) -> None:
         version: of the request line.
 
     Raises:
-        ValueError: a version other than HTTP/1.0 and HTTP/1.1; several or invalid hosts, or none in
-            HTTP/1.1; a length that is not one number; a transfer coding other than ``chunked``,
-            together with a length, or in HTTP/1.0.
+        InvalidRequestError: a version other than HTTP/1.0 and HTTP/1.1; several or invalid hosts,
+            or none in HTTP/1.1; a length that is not one number; a transfer coding other than
+            ``chunked``, together with a length, or in HTTP/1.0.
     """
     if version not in {"HTTP/1.0", "HTTP/1.1"}:
-        raise ValueError("a version other than HTTP/1.0 and HTTP/1.1")
+        raise InvalidRequestError("expected version HTTP/1.0 or HTTP/1.1")
     hosts = fields.get_all("host")
     if len(hosts) > 1 or not all(_HOST.fullmatch(host) for host in hosts):
-        raise ValueError("several hosts, or one that is invalid")
+        raise InvalidRequestError("expected one Host header with a host name and a port")
     if version == "HTTP/1.1" and not hosts:
-        raise ValueError("HTTP/1.1 without a host")
+        raise InvalidRequestError("expected a Host header, which HTTP/1.1 requires")
     _check_body(fields, version)
 
 
@@ -111,8 +114,8 @@ def _check_body(fields: HeaderFields, version: str) -> None:
     lengths = fields.get_all("content-length")
     codings = fields.get_all("transfer-encoding")
     if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths):
-        raise ValueError("a content length that is not one number")
+        raise InvalidRequestError("expected one Content-Length header with a number of bytes")
     if codings and [coding.lower() for coding in codings] != ["chunked"]:
-        raise ValueError("a transfer coding other than chunked")
+        raise InvalidRequestError("expected no Transfer-Encoding but chunked")
     if codings and (lengths or version == "HTTP/1.0"):
-        raise ValueError("a transfer coding with a content length, or in HTTP/1.0")
+        raise InvalidRequestError("expected no Transfer-Encoding in HTTP/1.0 or with a length")

@@ -28,11 +28,10 @@ from yolo_service.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 8.0
-"""From the signal to stop to the end of the process; Cloud Run kills after 10 seconds."""
-
+REQUESTS_SECONDS = 7.0
+"""How long requests may take after the signal to stop."""
 CLOSE_SECONDS = 1.0
-"""What is kept of that for closing the models, after the requests."""
+"""How long closing the models may take after that; Cloud Run kills after 10 seconds in all."""
 
 BODIES_BYTES = 256_000_000
 """Memory that uploads and downloads may take together; twice the largest one at least."""
@@ -57,18 +56,18 @@ def serve(settings: Settings) -> int:
 
 
 def main() -> int:
-    """Start the service as the environment says; what ``python app.py`` does."""
+    """Serve with the settings of the environment: ``python app.py``; returns the exit code."""
     try:
         settings = load_settings()
         ensure_model(settings)
         return serve(settings)
     except ConfigurationError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the log's format is not known yet
+        print(error, file=sys.stderr)  # noqa: T201 - the log is not configured yet
         return 2
 
 
 def _print_stacks_on_crash() -> None:
-    """Print the stack of every thread when native code crashes, and at SIGUSR1, for a hang."""
+    """Print the stack of every thread when native code crashes, and at SIGUSR1."""
     faulthandler.enable()
     if hasattr(faulthandler, "register"):  # Windows has no SIGUSR1
         faulthandler.register(signal.SIGUSR1)
@@ -86,11 +85,11 @@ def _listen(settings: Settings, service: Service) -> Server:
     server = Server(listener, create_app(service), settings.request_timeout, budget)
     server.start()
     log.info("listening on %s", server.url)
-    _warn_of_missing_key(settings, server)
+    _log_missing_key(settings, server)
     return server
 
 
-def _warn_of_missing_key(settings: Settings, server: Server) -> None:
+def _log_missing_key(settings: Settings, server: Server) -> None:
     if settings.api_key is None and not ip_address(server.address[0]).is_loopback:
         log.warning(
             "no API key is set: everybody who reaches %s is served; set YOLO_API_KEY, "
@@ -100,35 +99,33 @@ def _warn_of_missing_key(settings: Settings, server: Server) -> None:
 
 
 def _run(server: Server, service: Service, stop: Event) -> int:
-    """Load the default model while /healthz answers already, then serve until told to stop."""
-    failures: list[Exception] = []
+    """Load the default model while /healthz is answered already, then serve until ``stop``."""
 
-    def load() -> None:
+    def load() -> bool:
         try:
-            _announce(service.start(), server)
+            _log_model(service.start(), server)
             _freeze_memory()
+            return True
         except ModelUnavailable as error:
             log.error("cannot start: %s", error)
-            failures.append(error)
-        except Exception as error:
+        except Exception:
             log.exception("cannot start because of an unexpected error")
-            failures.append(error)
-        if failures:
-            stop.set()
+        stop.set()
+        return False
 
     loading = gevent.spawn(load)
     stop.wait()
     loading.kill()
-    return _stop(server, service, exit_code=1 if failures else 0)
+    return _stop(server, service, exit_code=1 if loading.value is False else 0)
 
 
 def _stop(server: Server, service: Service, exit_code: int) -> int:
-    """Finish the requests, close the models, and end in ``GRACE_SECONDS`` whatever hangs."""
+    """Finish the requests and close the models; ends in time even if native code hangs."""
     log.info("stopping")
-    until = time.monotonic() + GRACE_SECONDS
-    if not server.finish(until - CLOSE_SECONDS):
-        log.warning("some requests took more than %g seconds and were broken off", GRACE_SECONDS)
-    if not service.predictor.close(until):
+    until = time.monotonic() + REQUESTS_SECONDS
+    if not server.finish(until):
+        log.warning("some requests took more than %g seconds and were broken off", REQUESTS_SECONDS)
+    if not service.predictor.close(until + CLOSE_SECONDS):
         # Native code still computes: the interpreter must not wait for it, nor free what it uses.
         log.warning("stopped while a model was still computing")
         logging.shutdown()
@@ -137,7 +134,7 @@ def _stop(server: Server, service: Service, exit_code: int) -> int:
     return exit_code
 
 
-def _announce(model: LoadedModel, server: Server) -> None:
+def _log_model(model: LoadedModel, server: Server) -> None:
     network = model.network
     log.info(
         "serving %s with %s on %s in %s; see %s/ui/",
@@ -146,7 +143,7 @@ def _announce(model: LoadedModel, server: Server) -> None:
 
 
 def _freeze_memory() -> None:
-    """Exclude what is alive now from garbage collections, which stop the loop for 50 ms."""
+    """Exclude what is alive now from garbage collections, which would take 100 ms of the loop."""
     gc.collect()
     gc.freeze()
     process.return_freed_memory()

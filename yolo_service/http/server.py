@@ -1,6 +1,6 @@
 """gevent's WSGI server with limits for hostile clients and an orderly stop.
 
-What it adds: answers in one write (small writes on kept-alive connections stall 40 ms), time limits
+It adds: responses in one write (small writes on kept-alive connections stall 40 ms), time limits
 for everything that a client sends, strict framing of requests (RFC 9112), a request id and a line
 of log per request, problem+json also for invalid HTTP, and a stop that finishes what was accepted.
 """
@@ -29,7 +29,12 @@ from yolo_service import logs, metrics
 from yolo_service.api import problems
 from yolo_service.api.client import CLIENT
 from yolo_service.errors import ClientGone
-from yolo_service.http.http_headers import HeaderFields, check_framing, read_fields
+from yolo_service.http.http_headers import (
+    HeaderFields,
+    InvalidRequestError,
+    check_framing,
+    read_fields,
+)
 from yolo_service.http.streams import Body, Budget, YieldingReader
 
 log = logging.getLogger(__name__)
@@ -40,18 +45,18 @@ MAX_CONNECTIONS = 1000
 SPARE_CONNECTIONS = 50
 """When fewer are left, idle connections are closed for new ones."""
 MAX_IDLE_CHECKS = 8
-"""How many connections are checked for being idle when a new one comes."""
+"""Idle connections that are checked for unread data when a new one comes."""
 IDLE_SECONDS = 75.0
 """Between the requests of a connection."""
 HEADER_SECONDS = 10.0
 """For the first bytes of a connection, and from a request's first line to its last header."""
 SEND_SECONDS = 60.0
-"""How long a client may take to read its answer."""
+"""How long a client may take to read its response."""
 STOPPING_SECONDS = 0.5
 """How long a connection that was just accepted may take to send its request while stopping."""
 
 READABLE = 1
-"""What libev calls the event that a socket has data, or has been closed by the other side."""
+"""libev's event that a socket has data, or has been closed by the other side."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -86,7 +91,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     def handle(self) -> None:
         """Serve requests until the connection ends."""
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with suppress(OSError):  # the client may be gone before it is answered
+        with suppress(OSError):  # the client may disconnect at any time
             super().handle()
 
     def read_requestline(self) -> str:
@@ -104,19 +109,20 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
 
     def read_request(self, raw_requestline: str) -> bool:
         """Read the headers, which must arrive within ``HEADER_SECONDS``."""
-        with gevent.Timeout(HEADER_SECONDS, RequestTimeout("the headers took too long")):
+        timeout = RequestTimeout("the headers of the request took too long to arrive")
+        with gevent.Timeout(HEADER_SECONDS, timeout):
             return bool(super().read_request(raw_requestline))
 
     def MessageClass(self, file: IO[bytes], _: int) -> HeaderFields:  # noqa: N802 - gevent's name
         """Read the headers, and check them before gevent changes them.
 
         Raises:
-            ValueError: see ``read_fields`` and ``check_framing``, or the request line is not three
-                words with one space between them, which others may split elsewhere.
+            InvalidRequestError: see ``read_fields`` and ``check_framing``, or the request line is
+                not three words with one space between them, which others may split elsewhere.
         """
         fields = read_fields(file)
         if self.requestline != f"{self.command} {self.path} {self.request_version}":
-            raise ValueError("a request line other than METHOD TARGET VERSION")
+            raise InvalidRequestError("expected METHOD TARGET VERSION with one space between them")
         check_framing(fields, self.request_version)
         return fields
 
@@ -132,10 +138,10 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         result = super().handle_one_request()
         if not isinstance(result, tuple):
             return result
-        status = int(result[0])
-        advice = {408: "the headers of the request took too long to arrive"}
-        problem = problems.of_status(status, advice.get(status, "this is not a valid request"))
-        return str(status), problem.http(self.request_id)
+        status, detail = result
+        if status == "414":  # gevent's own
+            detail = "the request line is too long; send long values in the body"
+        return status, problems.of_status(int(status), detail).http(self.request_id)
 
     def get_environ(self) -> dict[str, Any]:
         """Return the WSGI environment of a request."""
@@ -156,7 +162,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         return self._idle_timeout == HEADER_SECONDS
 
     def is_connected(self) -> bool:
-        """Return whether the client still waits; for any thread, while a request is served."""
+        """Return whether the client is connected; for any thread, while a request is served."""
         return self._peek() != b""
 
     def hold(self, count: int) -> None:
@@ -200,7 +206,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         return peeked
 
     def handle_one_response(self) -> None:
-        """Call the application and send its answer."""
+        """Call the application and send its response."""
         super().handle_one_response()
         if self.wsgi_input.abandoned or self.server.stopping:
             self.close_connection = True
@@ -208,7 +214,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Any:
-        """Begin the answer; after 408 and 413 the connection is closed, its body unread."""
+        """Begin the response; after 408 and 413 the connection is closed, its body unread."""
         headers = [*headers, ("X-Request-ID", self.request_id)]
         if self.server.stopping or status[:3] in {"408", "413"}:
             headers.append(("Connection", "close"))
@@ -225,12 +231,16 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         if self._unsent is not None:
             self._unsent += data
             return
-        timeout = BrokenPipeError(errno.EPIPE, "the client does not read its answer")
+        timeout = BrokenPipeError(errno.EPIPE, "the client does not read its response")
         with gevent.Timeout(SEND_SECONDS, timeout):
             super()._sendall(data)
 
-    def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
-        return ("408" if isinstance(ex, RequestTimeout) else "400"), b""
+    def _handle_client_error(self, ex: Exception) -> tuple[str, str]:
+        """Return the status and detail of a problem; gevent's own messages repeat the request."""
+        if isinstance(ex, RequestTimeout):
+            return "408", str(ex.description)
+        reason = str(ex) if isinstance(ex, InvalidRequestError) else "see RFC 9112"
+        return "400", f"the request is not valid HTTP/1.1: {reason}"
 
     def _send_error_response_if_possible(self, error_code: int) -> None:
         self.close_connection = True
@@ -247,7 +257,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         self._send_error_response_if_possible(500)
 
     def log_request(self) -> None:
-        """Count and log the answer, without the query, which may hold signed URLs."""
+        """Count and log the response, without the query, which may hold signed URLs."""
         path, seconds = self.path.partition("?")[0], time.time() - self.time_start
         fields = {
             "client": self.client_address[0],
@@ -269,7 +279,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
     Args:
         listener: from ``listen``.
         application: the WSGI application.
-        request_seconds: how long a request may take, from its head to its answer.
+        request_seconds: how long a request may take, from its headers to its response.
         budget: of the memory that bodies may take together.
     """
 
@@ -309,7 +319,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
         """Stop listening and finish the requests that were accepted.
 
         Args:
-            until: ``time.monotonic()`` at which they are broken off.
+            until: ``time.monotonic()`` at which their connections are closed.
 
         Returns:
             Whether all of them were finished.

@@ -1,8 +1,8 @@
-"""Request bodies and connections read so that no client occupies the process alone.
+"""Reading of connections and request bodies, with limits of time, rate and memory.
 
-gevent switches to another greenlet only when a read has to wait. A client that sends faster than
-this process parses would never make it wait: no other request would be served and no timeout would
-fire. So a greenlet that has read for a millisecond yields to the others.
+gevent switches to another greenlet only when a read has to wait. While a client sends faster than
+this process parses, no other request would be served and no timeout would fire. So a greenlet that
+has read for a millisecond yields to the others.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MIN_RATE = 8_000
 """Bytes per second that a body needs on average after ``GRACE_SECONDS`` (64 kbit/s)."""
 
 LINGER_SECONDS = 2.0
-"""How long the unread body of an answered request is discarded before the connection is closed."""
+"""How long the unread body of a request is discarded before its connection is closed."""
 
 MAX_READ_SECONDS = 0.001
 """How long a greenlet reads before it yields to others, which costs 0.05 ms."""
@@ -61,8 +61,7 @@ class YieldingReader(io.RawIOBase):
         self.received = 0
         self._yield_at = 0.0
 
-    def readable(self) -> bool:
-        """Return True, which ``io.BufferedReader`` requires."""
+    def readable(self) -> bool:  # noqa: D102 - io.BufferedReader requires it
         return True
 
     def readinto(self, buffer: Any) -> int | None:
@@ -178,7 +177,7 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
         return chunk
 
     def _limited(self, read: Callable[[int], bytes], size: int) -> bytes:
-        """Read within the limits of time and framing."""
+        """Read within the limits of time, rate and framing."""
         if not self.chunked_input and self.position == (self.content_length or 0):
             return b""
         # gevent limits neither the number of chunk headers nor that of trailers.
@@ -214,7 +213,7 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
         self.abandoned = waits or self._chunked_input_error or not self._is_at_its_end()
 
     def _is_at_its_end(self) -> bool:
-        """Read to the end of the body within ``LINGER_SECONDS``; say whether it was reached."""
+        """Read to the end of the body within ``LINGER_SECONDS``; returns whether it was reached."""
         self._until = time.monotonic() + LINGER_SECONDS
         try:
             while self._limited(super().read, CHUNK_BYTES):

@@ -6,7 +6,6 @@ and which accept NaN, ignore second files and fail on other content types.
 
 from __future__ import annotations
 
-import builtins
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -84,9 +83,8 @@ class Arguments:
 
     Args:
         operation: connexion's.
-        handler: the function that answers. Each parameter of the query is an argument of it; the
-            text fields of a form are its argument ``body``, and a file is an argument if the
-            handler has one of that name.
+        handler: its function. Each parameter of the query is an argument of it; the text fields of
+            a form are its argument ``body``, and a file is an argument if it has one of that name.
     """
 
     def __init__(self, operation: Any, handler: Callable[..., Any]) -> None:
@@ -98,7 +96,7 @@ class Arguments:
         self._body = Body(operation, handler) if operation.body_schema else None
 
     def read(self, request: flask.Request) -> dict[str, Any]:
-        """Return the arguments that a request has, by name.
+        """Return the arguments of the handler that a request has, by name.
 
         Raises:
             BadRequest: an unknown name, an invalid value, or a required one that is missing.
@@ -106,7 +104,7 @@ class Arguments:
         """
         query = request.args
         _refuse_unknown(query, self._query, "the query")
-        found = {_argument(name): value for name, value in _read(self._query, query).items()}
+        found = _read(self._query, query)
         return found if self._body is None else found | self._body.read(request)
 
 
@@ -141,7 +139,8 @@ class Body:
         return found | {"body": texts} if "body" in self._parameters else found
 
     def _check_names(self, form: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> None:
-        _check_files(self._files, files, form)
+        for field in self._files:
+            _check_file(field, len(files.getlist(field.name)), field.name in form)
         if self._is_strict:
             _refuse_unknown(files, self._files, "the form's files")
             _refuse_unknown(form, self._texts, "the form")
@@ -151,11 +150,6 @@ def _read(fields: Iterable[Field], sent: MultiDict[str, str]) -> dict[str, Any]:
     """Return the values of those fields that were sent."""
     values = ((field.name, field.read(sent.getlist(field.name))) for field in fields)
     return {name: value for name, value in values if value is not None}
-
-
-def _argument(name: str) -> str:
-    """Return the name of a handler's argument: with an underscore if Python has that name."""
-    return f"{name}_" if hasattr(builtins, name) else name
 
 
 def _check_type(found: str, known: Iterable[str], example: str | None) -> None:
@@ -169,13 +163,6 @@ def _check_type(found: str, known: Iterable[str], example: str | None) -> None:
         )
 
 
-def _check_files(
-    fields: list[Field], files: MultiDict[str, Any], texts: MultiDict[str, Any]
-) -> None:
-    for field in fields:
-        _check_file(field, len(files.getlist(field.name)), field.name in texts)
-
-
 def _check_file(field: Field, count: int, is_text: bool) -> None:
     name = field.name
     if is_text:
@@ -184,7 +171,7 @@ def _check_file(field: Field, count: int, is_text: bool) -> None:
         raise BadRequest(f"missing; expected a file; {_example(name)}", name=name)
     if count > field.max_files:
         most = "one file" if field.max_files == 1 else f"at most {field.max_files} files"
-        raise BadRequest(f"expected {most}, found {count}; send more requests", name=field.name)
+        raise BadRequest(f"expected {most}, found {count}; send more requests", name=name)
 
 
 def _refuse_unknown(sent: MultiDict[str, Any], fields: Iterable[Field], where: str) -> None:

@@ -1,7 +1,7 @@
 """The models that can be pulled, and the folders of those that can be served.
 
-The catalog is made of two folders: ``models/`` of this project, which an installed package brings
-along, and the models folder of the settings. Of two folders with one name the latter counts.
+The catalog has two folders: ``models/`` of this project, which is part of the package, and the
+models folder of the settings. Of two folders with one name the latter is used.
 """
 
 from __future__ import annotations
@@ -13,12 +13,7 @@ from pathlib import Path
 
 from yolo_service.errors import ModelNotFound, ModelUnavailable
 from yolo_service.models.download import sha256
-from yolo_service.models.folder import (
-    ModelOptions,
-    Source,
-    read_options,
-    subfolders,
-)
+from yolo_service.models.folder import ModelOptions, Source, read_options, subfolders
 from yolo_service.package_data import CATALOG
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

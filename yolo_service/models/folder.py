@@ -49,9 +49,9 @@ class ModelOptions(BaseModel):
         sources: where its files were published; a pull downloads those that have a ``file``.
         input_size: (width, height) of the network's input in pixels, as in its .cfg.
         classes: number of classes.
-        dialect: whose arithmetic to follow: ``alexeyab`` or ``pjreddie``.
-        resize: ``letterbox`` or ``stretch``; None: as the .cfg, else the dialect says.
-        use_map: YOLO9000 only: answer with the classes of the .cfg's map.
+        dialect: family of Darknet with the same arithmetic: ``alexeyab`` or ``pjreddie``.
+        resize: ``letterbox`` or ``stretch``; None: that of the .cfg, else of the dialect.
+        use_map: YOLO9000 only: whether class ids are those of the .cfg's map.
         threshold: default smallest confidence, 0..1.
         nms: default largest IoU of two boxes of one class, 0..1.
         hier_threshold: default smallest probability of a node in YOLO9000's tree, 0..1.
@@ -95,7 +95,7 @@ class ModelFiles:
         cfg: the .cfg file.
         weights: the .weights file.
         names: the list of class names, or a .data file that names it.
-        options: what model.yaml says.
+        options: the contents of model.yaml.
     """
 
     name: str
@@ -103,6 +103,13 @@ class ModelFiles:
     weights: Path
     names: Path
     options: ModelOptions = field(default_factory=ModelOptions)
+
+    @property
+    def load_arguments(self) -> dict[str, Any]:
+        """The arguments of ``darknet.network.load_model`` and ``load_network`` for this model."""
+        own = self.options
+        files = {"cfg": self.cfg, "weights": self.weights, "names": self.names}
+        return {**files, "dialect": own.dialect, "resize": own.resize, "use_map": own.use_map}
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -183,7 +190,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def _files(folder: Path) -> dict[str, list[Path]]:
-    """The files of a folder by suffix."""
+    """Return the files of a folder by suffix."""
     files: dict[str, list[Path]] = {}
     try:
         for path in sorted(path for path in folder.iterdir() if path.is_file()):

@@ -1,4 +1,4 @@
-"""What is told about a model without loading it."""
+"""Description of a model without loading it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class ModelInfo:
     """A model as ``GET /models`` describes it.
 
     Attributes:
-        name: what requests call it.
+        name: of the model in requests.
         classes: the class names; empty if they cannot be read.
         input_size: (width, height) in pixels; None if the .cfg cannot be read.
         options: the contents of model.yaml; None if it cannot be read.
-        loaded: the network in memory, or None.
+        loaded: the model in memory, or None.
         error: why the model cannot be used, or None.
     """
 

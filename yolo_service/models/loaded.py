@@ -1,4 +1,4 @@
-"""A model in memory, counted by those who use it."""
+"""A model in memory, with the number of its users."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _SMOOTHING = 0.5
 class LoadedModel:
     """A network with its name and options.
 
-    Whoever queues an image for it holds it: an unloaded model is closed after its last holder has
-    released it, and never while native code computes with it.
+    Each queued image holds its model: an unloaded model is closed when the last image has released
+    it, and never while native code computes with it.
 
     Args:
         files: what it was loaded from.
@@ -35,13 +35,11 @@ class LoadedModel:
             closes the network.
 
     Attributes:
-        name: what requests call it.
-        network: names, input size, engine, device and precision are its attributes.
-        options: the contents of model.yaml.
+        name: of the model in requests.
         size: bytes of its weights, which is about the memory that it takes.
         last_used: ``time.monotonic()`` of its loading or its latest image.
         failing: whether the engine failed with the latest image.
-        seconds_per_image: what an image has recently taken a worker; infinite before the first.
+        seconds_per_image: recent time of a worker per image; infinite before the first.
     """
 
     def __init__(
@@ -66,7 +64,7 @@ class LoadedModel:
             return True
 
     def release(self) -> None:
-        """Give a hold back."""
+        """End a hold."""
         with self._lock:
             self._holders -= 1
             is_unused = self._unloaded and self._holders == 0
@@ -88,14 +86,14 @@ class LoadedModel:
             self.release()
 
     def unload(self) -> bool:
-        """Let the last holder close it; returns whether there is none, so that the caller must."""
+        """Have the last holder close it; returns True if there is none: the caller closes it."""
         with self._lock:
             self._unloaded = True
             return self._holders == 0
 
     @property
     def is_held(self) -> bool:
-        """Whether somebody still computes with it or is about to."""
+        """Whether an image is computed with it or queued for it."""
         return self._holders > 0
 
     def detect(self, images: Iterable[RgbImage], limits: Thresholds) -> list[Detections]:
@@ -119,7 +117,7 @@ class LoadedModel:
         return found
 
     def observe(self, images: int, seconds: float) -> None:
-        """Take into ``seconds_per_image`` that so many computed images took a worker so long."""
+        """Update ``seconds_per_image`` with a group of computed images."""
         latest, before = seconds / images, self.seconds_per_image
         if before < math.inf:
             latest = _SMOOTHING * latest + (1 - _SMOOTHING) * before

@@ -1,7 +1,8 @@
-"""Models as the settings name them."""
+"""The models of the settings: the repository, the default model, loading."""
 
 from __future__ import annotations
 
+from darknet.model import EngineName, Precision
 from darknet.network import Network, load_network
 from yolo_service.models.folder import ModelFiles
 from yolo_service.models.repository import ModelRepository
@@ -9,7 +10,7 @@ from yolo_service.settings import Settings
 
 
 def open_repository(settings: Settings) -> ModelRepository:
-    """Look at the models that the settings name; none is loaded yet.
+    """Make the repository of the models that the settings name; none is loaded yet.
 
     Raises:
         ConfigurationError: there is no model to serve.
@@ -33,19 +34,20 @@ def default_files(settings: Settings) -> ModelFiles:
     return open_repository(settings).files()
 
 
-def load_files(files: ModelFiles, settings: Settings, streams: int | None = None) -> Network:
-    """Load a model into the engine that the settings name; see ``darknet.load_network``."""
-    own = files.options
+def load_files(
+    files: ModelFiles,
+    settings: Settings,
+    streams: int | None = None,
+    *,
+    engine: EngineName | None = None,
+    precision: Precision | None = None,
+) -> Network:
+    """Load a model with the settings' engine and precision, or others; see ``load_network``."""
     return load_network(
-        files.cfg,
-        files.weights,
-        files.names,
-        engine=settings.engine,
+        **files.load_arguments,
+        engine=engine or settings.engine,
         device=settings.device,
-        precision=settings.precision,
-        dialect=own.dialect,
-        resize=own.resize,
-        use_map=own.use_map,
+        precision=precision or settings.precision,
         library=settings.libdarknet,
         streams=streams,
         cache=settings.cache_dir,
@@ -53,6 +55,6 @@ def load_files(files: ModelFiles, settings: Settings, streams: int | None = None
 
 
 def _classic_files(settings: Settings) -> ModelFiles | None:
-    """The model of ``config_file``, ``weights_file`` and ``meta_file``, named after its .cfg."""
+    """Return the model of the three files of the classic service, named after its .cfg."""
     cfg, weights, data = settings.config_file, settings.weights_file, settings.meta_file
     return ModelFiles(cfg.stem, cfg, weights, data) if cfg and weights and data else None

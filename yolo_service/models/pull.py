@@ -7,9 +7,10 @@ part of one. An interrupted pull leaves the staging folder, and the next pull re
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 _OLD_HEADER = Header(major=0, minor=1)
 """The header of weights written before 2018, four bytes shorter."""
 
+Save = Callable[[Wanted, Path], None]
+"""Downloads a file to a path."""
+
 
 def pull_model(
     entry: CatalogEntry,
@@ -52,8 +56,7 @@ def pull_model(
 ) -> Path:
     """Download a model's missing files into the models folder; returns the model's folder.
 
-    Files that are there already are kept. Several pulls of one model, by any processes, wait for
-    each other.
+    Existing files are kept. Several pulls of one model, by any processes, wait for each other.
 
     Args:
         entry: the model.
@@ -66,23 +69,12 @@ def pull_model(
         PullError: a file cannot be downloaded or is not the expected one. Nothing of the model
             stays but, where the server allows it, a part that the next pull resumes.
     """
-    target = models_dir / entry.name
-    try:
-        with _staging(models_dir / f".{entry.name}.pull") as staging:
-            if entry.missing(target):
-                _fill(_mirrored(entry, mirror), staging, target, bar, pauses)
-                _check(entry.name, staging)
-                _publish(staging, target)
-    except OSError as error:
-        raise PullError(
-            f"{entry.name} could not be pulled: {error}; the models folder {models_dir} must be "
-            "writable and have room, see YOLO_MODELS_DIR"
-        ) from error
-    return target
+    save = functools.partial(download, bar=bar, pauses=pauses)
+    return _install(_mirrored(entry, mirror), models_dir / entry.name, save)
 
 
 def ensure_model(settings: Settings, bar: Bar = no_bar) -> None:
-    """Pull the default model if the settings name one of the catalog that is not there yet.
+    """Pull the default model if the settings name one of the catalog that is not complete.
 
     Raises:
         PullError: it cannot be pulled.
@@ -137,15 +129,7 @@ def add_model(
         raise PullError(f"model {name!r}: expected a new name of letters, digits and . _ -")
     sources = tuple(map(_source, places))
     entry = CatalogEntry(name, target, options.model_copy(update={"sources": sources}))
-    try:
-        with _staging(models_dir / f".{name}.pull") as staging:
-            _fill(entry, staging, target, bar, pauses)
-            _write_options(entry, staging)
-            _check(name, staging)
-            _publish(staging, target)
-    except OSError as error:
-        raise PullError(f"{name} could not be added: {error}") from error
-    return target
+    return _install(entry, target, functools.partial(download, bar=bar, pauses=pauses))
 
 
 def check_folder(folder: Path) -> Model:
@@ -155,16 +139,7 @@ def check_folder(folder: Path) -> Model:
         DarknetError: a file is wrong or they do not belong together.
         ModelUnavailable: one is missing, or model.yaml is wrong.
     """
-    files = read_folder(folder)
-    own = files.options
-    return load_model(
-        files.cfg,
-        files.weights,
-        files.names,
-        dialect=own.dialect,
-        resize=own.resize,
-        use_map=own.use_map,
-    )
+    return load_model(**read_folder(folder).load_arguments)
 
 
 def _source(place: str) -> Source:
@@ -187,15 +162,31 @@ def _mirrored(entry: CatalogEntry, mirror: str | None) -> CatalogEntry:
     return replace(entry, options=entry.options.model_copy(update={"sources": sources}))
 
 
-def _fill(
-    entry: CatalogEntry, staging: Path, target: Path, bar: Bar, pauses: Sequence[float]
-) -> None:
+def _install(entry: CatalogEntry, target: Path, save: Save) -> Path:
+    """Bring the files that are missing into the model's folder, and return it."""
+    try:
+        with _staging(target.with_name(f".{entry.name}.pull")) as staging:
+            if not target.is_dir() or entry.missing(target):
+                _fill(entry, staging, target, save)
+                _check(entry.name, staging)
+                _publish(staging, target)
+    except OSError as error:
+        raise PullError(
+            f"{entry.name} could not be pulled: {error}; the models folder {target.parent} must be "
+            "writable and have space, see YOLO_MODELS_DIR"
+        ) from error
+    return target
+
+
+def _fill(entry: CatalogEntry, staging: Path, target: Path, save: Save) -> None:
     """Copy existing files into the staging folder and download the others, the weights last."""
     _copy_existing(entry, staging, target)
     for name in sorted(entry.missing(target), key=_weights_last):
         wanted = _wanted(entry, name, staging)
         if not wanted.is_at(staging / name):
-            download(wanted, staging / name, bar=bar, pauses=pauses)
+            save(wanted, staging / name)
+    if not (entry.folder / OPTIONS_FILE).exists():
+        _write_options(entry, staging)
 
 
 def _copy_existing(entry: CatalogEntry, staging: Path, target: Path) -> None:
@@ -224,7 +215,7 @@ def _wanted(entry: CatalogEntry, name: str, staging: Path) -> Wanted:
 
 
 def _weights_sizes(entry: CatalogEntry, staging: Path, source: Source) -> frozenset[int]:
-    """The lengths that the .cfg implies, with either header."""
+    """Return the lengths that the .cfg implies, with either header."""
     try:
         cfg = read_cfg(next(staging.glob("*.cfg"), staging / "*.cfg"))
     except DarknetError as error:
@@ -234,8 +225,8 @@ def _weights_sizes(entry: CatalogEntry, staging: Path, source: Source) -> frozen
         return sizes
     if source.bytes not in sizes:
         raise PullError(
-            f"{entry.name}: {OPTIONS_FILE} says that {source.file} has {source.bytes} bytes, but "
-            f"its .cfg needs {max(sizes)}; they are of different models"
+            f"{entry.name}: {OPTIONS_FILE} has {source.bytes} bytes for {source.file}, but its "
+            f".cfg needs {max(sizes)}; they are of different models"
         )
     return frozenset({source.bytes})
 

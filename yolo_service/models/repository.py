@@ -1,7 +1,7 @@
 """The models folder: the models in it, and those that are loaded.
 
-Reading folders and loading take long, so they have two threads of their own, where ``load`` puts
-them: one looks at folders, one loads and closes. ``default`` and ``loaded`` only look at memory.
+Reading folders and loading take long, so ``load`` uses two threads: one reads folders, one loads
+and closes models. ``default`` and ``loaded`` never wait.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from yolo_service.threads import DaemonExecutor, copy_result, set_exception
 log = logging.getLogger(__name__)
 
 MINE = "mine"
-"""A model of this name is the default before all others: a container's user mounts it."""
+"""A model of this name, which users of a container mount, is preferred as the default."""
 
 RETRY_SECONDS = 5.0
-"""How long a model that could not be loaded is answered with the same error, at no cost."""
+"""How long the error of a model that could not be loaded is answered without another try."""
 
 Loader = Callable[[ModelFiles], Network]
 
@@ -140,7 +140,7 @@ class ModelRepository:
         return future
 
     def get(self, name: str | None = None) -> LoadedModel:
-        """Return a model (None: the default), and load it in this thread if need be.
+        """Return a model (None: the default), loaded in this thread unless it is in memory.
 
         Raises:
             ModelNotFound: no such model.
@@ -158,7 +158,7 @@ class ModelRepository:
         return self._find(name or self.default).complete_files()
 
     def unload(self, name: str) -> None:
-        """Unload a model; it is closed as soon as no queued image needs it any more."""
+        """Unload a model; it is closed when no queued image holds it."""
         entry = self._find(name)
         with entry.lock:
             model, entry.model = entry.model, None
@@ -305,7 +305,7 @@ def _stays(old: _Entry, found: _Entry | None) -> bool:
 
 
 def _warmed_up(network: Network) -> Network:
-    """Compute one image: engines put work off until their first one, and no client should wait."""
+    """Compute one image: engines do part of their work at the first one."""
     try:
         network.detect([np.zeros((64, 64, 3), np.uint8)])
     except BaseException:

@@ -1,4 +1,4 @@
-"""Images in, answers out: queue, workers, groups, deadlines; returns futures, knows no HTTP."""
+"""Detection in images by worker threads behind a queue; returns futures."""
 
 from yolo_service.predictor.answer import Answer, Timings
 from yolo_service.predictor.job import Image, Options

@@ -1,4 +1,4 @@
-"""What the predictor answers for one image."""
+"""The result of the predictor for one image."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Timings:
     """Milliseconds that one image took.
 
     Attributes:
-        fetch_ms: to get the encoded image, measured by whoever submitted it; 0 for an upload.
+        fetch_ms: to get the encoded image, as submitted with it; 0 for an upload.
         decode_ms: from bytes to pixels.
-        queue_ms: from ``submit`` to a worker's attention.
+        queue_ms: from ``submit`` to the start of decoding.
         inference_ms: in the network, resize and NMS included, of the whole group.
     """
 
@@ -27,18 +27,18 @@ class Timings:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What was found in one image, and by what.
+    """The detections in one image, and the model that found them.
 
     Attributes:
         model: name of the model.
         engine: ``libdarknet``, ``openvino`` or ``onnxruntime``.
-        device: where it computed.
+        device: of the engine, such as ``CPU``.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         width: of the image in pixels, after its orientation was applied.
         height: likewise.
-        detections: what was found, in pixels of the image.
-        timings: how long it took.
-        name: of the image, as the client calls it: a file name, empty if it has none.
+        detections: in pixels of the image.
+        timings: of this image.
+        name: of the image, such as a file name; empty if it has none.
         pixels: uint8[height, width, 3], red first, if ``Options.keep_image`` asked for them.
     """
 

@@ -12,6 +12,7 @@ from yolo_service import metrics
 from yolo_service.images.decode import DecodedImage, DecodeOptions
 from yolo_service.predictor.answer import Answer, Timings
 from yolo_service.predictor.job import Job
+from yolo_service.threads import set_result
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ class Group:
         """Finish all jobs that are still wanted.
 
         Raises:
-            Exception: what the network met, which is for all jobs.
+            Exception: the network failed, for all jobs.
         """
         wanted = [job for job in self._jobs if job.is_wanted()]
         if not wanted:
@@ -54,7 +55,7 @@ class Group:
                 model.observe(len(found), time.monotonic() - began)
 
     def _detect(self, jobs: list[Job[Any]]) -> tuple[list[Detections], float]:
-        """Return what was found, and the seconds in the network, those of decoding left out."""
+        """Return the detections, and the seconds in the network without those of decoding."""
         model, thresholds = jobs[0].model, jobs[0].thresholds
         context = jobs[0].request.context.copy()
         began, images = time.monotonic(), _Timed(self._images(jobs))
@@ -66,7 +67,7 @@ class Group:
     def _images(self, jobs: list[Job[Any]]) -> Iterator[RgbImage]:
         for job in jobs:
             decoded = job.request.context.run(self._decode_job, job)
-            # Decoding takes time: a job that nobody wants any more must not cost inference.
+            # Decoding takes time: by now the deadline may have passed, or the client disconnected.
             if decoded and job.is_wanted():
                 self._decoded.append(decoded)
                 yield decoded.take_pixels()
@@ -98,7 +99,7 @@ class _DecodedJob:
         self._kept = image.pixels if job.request.options.keep_image else None
 
     def take_pixels(self) -> RgbImage:
-        """Return the pixels once, so that the caller can free them by forgetting them."""
+        """Return the pixels and drop the reference to them, so that the caller can free them."""
         pixels = self._pixels
         del self._pixels
         return pixels
@@ -113,7 +114,7 @@ class _DecodedJob:
         except Exception as error:
             self.job.fail(error)
         else:
-            self.job.succeed(result)
+            set_result(self.job.future, result)
 
     def _answer(self, found: Detections, timings: Timings) -> Answer:
         model, network = self.job.model.name, self.job.model.network
@@ -131,11 +132,7 @@ class _DecodedJob:
 
 
 class _Timed(Generic[T]):
-    """An iterator that measures how long its items take to be made.
-
-    Attributes:
-        seconds: so far.
-    """
+    """An iterator that adds up the ``seconds`` in which its items are made."""
 
     def __init__(self, items: Iterable[T]) -> None:
         self._items, self.seconds = iter(items), 0.0

@@ -1,4 +1,4 @@
-"""One image on its way through the predictor."""
+"""An image in the predictor: the options, the request and the job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from yolo_service.models.folder import ModelOptions
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.predictor.answer import Answer
 from yolo_service.settings import Decode
-from yolo_service.threads import set_exception, set_result
+from yolo_service.threads import set_exception
 
 T = TypeVar("T")
 
@@ -25,18 +25,18 @@ Image = bytes | RgbImage
 """An image as a file of a known format, or decoded: uint8[height, width, 3], red first."""
 
 WANTED_SECONDS = 0.05
-"""How long the answer of ``Job.is_wanted`` counts: it may take a system call."""
+"""How long the result of ``Request.is_wanted`` is reused: it may take a system call."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may be chosen for an image; None stands for the model's own value.
+    """Options of the detection in an image; None stands for the model's own value.
 
     Attributes:
         model: name of a model; None: the default one.
         threshold: smallest confidence, 0..1.
         nms: largest overlap (IoU) of two boxes of a class, 0..1.
-        hier_threshold: YOLO9000's, 0..1.
+        hier_threshold: smallest probability of a node of YOLO9000's tree, 0..1.
         default_threshold: smallest confidence if neither ``threshold`` nor model.yaml has one.
         keep_image: whether ``Answer.image`` is needed; without it decoding may be rougher.
 
@@ -58,7 +58,7 @@ class Options:
                 raise BadRequest(f"expected a number from 0 to 1, found {value}", name=name)
 
     def thresholds(self, own: ModelOptions) -> Thresholds:
-        """Fill what is left out with a model's own values."""
+        """Return the thresholds, with a model's own values for those that are None."""
         threshold = self.threshold
         if threshold is None and "threshold" not in own.model_fields_set:
             threshold = self.default_threshold
@@ -71,15 +71,15 @@ def _always() -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Request(Generic[T]):
-    """What was submitted with an image.
+    """The arguments of ``Predictor.submit`` for an image.
 
     Attributes:
-        options: what was chosen.
-        finish: makes the result out of the answer; runs on a worker.
+        options: of the detection.
+        finish: makes the result from the answer; runs on a worker.
         name: of the image, for ``Answer.name``.
         fetch_ms: milliseconds that it took to get the image.
-        deadline: ``time.monotonic()`` after which nobody waits any more; None: never.
-        is_wanted: returns whether somebody still waits; called on workers, at most every
+        deadline: ``time.monotonic()`` after which it fails with DeadlineExceeded; None: never.
+        is_wanted: returns False to drop the image; called on workers, at most every
             ``WANTED_SECONDS``.
         submitted: ``time.monotonic()`` of ``submit``.
         context: the submitter's context variables, for log lines.
@@ -102,7 +102,7 @@ class Job(Generic[T]):
         image: encoded or not.
         request: what was submitted with it.
         future: of its result.
-        model: held by the caller; released when the future is done or cancelled.
+        model: acquired by the caller; released when the future is done or cancelled.
         decode: the setting of this name.
 
     Attributes:
@@ -135,7 +135,7 @@ class Job(Generic[T]):
         self._wanted_until = 0.0
         self._held = _Held(image, model)
         # Not a method of the job: job and future would refer to each other, and every image would
-        # stay in memory until the garbage collector looks at them.
+        # stay in memory until the next garbage collection.
         future.add_done_callback(self._held.release)
 
     @property
@@ -157,16 +157,12 @@ class Job(Generic[T]):
         own = id(self) if self.request.options.keep_image else None
         return id(self.model), self.thresholds, own
 
-    def succeed(self, result: T) -> None:
-        """Set the result, unless the future was cancelled."""
-        set_result(self.future, result)
-
     def fail(self, error: BaseException) -> None:
         """Set the exception, unless the future is done or was cancelled."""
         set_exception(self.future, error)
 
     def is_wanted(self) -> bool:
-        """Return whether somebody still waits for the result; fails the future if nobody does."""
+        """Return whether the result is still needed; fails the future if not."""
         now, deadline = time.monotonic(), self.request.deadline
         if self.future.done():
             return False
@@ -182,7 +178,7 @@ class Job(Generic[T]):
 
 
 class _Held:
-    """What is kept for a job until its future is done."""
+    """The image and the hold on the model of a job, until its future is done."""
 
     def __init__(self, image: Image, model: LoadedModel) -> None:
         self.image: Image = image

@@ -1,11 +1,11 @@
-"""The predictor: submit an image, get a future of what was found in it.
+"""The predictor: submit an image, get a future of its detections.
 
 ::
 
     submit ──> JobQueue ──take──> worker thread: decode, detect, finish ──> future
 
-Whoever wants detections uses it: HTTP waits for the future in a greenlet, the command line in its
-main thread. It uses no web framework and no event loop.
+HTTP waits for the future in a greenlet, the command line in its main thread. It uses no web
+framework and no event loop.
 """
 
 from __future__ import annotations
@@ -80,28 +80,10 @@ class Predictor:
 
     @overload
     def submit(
-        self,
-        image: Image,
-        options: Options = ...,
-        *,
-        name: str = ...,
-        fetch_ms: float = ...,
-        deadline: float | None = ...,
-    ) -> Future[Answer]: ...
-
-    @overload
-    def submit(
-        self,
-        image: Image,
-        options: Options = ...,
-        *,
-        finish: Callable[[Answer], T],
-        name: str = ...,
-        fetch_ms: float = ...,
-        deadline: float | None = ...,
-        is_wanted: Callable[[], bool] = ...,
+        self, image: Image, options: Options = ..., *, finish: Callable[[Answer], T], **details: Any
     ) -> Future[T]: ...
-
+    @overload
+    def submit(self, image: Image, options: Options = ..., **details: Any) -> Future[Answer]: ...
     def submit(
         self,
         image: Image,
@@ -116,12 +98,13 @@ class Predictor:
 
         Args:
             image: see ``Image``.
-            options: what may be chosen.
-            finish: makes the result out of the answer; runs on a worker.
-            details: the other attributes of ``Request``.
+            options: of the detection.
+            finish: makes the result from the answer; runs on a worker.
+            details: the attributes ``name``, ``fetch_ms``, ``deadline``, ``is_wanted`` of
+                ``Request``.
 
         Returns:
-            The future of the answer, or of what ``finish`` makes of it. Its exception is a
+            The future of the answer, or of the result of ``finish``. Its exception is a
             ServiceError: the model is unknown or cannot be loaded, the image cannot be decoded, the
             queue is full, the deadline has passed, or the predictor was closed.
         """
@@ -140,13 +123,13 @@ class Predictor:
     ) -> Generator[Future[T], None, None]:
         """Submit items one after the other, and yield their futures in order.
 
-        The caller has to wait for each future before it asks for the next one: so there are never
-        more than ``ahead`` in the queue, whatever the number of items.
+        The caller has to wait for each future before it takes the next one: so there are never more
+        than ``ahead`` in the queue, whatever the number of items.
 
         Args:
-            items: anything; one is taken only when there is room for it.
+            items: arguments of ``submit``; each is taken when it can be submitted.
             submit: calls ``Predictor.submit`` with the image of an item.
-            ahead: None: enough to keep all workers busy.
+            ahead: most items that are submitted at once; None: enough to keep all workers busy.
         """
         ahead = ahead or min(2 * MAX_GROUP * len(self._workers), self.queue.capacity)
         waiting: deque[Future[T]] = deque()
@@ -163,15 +146,15 @@ class Predictor:
 
     @property
     def longest_run(self) -> float:
-        """Seconds for which the slowest worker has been at its group; 0 if all are idle."""
+        """Longest time in seconds of a worker on its current group; 0 if all are idle."""
         now = time.monotonic()
         return max((now - since for since in list(self._busy_since.values())), default=0.0)
 
     def close(self, until: float) -> bool:
-        """Refuse what waits and what comes, and close all models.
+        """Fail queued and new images with ShuttingDown, and close all models.
 
         Args:
-            until: ``time.monotonic()`` after which nothing is waited for.
+            until: ``time.monotonic()`` at which waiting ends.
 
         Returns:
             Whether every worker has ended and every model is closed; else native code still
@@ -236,7 +219,7 @@ class Predictor:
             finally:
                 del self._busy_since[me]
                 self.queue.group_done()
-                group.clear()  # an idle worker must keep no image and no model in memory
+                group.clear()  # so that an idle worker keeps no image and no model in memory
 
 
 def open_predictor(settings: Settings) -> Predictor:

@@ -14,13 +14,13 @@ from yolo_service.predictor.job import Job
 MAX_GROUP = 6
 """Most images that a worker takes at once where nobody has set ``batch_size``.
 
-Under load it decodes and resizes them one right after another, and then writes their answers, so
-that code and data are still in the processor's cache. With Yolo-Fastest-XL that is a tenth more
-images a second; larger groups gain nothing.
+Decoding and resizing them one after another, and then writing their answers, keeps code and data in
+the processor's cache: with Yolo-Fastest-XL a tenth more images per second; larger groups gain
+nothing.
 """
 
 MAX_GROUP_SECONDS = 0.07
-"""How long a group may take; images of a slow network gain nothing by waiting for each other."""
+"""How long a group may take; images of a slow network gain nothing in a group."""
 
 
 class JobQueue:
@@ -113,12 +113,12 @@ class JobQueue:
             return group
 
     def group_done(self) -> None:
-        """Count a worker as idle again."""
+        """Count one worker less as busy."""
         with self._changed:
             self._busy -= 1
 
     def close(self) -> None:
-        """Fail every job that waits, refuse new ones, and end the workers."""
+        """Fail all queued jobs, refuse new ones, and end the workers."""
         with self._changed:
             self._closed = True
             refused, self._jobs = self._jobs, deque()
