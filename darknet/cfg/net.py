@@ -41,7 +41,6 @@ class Net:
     steps: tuple[int, ...] = ()
     scales: tuple[float, ...] = ()
     gamma: float = 1.0
-    angle: float = 0.0
     saturation: float = 1.0
     exposure: float = 1.0
     hue: float = 0.0
@@ -54,6 +53,7 @@ def build_net(section: Section) -> Net:
     height, width = section.integer("height", 0), section.integer("width", 0)
     channels, inputs = section.integer("channels", 0), section.integer("inputs", 0)
     section.known(_NET_TRAINING)
+    section.check_numbers("angle")
     shape = Shape(channels, height, width) if height or width else Shape(inputs, 1, 1)
     if not 0 < shape.size <= MAX_INPUT:
         raise section.error(
@@ -76,7 +76,6 @@ def build_net(section: Section) -> Net:
         steps=section.integers("steps"),
         scales=section.numbers("scales"),
         gamma=section.number("gamma", 1.0),
-        angle=section.number("angle", 0.0),
         saturation=section.number("saturation", 1.0),
         exposure=section.number("exposure", 1.0),
         hue=section.number("hue", 0.0),

@@ -40,7 +40,7 @@ _PJREDDIE: tuple[_Refusal, ...] = (
     (L.Convolutional, lambda layer: layer.stride_x != layer.stride_y, "strides unevenly"),
     (L.MaxPool, lambda layer: layer.stride_x != layer.stride_y, "strides unevenly"),
     (L.Route, lambda layer: layer.groups > 1, "sets groups"),
-    (L.Shortcut, lambda layer: len(layer.layers) > 1, "adds several layers"),
+    (L.Shortcut, lambda layer: len(layer.sources) > 1, "adds several layers"),
     (L.Reorg3d, lambda _: True, "is not among its sections"),
     (L.ScaleChannels, lambda _: True, "is not among its sections"),
     (L.Sam, lambda _: True, "is not among its sections"),
@@ -106,7 +106,7 @@ def _refusal(layer: L.Layer, cfg: Cfg, family: Family) -> str | None:
         if isinstance(layer, kind) and applies(layer):
             return why
     if isinstance(layer, L.Shortcut) and family != "pjreddie":
-        shapes = {cfg.layers[i].output[1:] for i in layer.layers}
+        shapes = {cfg.layers[i].output[1:] for i in layer.sources}
         if shapes != {layer.output[1:]}:
             return "adds a layer of another height and width"
     return None
@@ -241,11 +241,11 @@ _OPTIONS: Mapping[type[L.Layer], Callable[[Any], dict[str, object]]] = {
     L.AvgPool: lambda _: {},
     L.Upsample: lambda layer: {"stride": layer.stride, "scale": layer.scale},
     L.Route: lambda layer: {
-        "layers": layer.layers,
+        "layers": layer.sources,
         "groups": layer.groups,
         "group_id": layer.group_id,
     },
-    L.Shortcut: lambda layer: {"from": layer.layers, "activation": layer.activation},
+    L.Shortcut: lambda layer: {"from": layer.sources, "activation": layer.activation},
     L.Reorg: lambda layer: {
         "stride": layer.stride,
         "reverse": layer.reverse,
@@ -254,8 +254,8 @@ _OPTIONS: Mapping[type[L.Layer], Callable[[Any], dict[str, object]]] = {
     },
     L.Reorg3d: lambda layer: {"stride": layer.stride, "reverse": layer.reverse},
     L.Dropout: lambda layer: {"probability": layer.probability},
-    L.ScaleChannels: lambda layer: {"from": layer.layer, "activation": layer.activation},
-    L.Sam: lambda layer: {"from": layer.layer, "activation": layer.activation},
+    L.ScaleChannels: lambda layer: {"from": layer.sources, "activation": layer.activation},
+    L.Sam: lambda layer: {"from": layer.sources, "activation": layer.activation},
     L.Yolo: lambda layer: {
         "classes": layer.classes,
         "num": len(layer.all_anchors),
