@@ -20,30 +20,26 @@ from darknet.detections import Detections
 from darknet.engines.libdarknet_abi import LOCK, Library, cuda_devices, open_library
 from darknet.engines.libdarknet_files import check_model, has_tree
 from darknet.errors import DeviceUnavailableError, InferenceError
-from darknet.model import Model, Precision, RgbImage, Thresholds
+from darknet.model import Model, RgbImage, Thresholds
 from darknet.resize import check_image, resize_into, undo_resize
 from darknet.weights import Weights
 
 FloatArray = npt.NDArray[np.float32]
 
 
-def load(
-    model: Model, *, library: Path | None, device: str | None, precision: Precision
-) -> LibdarknetEngine:
-    """Load a model into the C library.
+def load(model: Model, *, library: Path | None, device: str | None) -> LibdarknetEngine:
+    """Load a model into the C library, which always computes in fp32.
 
     Args:
         model: the network.
         library: path of libdarknet.so; None: search for it.
         device: ``cpu``, ``cuda`` or ``cuda:1``; None: the kind that the library was built for.
-        precision: ignored; the library always computes in fp32.
 
     Raises:
         EngineUnavailableError: the library is missing, or its layout is unknown.
         DeviceUnavailableError: the library was not built for the device, or it is missing.
         UnsupportedError: this library computes the model wrongly.
     """
-    del precision
     c = open_library(library)
     number = _device_number(c, device)
     check_model(model, c.family, decodes=c.decodes_trees or not has_tree(model.cfg))
