@@ -33,11 +33,9 @@ class Images(Protocol):
 
     def __len__(self) -> int:
         """Return the number of images."""
-        ...
 
     def __iter__(self) -> Iterator[RgbImage]:
         """Yield uint8[height, width, 3] arrays, RGB, of any sizes."""
-        ...
 
 
 def quantize(

@@ -16,15 +16,13 @@ import numpy.typing as npt
 
 from darknet.cfg.layers import Region, Shape
 from darknet.decode import Decoder, diou_beta
-from darknet.detections import Detections
+from darknet.detections import Detections, FloatArray
 from darknet.engines.libdarknet_abi import LOCK, Library, cuda_devices, open_library
 from darknet.engines.libdarknet_files import check_model, has_tree
 from darknet.errors import DeviceUnavailableError, InferenceError
 from darknet.model import Model, RgbImage, Thresholds
 from darknet.resize import check_image, resize_into, undo_resize
 from darknet.weights import Weights
-
-FloatArray = npt.NDArray[np.float32]
 
 
 def load(model: Model, *, library: Path | None, device: str | None) -> LibdarknetEngine:

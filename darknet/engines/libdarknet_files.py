@@ -6,7 +6,8 @@ user's file: the parsed and checked layers are written to a new .cfg with explic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -189,7 +190,7 @@ def _sections(cfg: Cfg, folder: Path, heads: bool) -> Iterator[str]:
     net = cfg.net.input
     yield f"[net]\nbatch=1\nsubdivisions=1\nwidth={net.width}\nheight={net.height}\nchannels=3"
     for layer in cfg.layers if heads else cfg.layers[:-1]:
-        options = _OPTIONS[type(layer)](layer)
+        options = _options(layer)
         if isinstance(layer, L.Region) and layer.tree is not None:
             options["tree"] = _write_tree(layer.tree, folder / f"{layer.index}.tree")
         yield f"\n[{layer.kind}]"
@@ -214,65 +215,32 @@ def _write_tree(tree: Tree, path: Path) -> Path:
     return path
 
 
-def _flat(pairs: Iterable[tuple[float, float]]) -> tuple[float, ...]:
-    return tuple(value for pair in pairs for value in pair)
-
-
-_OPTIONS: Mapping[type[L.Layer], Callable[[Any], dict[str, object]]] = {
-    L.Convolutional: lambda layer: {
-        "batch_normalize": layer.batch_normalize,
-        "filters": layer.filters,
-        "size": layer.size,
-        "stride": layer.stride_y,
-        "stride_x": layer.stride_x,
-        "stride_y": layer.stride_y,
-        "padding": layer.padding,
-        "dilation": layer.dilation,
-        "groups": layer.groups,
-        "activation": layer.activation,
-    },
-    L.MaxPool: lambda layer: {
-        "size": layer.size,
-        "stride": layer.stride_y,
-        "stride_x": layer.stride_x,
-        "stride_y": layer.stride_y,
-        "padding": layer.padding,
-    },
-    L.AvgPool: lambda _: {},
-    L.Upsample: lambda layer: {"stride": layer.stride, "scale": layer.scale},
-    L.Route: lambda layer: {
-        "layers": layer.sources,
-        "groups": layer.groups,
-        "group_id": layer.group_id,
-    },
-    L.Shortcut: lambda layer: {"from": layer.sources, "activation": layer.activation},
-    L.Reorg: lambda layer: {
-        "stride": layer.stride,
-        "reverse": layer.reverse,
-        "flatten": layer.flatten,
-        "extra": layer.extra,
-    },
-    L.Reorg3d: lambda layer: {"stride": layer.stride, "reverse": layer.reverse},
-    L.Dropout: lambda layer: {"probability": layer.probability},
-    L.ScaleChannels: lambda layer: {"from": layer.sources, "activation": layer.activation},
-    L.Sam: lambda layer: {"from": layer.sources, "activation": layer.activation},
-    L.Yolo: lambda layer: {
-        "classes": layer.classes,
-        "num": len(layer.all_anchors),
-        "mask": layer.mask,
-        "anchors": _flat(layer.all_anchors),
-        "scale_x_y": layer.scale_x_y,
-        "new_coords": layer.new_coords,
-        "nms_kind": layer.nms_kind,
-        "beta_nms": layer.beta_nms,
-    },
-    L.Region: lambda layer: {
-        "classes": layer.classes,
-        "coords": 4,
-        "num": len(layer.anchors),
-        "anchors": _flat(layer.anchors),
-        "softmax": layer.softmax,
-        "background": layer.background,
-    },
+_OPTIONS: Mapping[type[L.Layer], str] = {
+    L.Convolutional: "batch_normalize filters size stride_x stride_y padding dilation groups "
+    "activation",
+    L.MaxPool: "size stride_x stride_y padding",
+    L.AvgPool: "",
+    L.Upsample: "stride scale",
+    L.Route: "groups group_id",
+    L.Shortcut: "activation",
+    L.Reorg: "stride reverse flatten extra",
+    L.Reorg3d: "stride reverse",
+    L.Dropout: "probability",
+    L.ScaleChannels: "activation",
+    L.Sam: "activation",
+    L.Yolo: "classes mask scale_x_y new_coords nms_kind beta_nms",
+    L.Region: "classes softmax background",
 }
-"""The options of each section that determine its output."""
+"""The attributes of each layer type that are options of the same name and determine its output."""
+
+
+def _options(layer: L.Layer) -> dict[str, object]:
+    options = {name: getattr(layer, name) for name in _OPTIONS[type(layer)].split()}
+    if isinstance(layer, L.Convolutional | L.MaxPool):
+        options["stride"] = layer.stride_y  # pjreddie's fork has a single stride
+    if layer.sources:
+        options["layers" if isinstance(layer, L.Route) else "from"] = layer.sources
+    if isinstance(layer, L.Head):
+        anchors = layer.all_anchors if isinstance(layer, L.Yolo) else layer.anchors
+        options |= {"num": len(anchors), "anchors": tuple(chain.from_iterable(anchors))}
+    return options
