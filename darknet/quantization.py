@@ -53,8 +53,8 @@ def quantize(
     NNCF prints a progress bar to standard output.
 
     Args:
-        cfg: see ``load_network``, as for ``weights``, ``names``, ``dialect``, ``resize`` and
-            ``use_map``; the same values are needed to load the int8 version.
+        cfg: as for ``load_network``, like all others but ``images``; the same values are needed to
+            load the int8 version.
         weights: the .weights file.
         names: a names list or .data file, or the names themselves.
         images: typical images of the model's use; a hundred are enough.

@@ -170,11 +170,7 @@ def _parts(cfg: Cfg, options: TrainOptions) -> int:
 
 
 def _checkpoint(options: TrainOptions) -> Path | None:
-    """Return the checkpoint to resume from, None for a new run.
-
-    Raises:
-        DataError: the folder holds a run and ``resume`` is not set.
-    """
+    """Return the checkpoint to resume from, None for a new run."""
     path = options.output / CHECKPOINT
     if path.exists() and not options.resume:
         raise DataError(
@@ -226,12 +222,10 @@ def _trainer(cfg: Cfg, options: TrainOptions, report: Report) -> pl.Trainer:
     callbacks: list[Callback] = [report]
     if options.ema:
         callbacks.append(WeightAveraging(avg_fn=partial(_average, options.ema)))
+    name = Path(CHECKPOINT).stem
     callbacks.append(
         ModelCheckpoint(
-            options.output,
-            Path(CHECKPOINT).stem,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
+            options.output, name, save_on_train_epoch_end=True, enable_version_counter=False
         )
     )
     if options.precision == "fp16" and accelerator == "cpu":
@@ -254,11 +248,7 @@ def _trainer(cfg: Cfg, options: TrainOptions, report: Report) -> pl.Trainer:
 
 
 def _accelerator(options: TrainOptions) -> str:
-    """Return ``cuda`` or ``cpu``.
-
-    Raises:
-        DeviceUnavailableError: there are fewer CUDA devices than requested.
-    """
+    """Return ``cuda`` or ``cpu``."""
     available = CUDAAccelerator.auto_device_count()
     if options.accelerator == "cpu" or (options.accelerator == "auto" and not available):
         return "cpu"
