@@ -132,9 +132,6 @@ def _import_both() -> tuple[Any, Any]:
     """Import OpenVINO and NNCF without their telemetry, which posts to an analytics service.
 
     NNCF works without the telemetry package, so that is hidden during the import.
-
-    Raises:
-        EngineUnavailableError: the package is missing or broken.
     """
     try:
         openvino = import_openvino()  # first, because NNCF would import it with its telemetry

@@ -29,23 +29,23 @@ class Net:
 
     input: Shape
     letter_box: bool | None
-    batch: int = 1
-    subdivisions: int = 1
-    learning_rate: float = 0.001
-    momentum: float = 0.9
-    decay: float = 0.0001
-    burn_in: int = 0
-    power: float = 4.0
-    policy: str = "constant"
-    max_batches: int = 0
-    steps: tuple[int, ...] = ()
-    scales: tuple[float, ...] = ()
-    gamma: float = 1.0
-    saturation: float = 1.0
-    exposure: float = 1.0
-    hue: float = 0.0
-    flip: bool = True
-    mosaic: bool = False
+    batch: int
+    subdivisions: int
+    learning_rate: float
+    momentum: float
+    decay: float
+    burn_in: int
+    power: float
+    policy: str
+    max_batches: int
+    steps: tuple[int, ...]
+    scales: tuple[float, ...]
+    gamma: float
+    saturation: float
+    exposure: float
+    hue: float
+    flip: bool
+    mosaic: bool
 
 
 def build_net(section: Section) -> Net:
