@@ -132,7 +132,7 @@ def load_network(
         EngineError: the engine or device is missing or failed.
     """
     model = load_model(cfg, weights, names, dialect=dialect, resize=resize, use_map=use_map)
-    name = _choose(engine, device, precision)
+    name = _choose_engine(engine, device, precision)
     if name == "libdarknet":
         from darknet.engines import libdarknet
 
@@ -191,9 +191,9 @@ def _default_resize(cfg: Cfg, dialect: Dialect) -> Resize:
     return "letterbox" if letter_box else "stretch"
 
 
-def _choose(engine: EngineName, device: str | None, precision: Precision) -> str:
+def _choose_engine(engine: EngineName, device: str | None, precision: Precision) -> str:
     if precision != "int8":
-        return _fastest(device) if engine == "auto" else engine
+        return _fastest_engine(device) if engine == "auto" else engine
     if engine not in ("auto", "openvino"):
         raise DeviceUnavailableError(
             f"engine {engine} does not compute in int8; use engine openvino, or precision fp32 "
@@ -202,7 +202,7 @@ def _choose(engine: EngineName, device: str | None, precision: Precision) -> str
     return "openvino"
 
 
-def _fastest(device: str | None) -> str:
+def _fastest_engine(device: str | None) -> str:
     """Return the fastest installed engine: OpenVINO for CPUs, ONNX Runtime for NVIDIA GPUs."""
     nvidia = Path("/proc/driver/nvidia/version").exists()
     wants_gpu = nvidia if device is None else device.lower().startswith(("cuda", "tensorrt"))

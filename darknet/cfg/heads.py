@@ -22,6 +22,9 @@ _TRAINING_ONLY = frozenset(
     "objectness_smooth show_details sim_thresh sim_thresh_kind sqrt thresh track_ciou_norm "
     "track_history_size truth_thresh_kind".split()
 )
+_DETECTION_TRAINING_ONLY = frozenset(
+    "class_scale coord_scale forced jitter max noobject_scale object_scale random reorg".split()
+)
 
 
 def _yolo(at: Context) -> L.Layer:
@@ -109,8 +112,7 @@ def _training(s: Section) -> L.HeadTraining:
 
 def _detection(at: Context) -> L.Layer:
     s = at.section
-    s.known(frozenset(["coord_scale", "forced", "object_scale", "noobject_scale", "class_scale"]))
-    s.known(frozenset(["jitter", "random", "reorg", "max"]))
+    s.known(_DETECTION_TRAINING_ONLY)
     s.check_numbers("rescore", "softmax", "sqrt")
     classes, coords = s.integer("classes", 1, low=1), s.integer("coords", 1, low=1)
     num, side = s.integer("num", 1, low=1), s.integer("side", 7, low=1)

@@ -87,16 +87,13 @@ class Grid:
     def boxes(
         self, cells: IndexArray, anchors: IndexArray, centres: FloatArray, sizes: FloatArray
     ) -> FloatArray:
-        """Return boxes relative to the network's input.
+        """Return float32[n, 4], boxes relative to the network's input.
 
         Args:
             cells: intp[n], index of each box's cell.
             anchors: intp[n], index of each box's anchor.
             centres: float32[n, 2], relative to the cell.
             sizes: float32[n, 2], relative to the anchor.
-
-        Returns:
-            float32[n, 4], centre x, centre y, width, height.
         """
         boxes = np.concatenate((centres, sizes), axis=1) * self._scales.take(anchors, axis=0)
         boxes += self._origins.take(cells, axis=0)

@@ -105,8 +105,8 @@ class LibdarknetEngine:
             if self._decoder is not None:
                 raw = _floats(output, self._model.cfg.heads[-1].input)
                 return self._decoder.decode([raw], (height, width), thresholds)
-            boxes, scores = self._found((width, height), by_c, thresholds)
-        return self._rows(boxes, scores)
+            boxes, scores = self._boxes_and_scores((width, height), by_c, thresholds)
+        return self._to_detections(boxes, scores)
 
     def _resized_by_c(self, height: int, width: int) -> bool:
         """Return whether the C code resizes an image correctly.
@@ -132,7 +132,7 @@ class LibdarknetEngine:
             return self._library.predict_image(self._network, planes, letterbox=letterbox)
         return self._library.predict(self._network, planes)
 
-    def _found(
+    def _boxes_and_scores(
         self, size: tuple[int, int], by_c: bool, thresholds: Thresholds
     ) -> tuple[FloatArray, FloatArray]:
         """Return boxes in pixels of the image, and scores; see ``Library.detections``."""
@@ -156,7 +156,7 @@ class LibdarknetEngine:
             )
         return boxes, scores
 
-    def _rows(self, boxes: FloatArray, scores: FloatArray) -> Detections:
+    def _to_detections(self, boxes: FloatArray, scores: FloatArray) -> Detections:
         """Return one row per box and class with a score, in the order of all engines."""
         if self._order is not None:
             boxes, scores = boxes[self._order], scores[self._order]

@@ -172,8 +172,8 @@ class Library:
         array, count = self._candidates(network, size, thresholds, letterbox, class_map)
         try:
             items = np.frombuffer(ctypes.string_at(array, count * self._item.itemsize), self._item)
-            scores = [_row(prob, classes) for prob in items["prob"].tolist()]
-            _bound(scores)
+            scores = [_scores_at(prob, classes) for prob in items["prob"].tolist()]
+            _limit_candidates(scores)
             # NMS sorts the array, but does not move the scores that the items point to.
             self._suppress(array, count, classes, thresholds.nms, diou_beta)
             return items["box"], np.array(scores, np.float32).reshape(count, classes)
@@ -276,12 +276,12 @@ def _signatures(family: Family) -> dict[str, tuple[object, list[object]]]:
     }
 
 
-def _row(address: int, length: int) -> FloatArray:
+def _scores_at(address: int, length: int) -> FloatArray:
     """Return float32[length], a view of the library's memory."""
     return np.ctypeslib.as_array((ctypes.c_float * length).from_address(address))
 
 
-def _bound(scores: Sequence[FloatArray]) -> None:
+def _limit_candidates(scores: Sequence[FloatArray]) -> None:
     """Set all but the highest ``MAX_CANDIDATES`` scores to 0; NMS of millions takes minutes."""
     if sum(map(np.count_nonzero, scores)) > MAX_CANDIDATES:
         every = np.concatenate(scores)

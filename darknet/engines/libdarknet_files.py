@@ -73,12 +73,7 @@ def has_tree(cfg: Cfg) -> bool:
 
 
 def check_model(model: Model, family: Family, *, decodes: bool) -> None:
-    """Check that a fork computes a model as its dialect requires.
-
-    Args:
-        model: the network.
-        family: the fork that the library was built from.
-        decodes: whether the library also decodes the heads.
+    """Check that a fork computes, and if ``decodes`` also decodes, a model as its dialect requires.
 
     Raises:
         UnsupportedError: it does not; the message names the layer, its line and other engines.
@@ -151,16 +146,13 @@ def _workspace(layer: L.Convolutional) -> int:
 def write_files(
     model: Model, folder: Path, dialect: Dialect, *, heads: bool = True
 ) -> tuple[Path, Path]:
-    """Write the .cfg and .weights of a model for a library of ``dialect``.
+    """Write a .cfg and a .weights file, and return their paths.
 
     Args:
         model: checked by ``check_model``.
         folder: an existing folder.
         dialect: the dialect of the library's batch normalisation.
         heads: include the heads; without them the output is the last head's input.
-
-    Returns:
-        Paths of the .cfg and the .weights.
 
     Raises:
         EngineUnavailableError: the folder's path has white space, and there is a class tree.

@@ -61,17 +61,12 @@ def load(
     streams: int | None,
     cache: GraphCache | None = None,
 ) -> GraphEngine:
-    """Create a session of ONNX Runtime for a model.
+    """Create a session of ONNX Runtime for a model; see ``load_network``.
 
-    Args:
-        model: the network.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``tensorrt`` or ``tensorrt:1``; None is the CPU.
-        precision: ``fp32`` (without TF32, so that GPUs and CPUs give the same results), or
-            ``fast`` for fp16 on GPUs; CPUs compute in fp32 in either case. The engine's
-            ``precision`` is the type in use.
-        streams: expected number of concurrent calls of ``detect``; None: 1. The available CPUs
-            are divided among them.
-        cache: where TensorRT keeps its engines; None: they are built at every load.
+    ``device`` is ``cpu``, ``cuda``, ``cuda:1``, ``tensorrt`` or ``tensorrt:1``; None is the CPU.
+    ``fp32`` is without TF32, so that GPUs and CPUs give the same results; ``fast`` is fp16 on GPUs
+    and fp32 on CPUs. The available CPUs are divided among ``streams``. TensorRT keeps its engines
+    in ``cache``; without it they are built at every load.
 
     Raises:
         EngineUnavailableError: the package is missing or broken.

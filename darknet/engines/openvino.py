@@ -51,20 +51,12 @@ def load(
     cache: GraphCache | None = None,
     quantized: QuantizedGraph | None = None,
 ) -> GraphEngine:
-    """Compile a model with OpenVINO.
+    """Compile a model, or its int8 version ``quantized``, with OpenVINO; see ``load_network``.
 
-    Args:
-        model: the network.
-        device: one of OpenVINO's names (``CPU``, ``GPU``, ``GPU.1``, ``NPU``), in any case; None
-            is the CPU.
-        precision: ``fp32``, or ``fast`` for what the device has natively: bf16 on CPUs that have
-            it, fp16 on GPUs and NPUs. The engine's ``precision`` is the type in use. ``int8``
-            needs ``quantized``; layers without int8 are computed in fp32.
-        streams: expected number of concurrent calls of ``detect``. None or 1: all cores work on
-            one image, for the lowest latency. More: while calls overlap, OpenVINO divides the
-            cores among their images as it finds best for the network.
-        cache: where compiled graphs are kept; None: no cache.
-        quantized: the model's int8 version, which is compiled instead.
+    ``device`` is one of OpenVINO's names (``CPU``, ``GPU``, ``GPU.1``, ``NPU``), in any case; None
+    is the CPU. ``fast`` is bf16 on CPUs that have it, and fp16 on GPUs and NPUs; in ``int8``,
+    layers without int8 are computed in fp32. With one stream all cores work on one image, for the
+    lowest latency; with more, OpenVINO divides the cores among images while calls overlap.
 
     Raises:
         EngineUnavailableError: the package is missing or broken.

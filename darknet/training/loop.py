@@ -34,12 +34,7 @@ MAX_DRAWN = 6
 
 
 class Trainee(pl.LightningModule):
-    """A network in training, as Lightning needs it.
-
-    Args:
-        module: the network.
-        validation: the validation images.
-        resize: how they are resized to the network's input.
+    """A network in training, as Lightning needs it; ``resize`` applies to the validation images.
 
     Attributes:
         module: the network; ``module.seen`` counts images over all processes.
@@ -98,13 +93,7 @@ class Trainee(pl.LightningModule):
 
 
 class Report(Callback):
-    """Computes mAP after each validation; writes results.csv, plot, images and weights.
-
-    Args:
-        cfg: the network.
-        dataset: the validation images.
-        folder: the run folder.
-    """
+    """Computes mAP on ``dataset`` after each validation; writes the files of the run folder."""
 
     def __init__(self, cfg: Cfg, dataset: Dataset, folder: Path) -> None:
         self.rows: list[Row] = []

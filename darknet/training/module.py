@@ -108,15 +108,12 @@ class DarknetModule(nn.Module):
 
     @torch.no_grad()
     def load(self, weights: Weights) -> None:
-        """Load weights.
-
-        Args:
-            weights: the weights of all layers or of the first ones; ``seen`` is loaded only with
-                those of all layers.
-        """
+        """Load the weights of all layers, with ``seen``, or of the first ones, without it."""
         for index, block in self.weighted.items():
             if int(index) < len(weights.layers):
-                _copy(block, weights.layers[int(index)])
+                for name, tensor in block.tensors().items():  # type: ignore[operator] # a Weighted
+                    values = torch.from_numpy(weights.layers[int(index)][name])
+                    tensor.copy_(values.reshape(tensor.shape))
         if len(weights.layers) == len(self.cfg.layers):
             self.seen = weights.header.seen
 
@@ -129,11 +126,6 @@ class DarknetModule(nn.Module):
                 for name, tensor in block.tensors().items()  # type: ignore[operator] # a Weighted
             }
         return Weights(Header(0, 2, 5, self.seen), tuple(layers))
-
-
-def _copy(block: nn.Module, arrays: LayerArrays) -> None:
-    for name, tensor in block.tensors().items():  # type: ignore[operator] # a Weighted
-        tensor.copy_(torch.from_numpy(arrays[name]).reshape(tensor.shape))
 
 
 def _convolutional(layer: L.Convolutional) -> Weighted:

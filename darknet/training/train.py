@@ -22,7 +22,7 @@ from darknet.errors import DataError, DeviceUnavailableError
 from darknet.model import Resize
 from darknet.names import check_names
 from darknet.training.dataset import Dataset, merge
-from darknet.training.loader import TrainingImages, ValidationImages, collate, one_thread
+from darknet.training.loader import TrainingImages, ValidationImages, collate, limit_opencv_threads
 from darknet.training.loop import Report, Trainee
 from darknet.training.loss import trainable_heads
 from darknet.training.module import DarknetModule
@@ -209,7 +209,7 @@ def _loader(images: Any, options: TrainOptions, cfg: Cfg | None = None) -> DataL
         collate_fn=collate if cfg else None,
         num_workers=options.workers,
         persistent_workers=options.workers > 0,
-        worker_init_fn=one_thread,
+        worker_init_fn=limit_opencv_threads,
         # OpenCV's threads do not exist after a fork; a forked worker would wait for them forever.
         multiprocessing_context="spawn" if options.workers else None,
     )
