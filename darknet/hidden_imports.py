@@ -9,11 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def hidden(module: str) -> Iterator[None]:
-    """Make the import of a module fail within the ``with`` block, as if it were not installed.
-
-    Args:
-        module: its full name.
-    """
+    """Make the import of a module fail within the ``with`` block, as if it were not installed."""
     loaded = sys.modules.get(module)
     sys.modules[module] = None  # type: ignore[assignment] # None makes the import fail
     try:

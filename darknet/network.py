@@ -6,10 +6,10 @@ import importlib
 import importlib.util
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, get_args
 
 from darknet.cfg import Cfg, read_cfg
+from darknet.cfg.layers import Region
 from darknet.detections import Detections
 from darknet.engines.cache import GraphCache
 from darknet.engines.engine import Engine
@@ -87,12 +87,7 @@ class Network:
     def __enter__(self) -> Network:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -137,14 +132,12 @@ def load_network(
         EngineError: the engine or device is missing or failed.
     """
     model = load_model(cfg, weights, names, dialect=dialect, resize=resize, use_map=use_map)
-    name = _choose(engine, device, precision)
+    name = _choose_engine(engine, device, precision)
     if name == "libdarknet":
         from darknet.engines import libdarknet
 
         path = Path(library) if library else None
-        return Network(
-            model, libdarknet.load(model, library=path, device=device, precision=precision)
-        )
+        return Network(model, libdarknet.load(model, library=path, device=device))
     if name not in get_args(EngineName):
         raise EngineUnavailableError(
             f"engine {name!r}: expected one of {', '.join(get_args(EngineName))}"
@@ -177,8 +170,7 @@ def load_model(
     network = read_cfg(cfg)
     labels = read_names(names) if isinstance(names, str | Path) else tuple(names)
     check_names(labels, _label_count(network, use_map), network.source)
-    if resize is None:
-        resize = _default_resize(network, dialect)
+    resize = resize or _default_resize(network, dialect)
     return Model(network, read_weights(weights, network), labels, dialect, resize, use_map)
 
 
@@ -186,23 +178,22 @@ def _label_count(cfg: Cfg, use_map: bool) -> int:
     classes = cfg.classes
     if not use_map:
         return classes
-    maps = [len(head.class_map) for head in cfg.heads if hasattr(head, "class_map")]
+    maps = [head.class_map for head in cfg.heads if isinstance(head, Region)]
     if not maps or not maps[-1]:
         raise CfgError("use_map needs a [region] section with a map", source=cfg.source)
-    return maps[-1]
+    return len(maps[-1])
 
 
 def _default_resize(cfg: Cfg, dialect: Dialect) -> Resize:
     """Return what the .cfg's letter_box says, else letterbox for pjreddie, stretch for AlexeyAB."""
-    letter_box = cfg.net.letter_box
-    if letter_box is None:
-        letter_box = dialect == "pjreddie"
+    given = cfg.net.letter_box
+    letter_box = dialect == "pjreddie" if given is None else given
     return "letterbox" if letter_box else "stretch"
 
 
-def _choose(engine: EngineName, device: str | None, precision: Precision) -> str:
+def _choose_engine(engine: EngineName, device: str | None, precision: Precision) -> str:
     if precision != "int8":
-        return _fastest(device) if engine == "auto" else engine
+        return _fastest_engine(device) if engine == "auto" else engine
     if engine not in ("auto", "openvino"):
         raise DeviceUnavailableError(
             f"engine {engine} does not compute in int8; use engine openvino, or precision fp32 "
@@ -211,18 +202,9 @@ def _choose(engine: EngineName, device: str | None, precision: Precision) -> str
     return "openvino"
 
 
-def _fastest(device: str | None) -> str:
+def _fastest_engine(device: str | None) -> str:
     """Return the fastest installed engine: OpenVINO for CPUs, ONNX Runtime for NVIDIA GPUs."""
     nvidia = Path("/proc/driver/nvidia/version").exists()
     wants_gpu = nvidia if device is None else device.lower().startswith(("cuda", "tensorrt"))
-    order = ["openvino", "onnxruntime"]
-    if wants_gpu and _has("onnxruntime"):
-        order.reverse()
-    for name in order:
-        if _has(name):
-            return name
-    return "libdarknet"
-
-
-def _has(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
+    engines = ["onnxruntime", "openvino"] if wants_gpu else ["openvino", "onnxruntime"]
+    return next((name for name in engines if importlib.util.find_spec(name)), "libdarknet")

@@ -33,11 +33,9 @@ class Images(Protocol):
 
     def __len__(self) -> int:
         """Return the number of images."""
-        ...
 
     def __iter__(self) -> Iterator[RgbImage]:
         """Yield uint8[height, width, 3] arrays, RGB, of any sizes."""
-        ...
 
 
 def quantize(
@@ -55,8 +53,8 @@ def quantize(
     NNCF prints a progress bar to standard output.
 
     Args:
-        cfg: see ``load_network``, as for ``weights``, ``names``, ``dialect``, ``resize`` and
-            ``use_map``; the same values are needed to load the int8 version.
+        cfg: as for ``load_network``, like all others but ``images``; the same values are needed to
+            load the int8 version.
         weights: the .weights file.
         names: a names list or .data file, or the names themselves.
         images: typical images of the model's use; a hundred are enough.
@@ -134,9 +132,6 @@ def _import_both() -> tuple[Any, Any]:
     """Import OpenVINO and NNCF without their telemetry, which posts to an analytics service.
 
     NNCF works without the telemetry package, so that is hidden during the import.
-
-    Raises:
-        EngineUnavailableError: the package is missing or broken.
     """
     try:
         openvino = import_openvino()  # first, because NNCF would import it with its telemetry

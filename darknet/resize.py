@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from cv2.typing import MatLike
 
+from darknet.detections import FloatArray
 from darknet.errors import ImageError
 from darknet.model import Resize, RgbImage
 
-FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.intp]
 Size = tuple[int, int]
 _Lines = slice | IndexArray

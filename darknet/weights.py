@@ -17,6 +17,7 @@ length shows whether a file belongs to a .cfg. Source: load_weights_upto of both
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -33,8 +34,6 @@ from darknet.errors import WeightsError
 FloatArray = npt.NDArray[np.float32]
 LayerArrays = Mapping[str, FloatArray]
 """The arrays of a layer by their names in the layout above; empty for a layer without weights."""
-
-_BATCH_NORM = ("scales", "rolling_mean", "rolling_variance")
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,8 @@ class Weights:
 
 def expected_bytes(cfg: Cfg, header: Header | None = None) -> int:
     """Return the size of a network's .weights file in bytes."""
-    parameters = sum(size for layer in cfg.layers for size in _sizes(layer).values())
-    return struct.calcsize((header or Header()).struct) + 4 * parameters
+    values = sum(math.prod(shape) for layer in cfg.layers for shape in layer.arrays.values())
+    return struct.calcsize((header or Header()).struct) + 4 * values
 
 
 def read_weights(path: str | Path, cfg: Cfg, *, upto: int | None = None) -> Weights:
@@ -136,11 +135,11 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
             f"{path}: expected a version as the header of a .weights file, found "
             f"{major}.{minor}.{revision}; is this another kind of file?"
         )
-    header = Header(major, minor, revision)
-    rest = file.read(struct.calcsize(header.struct) - 12)
-    if len(start + rest) < struct.calcsize(header.struct):
+    layout = Header(major, minor, revision).struct
+    header = start + file.read(struct.calcsize(layout) - len(start))
+    if len(header) < struct.calcsize(layout):
         raise WeightsError(f"{path}: the file ends within its header")
-    return Header(*struct.unpack(header.struct, start + rest))
+    return Header(*struct.unpack(layout, header))
 
 
 def _wrong_length(path: Path, cfg: Cfg, header: Header, expected: int, found: int) -> str:
@@ -149,7 +148,7 @@ def _wrong_length(path: Path, cfg: Cfg, header: Header, expected: int, found: in
         return f"{what}: {found - expected} too many; these weights belong to another .cfg"
     end = struct.calcsize(header.struct)
     for layer in cfg.layers:
-        end += 4 * sum(_sizes(layer).values())
+        end += 4 * layer.parameters
         if found < end:
             return (
                 f"{what}: the file ends in layer {layer.index} ({layer.kind}, line {layer.line} of "
@@ -162,51 +161,29 @@ def _split(path: Path, cfg: Cfg, values: FloatArray) -> Iterator[LayerArrays]:
     start = 0
     for layer in cfg.layers:
         arrays: dict[str, FloatArray] = {}
-        for name, size in _sizes(layer).items():
-            part = values[start : start + size]
+        for name, shape in layer.arrays.items():
+            stop = start + math.prod(shape)
+            part = values[start:stop]
             if not np.isfinite(part).all():
                 raise WeightsError(
                     f"{path}: layer {layer.index} ({layer.kind}, line {layer.line} of the .cfg) "
                     f"has {name} that are not finite; the training diverged or the file is damaged"
                 )
-            arrays[name] = part.reshape(_shape(layer, name))
-            start += size
+            arrays[name] = part.reshape(shape)
+            start = stop
         yield arrays
 
 
-def _sizes(layer: L.Layer) -> dict[str, int]:
-    """Return the number of values of each array of a layer, in the order of the file."""
-    normalize = _BATCH_NORM if getattr(layer, "batch_normalize", False) else ()
-    n = layer.output.channels
-    if isinstance(layer, L.Convolutional):
-        return {**dict.fromkeys(("biases", *normalize), n), "weights": layer.flat_weights}
-    if isinstance(layer, L.Connected):
-        return {"biases": n, "weights": layer.flat_weights, **dict.fromkeys(normalize, n)}
-    if isinstance(layer, L.Local):
-        return {"biases": layer.output.size, "weights": layer.flat_weights}
-    if isinstance(layer, L.Recurrent):
-        raise layer.unsupported("has weights that this project does not read")
-    return {}
-
-
-def _shape(layer: L.Layer, name: str) -> tuple[int, ...]:
-    if name != "weights":
-        return (-1,)
-    if isinstance(layer, L.Convolutional):
-        return layer.weight_shape
-    return (layer.output.size, -1) if isinstance(layer, L.Connected) else (-1,)
-
-
 def _checked(layer: L.Layer, arrays: LayerArrays) -> Iterator[FloatArray]:
-    sizes = _sizes(layer)
-    if set(arrays) != set(sizes):
+    if set(arrays) != set(layer.arrays):
         raise WeightsError(
-            f"layer {layer.index} ({layer.kind}) needs {sorted(sizes)}, found {sorted(arrays)}"
+            f"layer {layer.index} ({layer.kind}) needs {sorted(layer.arrays)}, "
+            f"found {sorted(arrays)}"
         )
-    for name, size in sizes.items():
-        if arrays[name].size != size:
+    for name, shape in layer.arrays.items():
+        if arrays[name].size != math.prod(shape):
             raise WeightsError(
-                f"layer {layer.index} ({layer.kind}): {name} needs {size} values, "
+                f"layer {layer.index} ({layer.kind}): {name} needs {math.prod(shape)} values, "
                 f"found {arrays[name].size}"
             )
         yield arrays[name]

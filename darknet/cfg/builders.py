@@ -14,9 +14,6 @@ from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with
 from darknet.cfg.sections import Section
 from darknet.cfg.tree import read_named_tree
 
-MAX_BACK = 4096
-"""Largest distance of a reference to an earlier layer."""
-
 ACTIVATIONS = frozenset(
     "elu gelu hard_mish hardtan leaky lhtan linear loggy logistic mish plse ramp relie relu "
     "relu6 revleaky selu stair swish tanh".split()
@@ -49,8 +46,21 @@ class Context:
         """Arguments that every layer takes."""
         return {"index": len(self.before), "line": self.section.line, "input": self.input}
 
-    def layer(self, option: str, number: int) -> L.Layer:
-        """Return an earlier layer by index; a negative one is relative to this layer."""
+    def layers(self, option: str) -> list[L.Layer]:
+        """Return the earlier layers in an option; negative numbers are relative to this layer."""
+        numbers = self.section.integers(option)
+        if not numbers:
+            raise self.section.error("this section needs numbers of earlier layers", option)
+        return [self._layer(option, number) for number in numbers]
+
+    def layer(self, option: str) -> L.Layer:
+        """Return the single earlier layer in an option."""
+        layer, *more = self.layers(option)
+        if more:
+            raise self.section.error(f"expected a single layer, found {1 + len(more)}", option)
+        return layer
+
+    def _layer(self, option: str, number: int) -> L.Layer:
         index = number + len(self.before) if number < 0 else number
         if not 0 <= index < len(self.before):
             raise self.section.error(
@@ -187,9 +197,7 @@ def _upsample(at: Context) -> L.Layer:
 def _route(at: Context) -> L.Layer:
     s = at.section
     s.refuse("stream")
-    chosen = [at.layer("layers", number) for number in s.integers("layers")]
-    if not chosen:
-        raise s.error("expected numbers of earlier layers", "layers")
+    chosen = at.layers("layers")
     groups = s.integer("groups", 1, low=1)
     group_id = s.integer("group_id", 0, high=groups - 1)
     for layer in chosen:
@@ -205,7 +213,7 @@ def _route(at: Context) -> L.Layer:
     return L.Route(
         **at.base,
         output=L.Shape(channels, *chosen[0].output[1:]),
-        layers=tuple(layer.index for layer in chosen),
+        sources=tuple(layer.index for layer in chosen),
         groups=groups,
         group_id=group_id,
     )
@@ -215,9 +223,7 @@ def _shortcut(at: Context) -> L.Layer:
     s = at.section
     s.choice("weights_type", "none", frozenset(("none",)))
     s.known(frozenset(("weights_normalization",)))
-    chosen = [at.layer("from", number) for number in s.integers("from")]
-    if not chosen:
-        raise s.error("expected the number of an earlier layer", "from")
+    chosen = at.layers("from")
     for layer in chosen:
         if not _can_add(at.input, layer.output, alone=len(chosen) == 1):
             raise s.error(
@@ -228,7 +234,7 @@ def _shortcut(at: Context) -> L.Layer:
     return L.Shortcut(
         **at.base,
         output=at.input,
-        layers=tuple(layer.index for layer in chosen),
+        sources=tuple(layer.index for layer in chosen),
         activation=s.choice("activation", "linear", ACTIVATIONS),
     )
 
@@ -281,25 +287,27 @@ def _dropout(at: Context) -> L.Layer:
 def _scale_channels(at: Context) -> L.Layer:
     s = at.section
     s.refuse("scale_wh")
-    other = at.layer("from", s.required("from", low=-MAX_BACK))
+    other = at.layer("from")
     if at.input != (other.output.channels, 1, 1):
         raise s.error(
             f"expected an input of {other.output.channels} x 1 x 1, found {tuple(at.input)}", "from"
         )
     activation = s.choice("activation", "linear", ACTIVATIONS)
-    return L.ScaleChannels(**at.base, output=other.output, layer=other.index, activation=activation)
+    return L.ScaleChannels(
+        **at.base, output=other.output, sources=(other.index,), activation=activation
+    )
 
 
 def _sam(at: Context) -> L.Layer:
     s = at.section
-    other = at.layer("from", s.required("from", low=-MAX_BACK))
+    other = at.layer("from")
     if at.input != other.output:
         raise s.error(
             f"layer {other.index} has shape {tuple(other.output)}, expected {tuple(at.input)}",
             "from",
         )
     activation = s.choice("activation", "linear", ACTIVATIONS)
-    return L.Sam(**at.base, output=at.input, layer=other.index, activation=activation)
+    return L.Sam(**at.base, output=at.input, sources=(other.index,), activation=activation)
 
 
 def _softmax(at: Context) -> L.Layer:
@@ -319,11 +327,9 @@ def _softmax(at: Context) -> L.Layer:
 
 
 def _cost(at: Context) -> L.Layer:
-    s = at.section
-    s.known(frozenset(("ratio", "noobj", "thresh")))
-    return L.Cost(
-        **at.base, output=at.input, cost_type=s.text("type", "sse"), scale=s.number("scale", 1.0)
-    )
+    at.section.known(frozenset(("ratio", "noobj", "thresh", "type")))
+    at.section.check_numbers("scale")
+    return L.Cost(**at.base, output=at.input)
 
 
 def _crop(at: Context) -> L.Layer:
@@ -338,15 +344,9 @@ def _crop(at: Context) -> L.Layer:
 def _recurrent(at: Context) -> L.Layer:
     s = at.section
     s.known(frozenset(("logistic", "tanh", "shortcut")))
-    output = s.integer("output", 1, low=1)
-    return L.Recurrent(
-        **at.base,
-        output=L.Shape(output, 1, 1),
-        section=s.name,
-        hidden=s.integer("hidden", 1, low=1),
-        activation=s.choice("activation", "logistic", ACTIVATIONS),
-        batch_normalize=s.flag("batch_normalize"),
-    )
+    s.check_numbers("hidden", "batch_normalize")
+    s.choice("activation", "logistic", ACTIVATIONS)
+    return L.Recurrent(**at.base, output=L.Shape(s.integer("output", 1, low=1), 1, 1))
 
 
 LAYERS: Mapping[str, Callable[[Context], L.Layer]] = {

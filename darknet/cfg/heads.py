@@ -11,11 +11,19 @@ from darknet.cfg.tree import read_named_map, read_named_tree
 
 _NMS = frozenset(("default", "greedynms", "diounms"))
 _IOU_LOSS = frozenset(("mse", "iou", "giou", "diou", "ciou"))
+_UNUSED_NUMBERS = (
+    "absolute class_scale coord_scale max max_delta noobject_scale object_scale random rescore "
+    "truth_thresh".split()
+)
+"""Options of the loss that the training here does not use."""
 _TRAINING_ONLY = frozenset(
-    "bias_match classfix cls_smooth coord_scale counters_per_class dets_for_show "
+    "bias_match classfix cls_smooth counters_per_class dets_for_show "
     "dets_for_track embedding_layer focal_loss iou_thresh_kind log mask_scale noadjust "
     "objectness_smooth show_details sim_thresh sim_thresh_kind sqrt thresh track_ciou_norm "
     "track_history_size truth_thresh_kind".split()
+)
+_DETECTION_TRAINING_ONLY = frozenset(
+    "class_scale coord_scale forced jitter max noobject_scale object_scale random reorg".split()
 )
 
 
@@ -88,50 +96,30 @@ def _check_channels(at: Context, expected: int, why: str) -> None:
 
 
 def _training(s: Section) -> L.HeadTraining:
-    default = L.HeadTraining()
+    s.check_numbers(*_UNUSED_NUMBERS)
     return L.HeadTraining(
-        ignore_thresh=s.number("ignore_thresh", default.ignore_thresh),
-        truth_thresh=s.number("truth_thresh", default.truth_thresh),
-        iou_thresh=s.number("iou_thresh", default.iou_thresh),
-        iou_loss=s.choice("iou_loss", default.iou_loss, _IOU_LOSS),
-        iou_normalizer=s.number("iou_normalizer", default.iou_normalizer),
-        obj_normalizer=s.number("obj_normalizer", default.obj_normalizer),
-        cls_normalizer=s.number("cls_normalizer", default.cls_normalizer),
-        max_delta=s.number("max_delta", 3.4e38),
-        label_smooth_eps=s.number("label_smooth_eps", default.label_smooth_eps),
-        jitter=s.number("jitter", default.jitter),
-        resize=s.number("resize", default.resize),
-        random=s.number("random", default.random),
-        max_boxes=s.integer("max", default.max_boxes),
-        coord_scale=s.number("coord_scale", default.coord_scale),
-        object_scale=s.number("object_scale", default.object_scale),
-        noobject_scale=s.number("noobject_scale", default.noobject_scale),
-        class_scale=s.number("class_scale", default.class_scale),
-        rescore=s.flag("rescore"),
-        absolute=s.flag("absolute"),
+        ignore_thresh=s.number("ignore_thresh", 0.5),
+        iou_thresh=s.number("iou_thresh", 1.0),
+        iou_loss=s.choice("iou_loss", "mse", _IOU_LOSS),
+        iou_normalizer=s.number("iou_normalizer", 0.75),
+        obj_normalizer=s.number("obj_normalizer", 1.0),
+        cls_normalizer=s.number("cls_normalizer", 1.0),
+        label_smooth_eps=s.number("label_smooth_eps", 0.0),
+        jitter=s.number("jitter", 0.2),
+        resize=s.number("resize", 1.0),
     )
 
 
 def _detection(at: Context) -> L.Layer:
     s = at.section
-    s.known(frozenset(["coord_scale", "forced", "object_scale", "noobject_scale", "class_scale"]))
-    s.known(frozenset(["jitter", "random", "reorg", "max"]))
+    s.known(_DETECTION_TRAINING_ONLY)
+    s.check_numbers("rescore", "softmax", "sqrt")
     classes, coords = s.integer("classes", 1, low=1), s.integer("coords", 1, low=1)
     num, side = s.integer("num", 1, low=1), s.integer("side", 7, low=1)
     expected = side * side * ((1 + coords) * num + classes)
     if at.input.size != expected:
         raise s.error(f"needs {expected} inputs (side, num, coords, classes), has {at.input.size}")
-    return L.Detection(
-        **at.base,
-        output=at.input,
-        classes=classes,
-        coords=coords,
-        num=num,
-        side=side,
-        rescore=s.flag("rescore"),
-        softmax=s.flag("softmax"),
-        sqrt=s.flag("sqrt"),
-    )
+    return L.Detection(**at.base, output=at.input)
 
 
 HEADS: Mapping[str, Callable[[Context], L.Layer]] = {

@@ -13,6 +13,9 @@ from typing import ClassVar, NamedTuple
 from darknet.cfg.tree import Tree
 from darknet.errors import UnsupportedError
 
+BATCH_NORM = ("scales", "rolling_mean", "rolling_variance")
+"""The arrays of a batch normalisation in a .weights file, in the order of the file."""
+
 
 class Shape(NamedTuple):
     """Channels, height and width of a feature map; (n, 1, 1) for a vector."""
@@ -32,10 +35,12 @@ class Layer:
     """Attributes of every layer.
 
     Attributes:
+        kind: name of the section in a .cfg.
         index: position from 0; ``[net]`` is not counted.
         line: line of the section's header in the .cfg, from 1.
         input: shape of the previous layer's output (of the image for layer 0).
         output: shape of this layer's output.
+        sources: indices of the layers read in addition to (route: instead of) the previous one.
     """
 
     kind: ClassVar[str] = "layer"
@@ -43,21 +48,22 @@ class Layer:
     line: int
     input: Shape
     output: Shape
+    sources: tuple[int, ...] = ()
+
+    @property
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the float32 arrays in a .weights file by name, in the order of the file."""
+        return {}
 
     @property
     def parameters(self) -> int:
         """Number of float32 values of this layer in a .weights file."""
-        return 0
+        return sum(map(math.prod, self.arrays.values()))
 
     @property
     def flops(self) -> int:
         """Number of multiplications and additions for one image, counted as Darknet does."""
         return 0
-
-    @property
-    def sources(self) -> tuple[int, ...]:
-        """Indices of the layers read in addition to (route: instead of) the previous one."""
-        return ()
 
     def unsupported(self, why: str) -> UnsupportedError:
         """Return an error with this layer's kind, index and line."""
@@ -87,18 +93,13 @@ class Convolutional(Layer):
         return (self.filters, self.input.channels // self.groups, self.size, self.size)
 
     @property
-    def flat_weights(self) -> int:
-        """Number of values of the kernels."""
-        return math.prod(self.weight_shape)
-
-    @property
-    def parameters(self) -> int:
-        return self.flat_weights + self.filters * (4 if self.batch_normalize else 1)
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        names = ("biases", *BATCH_NORM) if self.batch_normalize else ("biases",)
+        return {**dict.fromkeys(names, (self.filters,)), "weights": self.weight_shape}
 
     @property
     def flops(self) -> int:
-        _, c, kh, kw = self.weight_shape
-        return 2 * c * kh * kw * self.output.size
+        return 2 * math.prod(self.weight_shape[1:]) * self.output.size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +111,10 @@ class Connected(Layer):
     activation: str
 
     @property
-    def flat_weights(self) -> int:
-        """Number of values of the matrix."""
-        return self.output.size * self.input.size
-
-    @property
-    def parameters(self) -> int:
-        return self.flat_weights + self.output.size * (4 if self.batch_normalize else 1)
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        n = self.output.size
+        norm = dict.fromkeys(BATCH_NORM if self.batch_normalize else (), (n,))
+        return {"biases": (n,), "weights": (n, self.input.size), **norm}
 
     @property
     def flops(self) -> int:
@@ -135,13 +133,9 @@ class Local(Layer):
     activation: str
 
     @property
-    def flat_weights(self) -> int:
-        """Number of values of the kernels of all positions."""
-        return self.output.size * self.input.channels * self.size**2
-
-    @property
-    def parameters(self) -> int:
-        return self.flat_weights + self.output.size
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        n = self.output.size
+        return {"biases": (n,), "weights": (n * self.input.channels * self.size**2,)}
 
     @property
     def flops(self) -> int:
@@ -180,13 +174,8 @@ class Route(Layer):
     """Concatenation of the channels of other layers; of each, the ``group_id``-th part."""
 
     kind: ClassVar[str] = "route"
-    layers: tuple[int, ...]
     groups: int
     group_id: int
-
-    @property
-    def sources(self) -> tuple[int, ...]:
-        return self.layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,16 +183,11 @@ class Shortcut(Layer):
     """The sum of the previous layer and others, then an activation."""
 
     kind: ClassVar[str] = "shortcut"
-    layers: tuple[int, ...]
     activation: str
 
     @property
-    def sources(self) -> tuple[int, ...]:
-        return self.layers
-
-    @property
     def flops(self) -> int:
-        return len(self.layers) * self.output.size
+        return len(self.sources) * self.output.size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,12 +223,7 @@ class ScaleChannels(Layer):
     """Product of another layer and this one's 1 x 1 input, channel by channel."""
 
     kind: ClassVar[str] = "scale_channels"
-    layer: int
     activation: str
-
-    @property
-    def sources(self) -> tuple[int, ...]:
-        return (self.layer,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,12 +231,7 @@ class Sam(Layer):
     """Product of another layer and this one's input, element by element."""
 
     kind: ClassVar[str] = "sam"
-    layer: int
     activation: str
-
-    @property
-    def sources(self) -> tuple[int, ...]:
-        return (self.layer,)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -276,8 +250,6 @@ class Cost(Layer):
     """The loss of a classifier; the identity at inference."""
 
     kind: ClassVar[str] = "cost"
-    cost_type: str
-    scale: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,10 +265,14 @@ class Recurrent(Layer):
     """``[rnn]`` and ``[gru]``: parsed for their shapes; no engine here computes them."""
 
     kind: ClassVar[str] = "recurrent"
-    section: str
-    hidden: int
-    activation: str
-    batch_normalize: bool
+
+    @property
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        raise self.unsupported("has weights that this project does not read")
+
+    @property
+    def parameters(self) -> int:
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,38 +280,21 @@ class Detection(Layer):
     """YOLOv1's output: parsed for its shape; no engine here decodes it."""
 
     kind: ClassVar[str] = "detection"
-    classes: int
-    coords: int
-    num: int
-    side: int
-    rescore: bool
-    softmax: bool
-    sqrt: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadTraining:
     """Options of a ``[yolo]`` or ``[region]`` layer's loss; not used at inference."""
 
-    ignore_thresh: float = 0.5
-    truth_thresh: float = 1.0
-    iou_thresh: float = 1.0
-    iou_loss: str = "mse"
-    iou_normalizer: float = 0.75
-    obj_normalizer: float = 1.0
-    cls_normalizer: float = 1.0
-    max_delta: float = float("inf")
-    label_smooth_eps: float = 0.0
-    jitter: float = 0.2
-    resize: float = 1.0
-    random: float = 0.0
-    max_boxes: int = 200
-    coord_scale: float = 1.0
-    object_scale: float = 1.0
-    noobject_scale: float = 1.0
-    class_scale: float = 1.0
-    rescore: bool = False
-    absolute: bool = False
+    ignore_thresh: float
+    iou_thresh: float
+    iou_loss: str
+    iou_normalizer: float
+    obj_normalizer: float
+    cls_normalizer: float
+    label_smooth_eps: float
+    jitter: float
+    resize: float
 
 
 @dataclass(frozen=True, kw_only=True)

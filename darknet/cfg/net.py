@@ -29,24 +29,23 @@ class Net:
 
     input: Shape
     letter_box: bool | None
-    batch: int = 1
-    subdivisions: int = 1
-    learning_rate: float = 0.001
-    momentum: float = 0.9
-    decay: float = 0.0001
-    burn_in: int = 0
-    power: float = 4.0
-    policy: str = "constant"
-    max_batches: int = 0
-    steps: tuple[int, ...] = ()
-    scales: tuple[float, ...] = ()
-    gamma: float = 1.0
-    angle: float = 0.0
-    saturation: float = 1.0
-    exposure: float = 1.0
-    hue: float = 0.0
-    flip: bool = True
-    mosaic: bool = False
+    batch: int
+    subdivisions: int
+    learning_rate: float
+    momentum: float
+    decay: float
+    burn_in: int
+    power: float
+    policy: str
+    max_batches: int
+    steps: tuple[int, ...]
+    scales: tuple[float, ...]
+    gamma: float
+    saturation: float
+    exposure: float
+    hue: float
+    flip: bool
+    mosaic: bool
 
 
 def build_net(section: Section) -> Net:
@@ -54,6 +53,7 @@ def build_net(section: Section) -> Net:
     height, width = section.integer("height", 0), section.integer("width", 0)
     channels, inputs = section.integer("channels", 0), section.integer("inputs", 0)
     section.known(_NET_TRAINING)
+    section.check_numbers("angle")
     shape = Shape(channels, height, width) if height or width else Shape(inputs, 1, 1)
     if not 0 < shape.size <= MAX_INPUT:
         raise section.error(
@@ -76,7 +76,6 @@ def build_net(section: Section) -> Net:
         steps=section.integers("steps"),
         scales=section.numbers("scales"),
         gamma=section.number("gamma", 1.0),
-        angle=section.number("angle", 0.0),
         saturation=section.number("saturation", 1.0),
         exposure=section.number("exposure", 1.0),
         hue=section.number("hue", 0.0),

@@ -1,8 +1,4 @@
-"""Read a Darknet .cfg into layers with shapes.
-
-``read_cfg`` and ``parse_cfg`` return a ``Cfg``; a mistake raises a ``CfgError`` with file, line and
-option. Sizes are checked before anything of that size is allocated.
-"""
+"""Read a Darknet .cfg; sizes are checked before anything of that size is allocated."""
 
 from __future__ import annotations
 

@@ -71,12 +71,6 @@ class Section:
         """Return an integer from ``low`` to ``high``."""
         return self._number(name, default, low, high, int)
 
-    def required(self, name: str, low: int = 0, high: int = 1 << 30) -> int:
-        """Return an integer from ``low`` to ``high`` of a mandatory option."""
-        if name not in self.options:
-            raise self.error(f"this section needs a whole number from {low} to {high}", name)
-        return self.integer(name, low, low, high)
-
     def number(self, name: str, default: float, low: float = -math.inf) -> float:
         """Return a finite number of at least ``low``."""
         return self._number(name, default, low, math.inf, float)
@@ -98,6 +92,11 @@ class Section:
         for name in names:
             if self.flag(name):
                 raise self.error("is not supported; only 0 is", name)
+
+    def check_numbers(self, *names: str) -> None:
+        """Check that options which are not used here are numbers."""
+        for name in names:
+            self.number(name, 0)
 
     def known(self, names: frozenset[str]) -> None:
         """Mark options as read; they are only used by Darknet's training."""

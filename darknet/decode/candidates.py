@@ -39,20 +39,6 @@ NO_CANDIDATES = Candidates(
 )
 
 
-class Scored(NamedTuple):
-    """Scores above the threshold.
-
-    Attributes:
-        rows: intp[n], rows of the selected values of a head.
-        class_ids: int32[n].
-        scores: float32[n].
-    """
-
-    rows: IndexArray
-    class_ids: IntArray
-    scores: FloatArray
-
-
 class Grid:
     """Cells and anchors of a head.
 
@@ -101,16 +87,13 @@ class Grid:
     def boxes(
         self, cells: IndexArray, anchors: IndexArray, centres: FloatArray, sizes: FloatArray
     ) -> FloatArray:
-        """Return boxes relative to the network's input.
+        """Return float32[n, 4], boxes relative to the network's input.
 
         Args:
             cells: intp[n], index of each box's cell.
             anchors: intp[n], index of each box's anchor.
             centres: float32[n, 2], relative to the cell.
             sizes: float32[n, 2], relative to the anchor.
-
-        Returns:
-            float32[n, 4], centre x, centre y, width, height.
         """
         boxes = np.concatenate((centres, sizes), axis=1) * self._scales.take(anchors, axis=0)
         boxes += self._origins.take(cells, axis=0)
@@ -118,10 +101,11 @@ class Grid:
         return result
 
 
-def above(scores: FloatArray, threshold: float) -> Scored:
-    """Return all scores above the threshold, at most ``MAX_CANDIDATES``.
+def above(boxes: FloatArray, scores: FloatArray, threshold: float) -> Candidates:
+    """Return the candidates with a score above the threshold, at most ``MAX_CANDIDATES``.
 
     Args:
+        boxes: float32[n, 4].
         scores: float32[n, classes].
         threshold: exclusive limit, 0..1.
     """
@@ -131,7 +115,7 @@ def above(scores: FloatArray, threshold: float) -> Scored:
         best = np.sort(np.argpartition(found, -MAX_CANDIDATES)[-MAX_CANDIDATES:])
         positions, found = positions[best], found[best]
     rows, class_ids = np.divmod(positions, scores.shape[1])
-    return Scored(rows, class_ids.astype(np.int32), found)
+    return Candidates(boxes.take(rows, axis=0), found, class_ids.astype(np.int32))
 
 
 def logit(threshold: float) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from darknet.cfg import Cfg
-from darknet.cfg.layers import Head, Yolo
+from darknet.cfg.layers import Yolo
 from darknet.decode.nms import suppress
 from darknet.decode.region import RegionHead
 from darknet.decode.yolo import YoloHead
@@ -32,7 +32,12 @@ class Decoder:
         self._network = (model.cfg.net.input.height, model.cfg.net.input.width)
         self._resize = model.resize
         self._names = model.names
-        self._heads = [_head(layer, model) for layer in model.cfg.heads]
+        self._heads = [
+            YoloHead(head, model.cfg.net.input)
+            if isinstance(head, Yolo)
+            else RegionHead(head, model)
+            for head in model.cfg.heads
+        ]
         self._diou_beta = diou_beta(model.cfg)
 
     def decode(
@@ -55,10 +60,8 @@ class Decoder:
                 head.candidates(raw, thresholds)
                 for head, raw in zip(self._heads, heads, strict=True)
             ]
-            parts = np.concatenate([head.boxes for head in found])
-            boxes = undo_resize(parts, image_size, self._network, self._resize)
-        scores = np.concatenate([head.scores for head in found])
-        class_ids = np.concatenate([head.class_ids for head in found])
+            boxes, scores, class_ids = map(np.concatenate, zip(*found, strict=True))
+            boxes = undo_resize(boxes, image_size, self._network, self._resize)
         keep = suppress(boxes, scores, class_ids, thresholds.nms, self._diou_beta)
         kept = keep.nonzero()[0]
         return Detections(
@@ -70,9 +73,3 @@ def diou_beta(cfg: Cfg) -> float | None:
     """Return the exponent for ``suppress`` or None; as in Darknet, the last head decides."""
     last = cfg.heads[-1]
     return last.beta_nms if isinstance(last, Yolo) and last.nms_kind == "diounms" else None
-
-
-def _head(layer: Head, model: Model) -> YoloHead | RegionHead:
-    if isinstance(layer, Yolo):
-        return YoloHead(layer, model.cfg.net.input)
-    return RegionHead(layer, model)

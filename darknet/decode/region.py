@@ -7,16 +7,16 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from darknet.cfg.layers import Region
 from darknet.cfg.tree import Tree
-from darknet.decode.candidates import Candidates, Grid, IndexArray, Scored, above, logistic, logit
+from darknet.decode.candidates import Candidates, Grid, IndexArray, above, logistic, logit
 from darknet.detections import FloatArray
 from darknet.model import Model, Thresholds
 
-_ScoreRule = Callable[[FloatArray, Thresholds], Scored]
-"""(float32[n, 5 + classes] of selected cells and anchors, thresholds) -> class scores."""
+_Activate = Callable[[FloatArray], FloatArray]
+_ScoreRule = Callable[[FloatArray, FloatArray, Thresholds], Candidates]
+"""(boxes, float32[n, 5 + classes] of the same cells and anchors, thresholds) -> candidates."""
 
 
 class RegionHead:
@@ -36,10 +36,9 @@ class RegionHead:
         """Return the candidates above the threshold; see ``YoloHead``."""
         limit = logit(thresholds.threshold) if self._gated else -math.inf
         cells, anchors, values = self._grid.select(raw, limit)
-        found = self._score(values, thresholds)
         centres, sizes = logistic(values[:, :2]), np.exp(values[:, 2:4])
         boxes = self._grid.boxes(cells, anchors, centres, sizes)
-        return Candidates(boxes.take(found.rows, axis=0), found.scores, found.class_ids)
+        return self._score(boxes, values, thresholds)
 
 
 def _has_background(layer: Region, model: Model) -> bool:
@@ -59,18 +58,18 @@ def _score_rule(layer: Region, model: Model) -> _ScoreRule:
 
 
 def _flat(
-    activate: Callable[[FloatArray], FloatArray], values: FloatArray, thresholds: Thresholds
-) -> Scored:
-    """Return objectness * class score."""
+    activate: _Activate, boxes: FloatArray, values: FloatArray, thresholds: Thresholds
+) -> Candidates:
+    """Score with objectness * class score."""
     scores = logistic(values[:, 4:5]) * activate(values[:, 5:])
-    return above(scores, thresholds.threshold)
+    return above(boxes, scores, thresholds.threshold)
 
 
 def _background(
-    activate: Callable[[FloatArray], FloatArray], values: FloatArray, thresholds: Thresholds
-) -> Scored:
-    """Return class scores where the objectness channel is one more class, the background."""
-    return above(activate(values[:, 4:])[:, 1:], thresholds.threshold)
+    activate: _Activate, boxes: FloatArray, values: FloatArray, thresholds: Thresholds
+) -> Candidates:
+    """Score with the class score; the objectness channel is one more class, the background."""
+    return above(boxes, activate(values[:, 4:])[:, 1:], thresholds.threshold)
 
 
 class _TreeScores:
@@ -85,30 +84,29 @@ class _TreeScores:
         self._generations = _generations(tree)
         self._map = np.array(class_map, np.intp)
 
-    def mapped(self, values: FloatArray, thresholds: Thresholds) -> Scored:
-        """Return the scores of the classes of the class map."""
+    def mapped(self, boxes: FloatArray, values: FloatArray, thresholds: Thresholds) -> Candidates:
+        """Score the classes of the class map."""
         nodes = self._probabilities(values)[:, self._map]
-        return above(logistic(values[:, 4:5]) * nodes, thresholds.threshold)
+        return above(boxes, logistic(values[:, 4:5]) * nodes, thresholds.threshold)
 
-    def narrowest(self, values: FloatArray, thresholds: Thresholds) -> Scored:
-        """Return per row the deepest node above ``hier_threshold``, with objectness as its score.
-
-        It is the rule of pjreddie's fork.
-        """
+    def narrowest(
+        self, boxes: FloatArray, values: FloatArray, thresholds: Thresholds
+    ) -> Candidates:
+        """Score the deepest node above ``hier_threshold`` with the objectness (pjreddie's fork)."""
         objectness = logistic(values[:, 4])
         node = self._descend(self._probabilities(values), thresholds.hier_threshold)
-        return one_class_per_row(objectness > np.float32(thresholds.threshold), node, objectness)
+        chosen = np.flatnonzero(objectness > np.float32(thresholds.threshold))
+        return Candidates(boxes[chosen], objectness[chosen], node[chosen].astype(np.int32))
 
-    def last(self, values: FloatArray, thresholds: Thresholds) -> Scored:
-        """Return per row the last node with a probability above 0.5, which is its score.
-
-        It is the rule of AlexeyAB's fork.
-        """
+    def last(self, boxes: FloatArray, values: FloatArray, thresholds: Thresholds) -> Candidates:
+        """Score the last node above 0.5 with its probability (AlexeyAB's fork)."""
         nodes = self._probabilities(values)
         likely = nodes > np.float32(0.5)
         node = likely.shape[1] - 1 - likely[:, ::-1].argmax(axis=1)
-        chosen = likely.any(axis=1) & (logistic(values[:, 4]) > np.float32(thresholds.threshold))
-        return one_class_per_row(chosen, node, nodes[np.arange(len(node)), node])
+        found = likely.any(axis=1) & (logistic(values[:, 4]) > np.float32(thresholds.threshold))
+        chosen = np.flatnonzero(found)
+        class_ids = node[chosen]
+        return Candidates(boxes[chosen], nodes[chosen, class_ids], class_ids.astype(np.int32))
 
     def _probabilities(self, values: FloatArray) -> FloatArray:
         """Return float32[n, nodes] (softmax_tree and hierarchy_predictions in C)."""
@@ -122,7 +120,7 @@ class _TreeScores:
     def _descend(self, nodes: FloatArray, threshold: float) -> IndexArray:
         """Return the node reached from the best root via best children above the threshold.
 
-        It is hierarchy_top_prediction of the C code.
+        Source: hierarchy_top_prediction.
         """
         best, leader = self._group_maxima(nodes)
         node = leader[:, 0].copy()
@@ -153,14 +151,6 @@ def _generations(tree: Tree) -> list[IndexArray]:
     for node, parent in enumerate(tree.parent):
         depth[node] = depth[parent] + 1 if parent >= 0 else 0
     return [np.flatnonzero(depth == level) for level in range(1, depth.max() + 1)]
-
-
-def one_class_per_row(
-    chosen: npt.NDArray[np.bool_], class_ids: IndexArray, scores: FloatArray
-) -> Scored:
-    """Return one class and score for each chosen row; all arguments have n rows."""
-    rows = np.flatnonzero(chosen)
-    return Scored(rows, class_ids[rows].astype(np.int32), scores[rows])
 
 
 def _softmax(values: FloatArray) -> FloatArray:

@@ -29,7 +29,6 @@ class YoloHead:
         if not len(cells):
             return NO_CANDIDATES
         active = values if self._new_coords else logistic(values)
-        found = above(active[:, 4:5] * active[:, 5:], thresholds.threshold)
         sizes = (2 * values[:, 2:4]) ** 2 if self._new_coords else np.exp(values[:, 2:4])
         boxes = self._grid.boxes(cells, anchors, active[:, :2], sizes)
-        return Candidates(boxes.take(found.rows, axis=0), found.scores, found.class_ids)
+        return above(boxes, active[:, 4:5] * active[:, 5:], thresholds.threshold)

@@ -33,8 +33,6 @@ class Engine(Protocol):
             ImageError: an element is not an RGB uint8 image.
             InferenceError: the runtime failed.
         """
-        ...
 
     def close(self) -> None:
         """Free the model; ``detect`` must not be called afterwards. May be called twice."""
-        ...

@@ -34,7 +34,6 @@ class Runner(Protocol):
             float32[batch, height, width, 3] of the network's size, RGB, 0..255; batch is the
             largest number of images per call.
         """
-        ...
 
     def infer(self, count: int) -> list[list[FloatArray]]:
         """Compute the first ``count`` images of the calling thread's input.
@@ -46,20 +45,15 @@ class Runner(Protocol):
         Raises:
             InferenceError: the runtime failed.
         """
-        ...
 
     def close(self) -> None:
         """Free the graph and the buffers. May be called twice."""
-        ...
 
 
 class GraphEngine:
     """An ``Engine`` that resizes images, runs them through a ``Runner`` and decodes the outputs.
 
     Attributes:
-        name: see ``Engine``.
-        device: see ``Engine``.
-        precision: see ``Engine``.
         runner: the compiled graph, for measurements.
     """
 

@@ -16,34 +16,28 @@ import numpy.typing as npt
 
 from darknet.cfg.layers import Region, Shape
 from darknet.decode import Decoder, diou_beta
-from darknet.detections import Detections
+from darknet.detections import Detections, FloatArray
 from darknet.engines.libdarknet_abi import LOCK, Library, cuda_devices, open_library
 from darknet.engines.libdarknet_files import check_model, has_tree
 from darknet.errors import DeviceUnavailableError, InferenceError
-from darknet.model import Model, Precision, RgbImage, Thresholds
+from darknet.model import Model, RgbImage, Thresholds
 from darknet.resize import check_image, resize_into, undo_resize
 from darknet.weights import Weights
 
-FloatArray = npt.NDArray[np.float32]
 
-
-def load(
-    model: Model, *, library: Path | None, device: str | None, precision: Precision
-) -> LibdarknetEngine:
-    """Load a model into the C library.
+def load(model: Model, *, library: Path | None, device: str | None) -> LibdarknetEngine:
+    """Load a model into the C library, which always computes in fp32.
 
     Args:
         model: the network.
         library: path of libdarknet.so; None: search for it.
         device: ``cpu``, ``cuda`` or ``cuda:1``; None: the kind that the library was built for.
-        precision: ignored; the library always computes in fp32.
 
     Raises:
         EngineUnavailableError: the library is missing, or its layout is unknown.
         DeviceUnavailableError: the library was not built for the device, or it is missing.
         UnsupportedError: this library computes the model wrongly.
     """
-    del precision
     c = open_library(library)
     number = _device_number(c, device)
     check_model(model, c.family, decodes=c.decodes_trees or not has_tree(model.cfg))
@@ -111,8 +105,8 @@ class LibdarknetEngine:
             if self._decoder is not None:
                 raw = _floats(output, self._model.cfg.heads[-1].input)
                 return self._decoder.decode([raw], (height, width), thresholds)
-            boxes, scores = self._found((width, height), by_c, thresholds)
-        return self._rows(boxes, scores)
+            boxes, scores = self._boxes_and_scores((width, height), by_c, thresholds)
+        return self._to_detections(boxes, scores)
 
     def _resized_by_c(self, height: int, width: int) -> bool:
         """Return whether the C code resizes an image correctly.
@@ -138,7 +132,7 @@ class LibdarknetEngine:
             return self._library.predict_image(self._network, planes, letterbox=letterbox)
         return self._library.predict(self._network, planes)
 
-    def _found(
+    def _boxes_and_scores(
         self, size: tuple[int, int], by_c: bool, thresholds: Thresholds
     ) -> tuple[FloatArray, FloatArray]:
         """Return boxes in pixels of the image, and scores; see ``Library.detections``."""
@@ -162,7 +156,7 @@ class LibdarknetEngine:
             )
         return boxes, scores
 
-    def _rows(self, boxes: FloatArray, scores: FloatArray) -> Detections:
+    def _to_detections(self, boxes: FloatArray, scores: FloatArray) -> Detections:
         """Return one row per box and class with a score, in the order of all engines."""
         if self._order is not None:
             boxes, scores = boxes[self._order], scores[self._order]

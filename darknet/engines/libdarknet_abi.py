@@ -24,29 +24,19 @@ from threading import RLock
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from darknet.cfg import Cfg
 from darknet.decode import MAX_CANDIDATES
+from darknet.detections import FloatArray
 from darknet.engines.libdarknet_files import MAP_SIZE, Family, memory_needed, write_files
 from darknet.engines.libdarknet_probe import INPUT_SIZE, Layout, find_layout, probe
 from darknet.errors import DeviceUnavailableError, EngineUnavailableError, UnsupportedError
 from darknet.model import Dialect, Model, Thresholds
 
-FloatArray = npt.NDArray[np.float32]
-
 LOCK: Final = RLock()
 """Held during every call, because the library keeps state in global variables."""
 DEBIAN: Final = Path("/usr/lib/darknet/libdarknet.so")
 
-_COMMON: Final = "network_predict_image get_network_boxes do_nms_sort free_detections".split()
-_PJREDDIE: Final = [*_COMMON, *"load_network network_predict free_network".split()]
-_LATER: Final = [
-    *_COMMON,
-    *"load_network_custom network_predict_ptr network_predict_image_letterbox".split(),
-    *"diounms_sort free_network_ptr".split(),
-]
-"""Functions used of AlexeyAB's and hank-ai's forks; ``_PJREDDIE`` are those of pjreddie's."""
 _DIOU_NMS: Final = 2
 """Value of the enum NMS_KIND."""
 
@@ -78,13 +68,13 @@ class Library:
         self.path = path
         self._c = load_shared(path)
         self.family = self._family()
+        self._declare()
         self.on_gpu = any(hasattr(self._c, f) for f in ("cuda_make_array", "cudaGetDeviceCount"))
         if self.on_gpu and not cuda_devices():
             raise DeviceUnavailableError(
                 f"{path} was built for CUDA and this machine shows no CUDA device; "
                 "use a CPU build of libdarknet or another engine"
             )
-        self._declare()
         self._item, self.dialect = self._measure()
 
     @property
@@ -120,13 +110,11 @@ class Library:
         _check_memory(model.cfg)
         try:
             with tempfile.TemporaryDirectory(prefix="libdarknet-") as folder, c_output_to_log():
-                cfg, weights = map(
-                    os.fsencode, write_files(model, Path(folder), dialect, heads=heads)
-                )
+                files = map(os.fsencode, write_files(model, Path(folder), dialect, heads=heads))
                 network: int | None = (
-                    self._c.load_network(cfg, weights, 0)
+                    self._c.load_network(*files, 0)
                     if self.is_pjreddie
-                    else self._c.load_network_custom(cfg, weights, 0, 1)
+                    else self._c.load_network_custom(*files, 0, 1)
                 )
         except OSError as error:
             raise EngineUnavailableError(
@@ -184,8 +172,8 @@ class Library:
         array, count = self._candidates(network, size, thresholds, letterbox, class_map)
         try:
             items = np.frombuffer(ctypes.string_at(array, count * self._item.itemsize), self._item)
-            scores = [_row(prob, classes) for prob in items["prob"].tolist()]
-            _bound(scores)
+            scores = [_scores_at(prob, classes) for prob in items["prob"].tolist()]
+            _limit_candidates(scores)
             # NMS sorts the array, but does not move the scores that the items point to.
             self._suppress(array, count, classes, thresholds.nms, diou_beta)
             return items["box"], np.array(scores, np.float32).reshape(count, classes)
@@ -227,42 +215,21 @@ class Library:
 
     def _family(self) -> Family:
         """Identify the fork by functions that only it has."""
-        family: Family = "pjreddie"
         if hasattr(self._c, "darknet_load_neural_network"):
-            family = "hank-ai"
-        elif hasattr(self._c, "fuse_conv_batchnorm"):
-            family = "alexeyab"
-        names = _PJREDDIE if family == "pjreddie" else _LATER
-        if missing := [name for name in names if not hasattr(self._c, name)]:
-            raise EngineUnavailableError(
-                f"{self.path} is not a libdarknet that this engine supports: it looks like "
-                f"{family}'s and does not export {', '.join(missing)}"
-            )
-        return family
+            return "hank-ai"
+        return "alexeyab" if hasattr(self._c, "fuse_conv_batchnorm") else "pjreddie"
 
     def _declare(self) -> None:
         """Declare the argument and result types of the functions in use."""
-        pointer, number, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
-        text = ctypes.c_char_p
-        boxes = [pointer, number, number, real, real, ctypes.POINTER(number), number, pointer]
-        suppress = [pointer, number, number, real]
-        declared: dict[str, tuple[object, Sequence[object]]] = {
-            "load_network": (pointer, [text, text, number]),
-            "load_network_custom": (pointer, [text, text, number, number]),
-            "network_predict": (pointer, [pointer, pointer]),
-            "network_predict_ptr": (pointer, [pointer, pointer]),
-            "network_predict_image": (pointer, [pointer, _Image]),
-            "network_predict_image_letterbox": (pointer, [pointer, _Image]),
-            "get_network_boxes": (pointer, boxes if self.is_pjreddie else [*boxes, number]),
-            "do_nms_sort": (None, suppress),
-            "diounms_sort": (None, [*suppress, number, real]),
-            "free_detections": (None, [pointer, number]),
-            "free_network": (None, [pointer]),
-            "free_network_ptr": (None, [pointer]),
-        }
-        for name in _PJREDDIE if self.is_pjreddie else _LATER:
+        signatures = _signatures(self.family)
+        if missing := [name for name in signatures if not hasattr(self._c, name)]:
+            raise EngineUnavailableError(
+                f"{self.path} is not a libdarknet that this engine supports: it looks like "
+                f"{self.family}'s and does not export {', '.join(missing)}"
+            )
+        for name, (result, arguments) in signatures.items():
             function = getattr(self._c, name)
-            function.restype, function.argtypes = declared[name]
+            function.restype, function.argtypes = result, arguments
 
     def _measure(self) -> Layout:
         """Find the struct of a detection and the dialect with a network of known output."""
@@ -282,12 +249,39 @@ class Library:
         return layout
 
 
-def _row(address: int, length: int) -> FloatArray:
+def _signatures(family: Family) -> dict[str, tuple[object, list[object]]]:
+    """Return the result type and argument types of each function used of a fork."""
+    pointer, number, real, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_float, ctypes.c_char_p
+    boxes = [pointer, number, number, real, real, ctypes.POINTER(number), number, pointer]
+    suppress = [pointer, number, number, real]
+    common: dict[str, tuple[object, list[object]]] = {
+        "network_predict_image": (pointer, [pointer, _Image]),
+        "do_nms_sort": (None, [*suppress]),
+        "free_detections": (None, [pointer, number]),
+    }
+    if family == "pjreddie":
+        return common | {
+            "load_network": (pointer, [text, text, number]),
+            "network_predict": (pointer, [pointer, pointer]),
+            "get_network_boxes": (pointer, [*boxes]),
+            "free_network": (None, [pointer]),
+        }
+    return common | {
+        "load_network_custom": (pointer, [text, text, number, number]),
+        "network_predict_ptr": (pointer, [pointer, pointer]),
+        "network_predict_image_letterbox": (pointer, [pointer, _Image]),
+        "get_network_boxes": (pointer, [*boxes, number]),
+        "diounms_sort": (None, [*suppress, number, real]),
+        "free_network_ptr": (None, [pointer]),
+    }
+
+
+def _scores_at(address: int, length: int) -> FloatArray:
     """Return float32[length], a view of the library's memory."""
     return np.ctypeslib.as_array((ctypes.c_float * length).from_address(address))
 
 
-def _bound(scores: Sequence[FloatArray]) -> None:
+def _limit_candidates(scores: Sequence[FloatArray]) -> None:
     """Set all but the highest ``MAX_CANDIDATES`` scores to 0; NMS of millions takes minutes."""
     if sum(map(np.count_nonzero, scores)) > MAX_CANDIDATES:
         every = np.concatenate(scores)

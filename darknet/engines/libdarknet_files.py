@@ -6,7 +6,8 @@ user's file: the parsed and checked layers are written to a new .cfg with explic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +41,7 @@ _PJREDDIE: tuple[_Refusal, ...] = (
     (L.Convolutional, lambda layer: layer.stride_x != layer.stride_y, "strides unevenly"),
     (L.MaxPool, lambda layer: layer.stride_x != layer.stride_y, "strides unevenly"),
     (L.Route, lambda layer: layer.groups > 1, "sets groups"),
-    (L.Shortcut, lambda layer: len(layer.layers) > 1, "adds several layers"),
+    (L.Shortcut, lambda layer: len(layer.sources) > 1, "adds several layers"),
     (L.Reorg3d, lambda _: True, "is not among its sections"),
     (L.ScaleChannels, lambda _: True, "is not among its sections"),
     (L.Sam, lambda _: True, "is not among its sections"),
@@ -72,12 +73,7 @@ def has_tree(cfg: Cfg) -> bool:
 
 
 def check_model(model: Model, family: Family, *, decodes: bool) -> None:
-    """Check that a fork computes a model as its dialect requires.
-
-    Args:
-        model: the network.
-        family: the fork that the library was built from.
-        decodes: whether the library also decodes the heads.
+    """Check that a fork computes, and if ``decodes`` also decodes, a model as its dialect requires.
 
     Raises:
         UnsupportedError: it does not; the message names the layer, its line and other engines.
@@ -106,7 +102,7 @@ def _refusal(layer: L.Layer, cfg: Cfg, family: Family) -> str | None:
         if isinstance(layer, kind) and applies(layer):
             return why
     if isinstance(layer, L.Shortcut) and family != "pjreddie":
-        shapes = {cfg.layers[i].output[1:] for i in layer.layers}
+        shapes = {cfg.layers[i].output[1:] for i in layer.sources}
         if shapes != {layer.output[1:]}:
             return "adds a layer of another height and width"
     return None
@@ -150,16 +146,13 @@ def _workspace(layer: L.Convolutional) -> int:
 def write_files(
     model: Model, folder: Path, dialect: Dialect, *, heads: bool = True
 ) -> tuple[Path, Path]:
-    """Write the .cfg and .weights of a model for a library of ``dialect``.
+    """Write a .cfg and a .weights file, and return their paths.
 
     Args:
         model: checked by ``check_model``.
         folder: an existing folder.
         dialect: the dialect of the library's batch normalisation.
         heads: include the heads; without them the output is the last head's input.
-
-    Returns:
-        Paths of the .cfg and the .weights.
 
     Raises:
         EngineUnavailableError: the folder's path has white space, and there is a class tree.
@@ -189,7 +182,7 @@ def _sections(cfg: Cfg, folder: Path, heads: bool) -> Iterator[str]:
     net = cfg.net.input
     yield f"[net]\nbatch=1\nsubdivisions=1\nwidth={net.width}\nheight={net.height}\nchannels=3"
     for layer in cfg.layers if heads else cfg.layers[:-1]:
-        options = _OPTIONS[type(layer)](layer)
+        options = _options(layer)
         if isinstance(layer, L.Region) and layer.tree is not None:
             options["tree"] = _write_tree(layer.tree, folder / f"{layer.index}.tree")
         yield f"\n[{layer.kind}]"
@@ -214,65 +207,32 @@ def _write_tree(tree: Tree, path: Path) -> Path:
     return path
 
 
-def _flat(pairs: Iterable[tuple[float, float]]) -> tuple[float, ...]:
-    return tuple(value for pair in pairs for value in pair)
-
-
-_OPTIONS: Mapping[type[L.Layer], Callable[[Any], dict[str, object]]] = {
-    L.Convolutional: lambda layer: {
-        "batch_normalize": layer.batch_normalize,
-        "filters": layer.filters,
-        "size": layer.size,
-        "stride": layer.stride_y,
-        "stride_x": layer.stride_x,
-        "stride_y": layer.stride_y,
-        "padding": layer.padding,
-        "dilation": layer.dilation,
-        "groups": layer.groups,
-        "activation": layer.activation,
-    },
-    L.MaxPool: lambda layer: {
-        "size": layer.size,
-        "stride": layer.stride_y,
-        "stride_x": layer.stride_x,
-        "stride_y": layer.stride_y,
-        "padding": layer.padding,
-    },
-    L.AvgPool: lambda _: {},
-    L.Upsample: lambda layer: {"stride": layer.stride, "scale": layer.scale},
-    L.Route: lambda layer: {
-        "layers": layer.layers,
-        "groups": layer.groups,
-        "group_id": layer.group_id,
-    },
-    L.Shortcut: lambda layer: {"from": layer.layers, "activation": layer.activation},
-    L.Reorg: lambda layer: {
-        "stride": layer.stride,
-        "reverse": layer.reverse,
-        "flatten": layer.flatten,
-        "extra": layer.extra,
-    },
-    L.Reorg3d: lambda layer: {"stride": layer.stride, "reverse": layer.reverse},
-    L.Dropout: lambda layer: {"probability": layer.probability},
-    L.ScaleChannels: lambda layer: {"from": layer.layer, "activation": layer.activation},
-    L.Sam: lambda layer: {"from": layer.layer, "activation": layer.activation},
-    L.Yolo: lambda layer: {
-        "classes": layer.classes,
-        "num": len(layer.all_anchors),
-        "mask": layer.mask,
-        "anchors": _flat(layer.all_anchors),
-        "scale_x_y": layer.scale_x_y,
-        "new_coords": layer.new_coords,
-        "nms_kind": layer.nms_kind,
-        "beta_nms": layer.beta_nms,
-    },
-    L.Region: lambda layer: {
-        "classes": layer.classes,
-        "coords": 4,
-        "num": len(layer.anchors),
-        "anchors": _flat(layer.anchors),
-        "softmax": layer.softmax,
-        "background": layer.background,
-    },
+_OPTIONS: Mapping[type[L.Layer], str] = {
+    L.Convolutional: "batch_normalize filters size stride_x stride_y padding dilation groups "
+    "activation",
+    L.MaxPool: "size stride_x stride_y padding",
+    L.AvgPool: "",
+    L.Upsample: "stride scale",
+    L.Route: "groups group_id",
+    L.Shortcut: "activation",
+    L.Reorg: "stride reverse flatten extra",
+    L.Reorg3d: "stride reverse",
+    L.Dropout: "probability",
+    L.ScaleChannels: "activation",
+    L.Sam: "activation",
+    L.Yolo: "classes mask scale_x_y new_coords nms_kind beta_nms",
+    L.Region: "classes softmax background",
 }
-"""The options of each section that determine its output."""
+"""The attributes of each layer type that are options of the same name and determine its output."""
+
+
+def _options(layer: L.Layer) -> dict[str, object]:
+    options = {name: getattr(layer, name) for name in _OPTIONS[type(layer)].split()}
+    if isinstance(layer, L.Convolutional | L.MaxPool):
+        options["stride"] = layer.stride_y  # pjreddie's fork has a single stride
+    if layer.sources:
+        options["layers" if isinstance(layer, L.Route) else "from"] = layer.sources
+    if isinstance(layer, L.Head):
+        anchors = layer.all_anchors if isinstance(layer, L.Yolo) else layer.anchors
+        options |= {"num": len(anchors), "anchors": tuple(chain.from_iterable(anchors))}
+    return options

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from darknet.cfg import parse_cfg
+from darknet.detections import FloatArray
 from darknet.model import BATCH_NORM_EPSILON, Dialect, Model
 from darknet.weights import Header, Weights
-
-FloatArray = npt.NDArray[np.float32]
 
 INPUT_SIZE: Final = (96, 64)
 """Width and height of the probe's input, which must be all zeros."""

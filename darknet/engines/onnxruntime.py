@@ -12,12 +12,12 @@ import os
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from darknet.cfg.layers import Shape
 from darknet.detections import FloatArray
 from darknet.engines.cache import GraphCache, cache_key
 from darknet.engines.graph import GraphEngine, check_input
@@ -38,32 +38,16 @@ _PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 _GPU_NEEDS = "NVIDIA GPUs need a driver and the package onnxruntime-gpu[cuda,cudnn]"
+CPU_BATCH_SIZES = (1,)
 GPU_BATCH_SIZES = (1, 2, 4, 8)
 """Batch sizes that a GPU runs, ascending; the largest bounds the memory of a call."""
-CPU_BATCH_SIZES = (1,)
 
 
-@dataclass(frozen=True)
-class Device:
-    """A device of this engine: ``cpu``, ``cuda:0``, ``tensorrt:1``.
-
-    Attributes:
-        kind: ``cpu``, ``cuda`` or ``tensorrt``.
-        number: index of the GPU, from 0.
-    """
+class Device(NamedTuple):
+    """A device: its kind, ``cpu``, ``cuda`` or ``tensorrt``, and the index of the GPU, from 0."""
 
     kind: str
     number: int
-
-    @property
-    def provider(self) -> str:
-        """Name of the execution provider."""
-        return _PROVIDERS[self.kind]
-
-    @property
-    def batch_sizes(self) -> tuple[int, ...]:
-        """Batch sizes that the device runs, ascending."""
-        return CPU_BATCH_SIZES if self.kind == "cpu" else GPU_BATCH_SIZES
 
     def __str__(self) -> str:
         return "CPU" if self.kind == "cpu" else f"{self.kind.upper()}:{self.number}"
@@ -77,17 +61,12 @@ def load(
     streams: int | None,
     cache: GraphCache | None = None,
 ) -> GraphEngine:
-    """Create a session of ONNX Runtime for a model.
+    """Create a session of ONNX Runtime for a model; see ``load_network``.
 
-    Args:
-        model: the network.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``tensorrt`` or ``tensorrt:1``; None is the CPU.
-        precision: ``fp32`` (without TF32, so that GPUs and CPUs give the same results), or
-            ``fast`` for fp16 on GPUs; CPUs compute in fp32 in either case. The engine's
-            ``precision`` is the type in use.
-        streams: expected number of concurrent calls of ``detect``; None: 1. The available CPUs
-            are divided among them.
-        cache: where TensorRT keeps its engines; None: they are built at every load.
+    ``device`` is ``cpu``, ``cuda``, ``cuda:1``, ``tensorrt`` or ``tensorrt:1``; None is the CPU.
+    ``fp32`` is without TF32, so that GPUs and CPUs give the same results; ``fast`` is fp16 on GPUs
+    and fp32 on CPUs. The available CPUs are divided among ``streams``. TensorRT keeps its engines
+    in ``cache``; without it they are built at every load.
 
     Raises:
         EngineUnavailableError: the package is missing or broken.
@@ -99,23 +78,24 @@ def load(
     check_input(model)
     runtime = _runtime()
     target = _find_device(runtime, device or "cpu")
-    half = precision == "fast" and target.kind != "cpu"
+    on_gpu = target.kind != "cpu"
+    half = precision == "fast" and on_gpu
     if target.kind == "tensorrt" and not half:
         _check_tf32()
     graph = build_onnx(model, half=half)
-    engines = None
+    folder = None
     if cache is not None and target.kind == "tensorrt":
-        engines = cache.make_folder(
-            cache_key(graph, runtime.__version__, str(target), target.batch_sizes)
-        )
-    providers = _providers(target, tuple(model.cfg.net.input), half=half, engines=engines)
+        key = cache_key(graph, runtime.__version__, str(target), GPU_BATCH_SIZES)
+        folder = cache.make_folder(key)
+    providers = _providers(target, _tensorrt_options(model.cfg.net.input, folder, half=half))
     session = _session(runtime, graph, target, providers, streams=streams or 1)
-    if target.provider not in session.get_providers():
+    if providers[0][0] not in session.get_providers():
         raise DeviceUnavailableError(
             f"onnxruntime could not start {target}, only {session.get_providers()}; {_GPU_NEEDS}"
         )
-    runner = OnnxRuntimeRunner(session, str(target), target.batch_sizes, half=half)
-    if target.kind != "cpu":
+    batch_sizes = GPU_BATCH_SIZES if on_gpu else CPU_BATCH_SIZES
+    runner = OnnxRuntimeRunner(session, str(target), batch_sizes, half=half)
+    if on_gpu:
         runner.warm_up()
     return GraphEngine(model, runner)
 
@@ -133,16 +113,12 @@ class OnnxRuntimeRunner:
     name = "onnxruntime"
 
     def __init__(
-        self, session: Any, device: str, batch_sizes: Sequence[int], *, half: bool = False
+        self, session: Any, device: str, batch_sizes: Sequence[int], *, half: bool
     ) -> None:
-        self._session = session
-        self._batch_sizes = tuple(batch_sizes)
+        self._session, self._batch_sizes = session, batch_sizes
         _, channels, height, width = session.get_inputs()[0].shape
-        batch = max(batch_sizes)
-        self._planes, self._pixels = (
-            (batch, channels, height, width),
-            (batch, height, width, channels),
-        )
+        self._planes = (batch_sizes[-1], channels, height, width)
+        self._pixels = (batch_sizes[-1], height, width, channels)
         self._threads = threading.local()
         self.device = device
         self.precision = "fp16" if half else "fp32"
@@ -257,45 +233,26 @@ def _session(
 
 
 def _providers(
-    device: Device, image: Sequence[int], *, half: bool, engines: Path | None
+    device: Device, tensorrt_options: dict[str, str]
 ) -> list[tuple[str, dict[str, str]]]:
-    """Return the device's execution provider and those that run operators it does not support.
-
-    Args:
-        device: the device.
-        image: channels, height and width of the graph's input.
-        half: compute in fp16.
-        engines: folder of TensorRT's engine cache, for this graph alone; None: no cache.
-    """
+    """Return the device's execution provider and those that run operators it does not support."""
     number = {"device_id": str(device.number)}
-    providers = {
-        "tensorrt": {
-            **number,
-            "trt_fp16_enable": str(int(half)),
-            **_profile(image, device.batch_sizes),
-            **_engine_cache(engines),
-        },
-        "cuda": {**number, "use_tf32": "0"},
-        "cpu": {},
-    }
-    kinds = list(providers)
-    return [(_PROVIDERS[kind], providers[kind]) for kind in kinds[kinds.index(device.kind) :]]
+    options = {"tensorrt": number | tensorrt_options, "cuda": number | {"use_tf32": "0"}, "cpu": {}}
+    kinds = list(options)
+    return [(_PROVIDERS[kind], options[kind]) for kind in kinds[kinds.index(device.kind) :]]
 
 
-def _profile(image: Sequence[int], batch_sizes: Sequence[int]) -> dict[str, str]:
-    """Return TensorRT's profile: one engine for all batch sizes, tuned for the largest."""
-    smallest, largest = (
-        f"{INPUT}:{'x'.join(map(str, (size, *image)))}"
-        for size in (batch_sizes[0], batch_sizes[-1])
+def _tensorrt_options(image: Shape, folder: Path | None, *, half: bool) -> dict[str, str]:
+    """Return options for one engine of all batch sizes, tuned for the largest, kept in a folder."""
+    smallest, *_, largest = (
+        f"{INPUT}:{'x'.join(map(str, (size, *image)))}" for size in GPU_BATCH_SIZES
     )
-    return {
+    options = {
+        "trt_fp16_enable": str(int(half)),
         "trt_profile_min_shapes": smallest,
         "trt_profile_opt_shapes": largest,
         "trt_profile_max_shapes": largest,
     }
-
-
-def _engine_cache(folder: Path | None) -> dict[str, str]:
-    if folder is None:
-        return {}
-    return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
+    if folder is not None:
+        options |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
+    return options

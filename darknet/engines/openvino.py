@@ -51,20 +51,12 @@ def load(
     cache: GraphCache | None = None,
     quantized: QuantizedGraph | None = None,
 ) -> GraphEngine:
-    """Compile a model with OpenVINO.
+    """Compile a model, or its int8 version ``quantized``, with OpenVINO; see ``load_network``.
 
-    Args:
-        model: the network.
-        device: one of OpenVINO's names (``CPU``, ``GPU``, ``GPU.1``, ``NPU``), in any case; None
-            is the CPU.
-        precision: ``fp32``, or ``fast`` for what the device has natively: bf16 on CPUs that have
-            it, fp16 on GPUs and NPUs. The engine's ``precision`` is the type in use. ``int8``
-            needs ``quantized``; layers without int8 are computed in fp32.
-        streams: expected number of concurrent calls of ``detect``. None or 1: all cores work on
-            one image, for the lowest latency. More: while calls overlap, OpenVINO divides the
-            cores among their images as it finds best for the network.
-        cache: where compiled graphs are kept; None: no cache.
-        quantized: the model's int8 version, which is compiled instead.
+    ``device`` is one of OpenVINO's names (``CPU``, ``GPU``, ``GPU.1``, ``NPU``), in any case; None
+    is the CPU. ``fast`` is bf16 on CPUs that have it, and fp16 on GPUs and NPUs; in ``int8``,
+    layers without int8 are computed in fp32. With one stream all cores work on one image, for the
+    lowest latency; with more, OpenVINO divides the cores among images while calls overlap.
 
     Raises:
         EngineUnavailableError: the package is missing or broken.
@@ -110,10 +102,8 @@ class OpenVinoRunner:
     def __init__(
         self, alone: openvino.CompiledModel, shared: openvino.CompiledModel, device: str
     ) -> None:
-        self._compiled: tuple[openvino.CompiledModel, openvino.CompiledModel] | None
-        self._compiled = (alone, shared)
-        self._batch = max(_MIN_BATCH, shared.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._threads = threading.local()
+        batch = max(_MIN_BATCH, shared.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._buffers: _Buffers | None = _Buffers(alone, shared, batch)
         self._overlap = OverlapTracker()
         self.device = device
         kind = alone.get_property("INFERENCE_PRECISION_HINT").to_string()
@@ -121,11 +111,11 @@ class OpenVinoRunner:
 
     def input(self) -> FloatArray:
         """Return the calling thread's input; see ``Runner``."""
-        return self._buffers().images
+        return self._open_buffers().images
 
     def infer(self, count: int) -> list[list[FloatArray]]:
         """Compute the first images of the thread's input; see ``Runner``."""
-        buffers = self._buffers()
+        buffers = self._open_buffers()
         is_alone = self._overlap.enter() and count == 1
         try:
             requests = (buffers.alone if is_alone else buffers.shared).first(count)
@@ -138,38 +128,23 @@ class OpenVinoRunner:
 
     def close(self) -> None:
         """Free the compiled graphs and the buffers; see ``Runner``."""
-        self._compiled = None
-        self._threads = threading.local()
+        self._buffers = None
 
-    def _buffers(self) -> _Buffers:
-        buffers: _Buffers | None = getattr(self._threads, "buffers", None)
-        if buffers is None:
-            if self._compiled is None:
-                raise InferenceError("the network was closed; load it again")
-            buffers = self._threads.buffers = _Buffers(*self._compiled, self._batch)
-        return buffers
+    def _open_buffers(self) -> _Buffers:
+        if self._buffers is None:
+            raise InferenceError("the network was closed; load it again")
+        return self._buffers
 
 
 def run_requests(requests: Iterable[openvino.InferRequest]) -> None:
     """Start all requests and wait for all of them, also if one fails.
 
     A request that still runs reads and writes buffers that the thread's next call uses.
-
-    Raises:
-        Exception: the first failure, once no request runs any more.
     """
-    started: list[openvino.InferRequest] = []
-    try:
+    with contextlib.ExitStack() as waiting:
         for request in requests:
             request.start_async()
-            started.append(request)
-        for request in started:
-            request.wait()
-    except BaseException:
-        for request in started:
-            with contextlib.suppress(Exception):
-                request.wait()
-        raise
+            waiting.callback(request.wait)
 
 
 class OverlapTracker:
@@ -199,8 +174,8 @@ class OverlapTracker:
             self._active -= 1
 
 
-class _Buffers:
-    """Buffers and requests of one thread; the requests read ``images``."""
+class _Buffers(threading.local):
+    """Buffers and requests of the calling thread; the requests read ``images``."""
 
     def __init__(
         self, alone: openvino.CompiledModel, shared: openvino.CompiledModel, batch: int
@@ -311,7 +286,13 @@ def _find_device(core: openvino.Core, wanted: str) -> str:
 
 def _settings(core: openvino.Core, device: str, precision: Precision) -> dict[str, Any]:
     """Return the settings for a precision; without them OpenVINO uses bf16 where the CPU can."""
-    kind = _fastest_type(core, device) if precision == "fast" else "f32"
+    kind = "f32"
+    if precision == "fast":
+        capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        if "BF16" in capabilities and device == "CPU":
+            kind = "bf16"
+        elif "FP16" in capabilities:
+            kind = "f16"
     return {"INFERENCE_PRECISION_HINT": kind}
 
 
@@ -331,10 +312,3 @@ def _hints(device: str, streams: int, size: int) -> list[dict[str, str]]:
     if device != "CPU":
         return [shared]
     return [alone] if size > _LARGE_GRAPH_BYTES else [alone, shared]
-
-
-def _fastest_type(core: openvino.Core, device: str) -> str:
-    capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-    if "BF16" in capabilities and device == "CPU":
-        return "bf16"
-    return "f16" if "FP16" in capabilities else "f32"

@@ -69,11 +69,7 @@ def write_quantized(path: Path, graph: QuantizedGraph, origin: bytes) -> None:
 
 
 def read_quantized(path: Path, origin: bytes) -> QuantizedGraph:
-    """Read an int8 version; check that it is complete and was made from the expected files.
-
-    Args:
-        path: the file.
-        origin: the expected origin; see ``origin_of``.
+    """Read an int8 version; check that it is complete and has the expected origin.
 
     Raises:
         QuantizationError: it is missing, damaged, or was made from other files.

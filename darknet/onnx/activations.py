@@ -14,17 +14,7 @@ Activation = Callable[[Graph, str, str], str]
 
 
 def activate(graph: Graph, name: str, tensor: str, activation: str) -> str:
-    """Apply one of Darknet's activations.
-
-    Args:
-        graph: the graph to add operators to.
-        name: name of the layer; the result is named ``<name>/<activation>``.
-        tensor: the input tensor.
-        activation: one of ``darknet.cfg.builders.ACTIVATIONS``.
-
-    Returns:
-        The activated tensor's name; ``tensor`` itself if the activation is linear.
-    """
+    """Apply an activation; return ``<name>/<activation>``, or ``tensor`` itself if it is linear."""
     if activation == "linear":
         return tensor
     return ACTIVATIONS[activation](graph, f"{name}/{activation}", tensor)

@@ -39,8 +39,9 @@ def build_onnx(model: Model, *, batch: int | None = None, half: bool = False) ->
     tensors = {-1: Tensor(graph.input(INPUT, model.cfg.net.input), model.cfg.net.input)}
     for layer in model.cfg.layers:
         arrays = model.weights.layers[layer.index]
-        at = EmitContext(graph, _name(layer), _inputs(layer, tensors), arrays, model.dialect)
-        if isinstance(layer, L.Yolo | L.Region):
+        name = f"{layer.kind}_{layer.index}"
+        at = EmitContext(graph, name, _inputs(layer, tensors), arrays, model.dialect)
+        if isinstance(layer, L.Head):
             graph.output(at.name, at.input, layer.output)
         else:
             tensors[layer.index] = Tensor(_emit(at, layer), layer.output)
@@ -74,7 +75,3 @@ def _emit(at: EmitContext, layer: L.Layer) -> str:
     if emitter is None:
         raise layer.unsupported("has no equivalent in an ONNX graph; no engine here runs it")
     return emitter(at, layer)
-
-
-def _name(layer: L.Layer) -> str:
-    return f"{layer.kind}_{layer.index}"

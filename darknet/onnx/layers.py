@@ -188,7 +188,9 @@ def _reorg(at: EmitContext, layer: L.Reorg) -> str:
         raise layer.unsupported("has flatten or extra; no engine here runs that")
     if layer.reverse:
         return at.graph.node("DepthToSpace", at.name, at.input, blocksize=layer.stride)
-    wide = at.graph.reshape(f"{at.name}/wide", at.input, *_spread(layer.input, layer.stride))
+    channels, height, width = layer.input
+    spread = (channels // layer.stride**2, height * layer.stride, width * layer.stride)
+    wide = at.graph.reshape(f"{at.name}/wide", at.input, *spread)
     deep = at.graph.node("SpaceToDepth", f"{at.name}/deep", wide, blocksize=layer.stride)
     return at.graph.reshape(at.name, deep, *layer.output)
 
@@ -202,10 +204,6 @@ def _reorg3d(at: EmitContext, layer: L.Reorg3d) -> str:
     deep = at.graph.reshape(f"{at.name}/deep", at.input, *layer.output)
     wide = at.graph.node("DepthToSpace", f"{at.name}/wide", deep, blocksize=layer.stride)
     return at.graph.reshape(at.name, wide, *layer.output)
-
-
-def _spread(shape: L.Shape, stride: int) -> L.Shape:
-    return L.Shape(shape.channels // stride**2, shape.height * stride, shape.width * stride)
 
 
 def _identity(at: EmitContext, _layer: L.Dropout | L.Cost) -> str:

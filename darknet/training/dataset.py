@@ -85,10 +85,7 @@ class Dataset:
 
 
 def merge(datasets: Sequence[Dataset]) -> Dataset:
-    """Return one data set with the images of all, in order.
-
-    Args:
-        datasets: at least one.
+    """Return one data set with the images of one or more, in order.
 
     Raises:
         DataError: they have different classes.
@@ -123,11 +120,7 @@ class Label:
 
 
 class Collector:
-    """Builds a ``Dataset`` from labels and collects problems.
-
-    Args:
-        names: class names; a label of another class is a problem.
-    """
+    """Builds a ``Dataset`` from labels and collects problems, for example unknown classes."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)

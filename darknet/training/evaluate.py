@@ -17,11 +17,15 @@ from darknet.errors import DarknetError, DataError
 from darknet.model import EngineName, Precision
 from darknet.network import Network
 from darknet.training.dataset import Dataset, LabelledImage
-from darknet.training.metrics import IntArray, Metrics, coco_metrics, confusion_matrix
-from darknet.training.plots import plot_confusion, plot_precision_recall
+from darknet.training.metrics import (
+    THRESHOLDS,
+    IntArray,
+    Metrics,
+    coco_metrics,
+    confusion_matrix,
+)
+from darknet.training.report import plot_confusion, plot_precision_recall
 
-THRESHOLD, NMS = 0.005, 0.45
-"""Thresholds of Darknet's own mAP computation."""
 IMAGES_PER_CALL = 16
 """Images per call of ``Network.detect``."""
 COMBINATIONS: tuple[tuple[EngineName, Precision], ...] = (
@@ -105,7 +109,7 @@ def evaluate(network: Network, dataset: Dataset) -> Evaluation:
     for start in range(0, len(dataset.images), IMAGES_PER_CALL):
         images = [_image(labelled) for labelled in dataset.images[start : start + IMAGES_PER_CALL]]
         begin = time.perf_counter()
-        found += network.detect(images, threshold=THRESHOLD, nms=NMS)
+        found += network.detect(images, THRESHOLDS.threshold, THRESHOLDS.nms)
         seconds += time.perf_counter() - begin
     return Evaluation(
         network.engine_name,

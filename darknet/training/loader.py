@@ -91,7 +91,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     return Batch(images.permute(0, 3, 1, 2), truth)
 
 
-def one_thread(_worker: int) -> None:
+def limit_opencv_threads(_worker: int) -> None:
     """Limit OpenCV to one thread in a worker process."""
     cv2.setNumThreads(1)
 

@@ -19,29 +19,22 @@ from darknet.cfg import Cfg
 from darknet.decode import Decoder
 from darknet.detections import Detections
 from darknet.errors import DataError
-from darknet.model import Model, Resize, Thresholds
+from darknet.model import Model, Resize
 from darknet.training.dataset import Dataset
 from darknet.training.loader import Batch
 from darknet.training.loss import detection_loss
-from darknet.training.metrics import coco_metrics
+from darknet.training.metrics import THRESHOLDS, coco_metrics
 from darknet.training.module import DarknetModule
 from darknet.training.report import Row, draw_images, plot_results, write_csv
 from darknet.training.schedule import learning_rate
 from darknet.weights import write_weights
 
-VALIDATION_THRESHOLDS = Thresholds(threshold=0.005, nms=0.45)
-"""Thresholds of Darknet's own mAP computation."""
 MAX_DRAWN = 6
 """Validation images that are drawn."""
 
 
 class Trainee(pl.LightningModule):
-    """A network in training, as Lightning needs it.
-
-    Args:
-        module: the network.
-        validation: the validation images.
-        resize: how they are resized to the network's input.
+    """A network in training, as Lightning needs it; ``resize`` applies to the validation images.
 
     Attributes:
         module: the network; ``module.seen`` counts images over all processes.
@@ -64,8 +57,7 @@ class Trainee(pl.LightningModule):
         losses = detection_loss(self.cfg, outputs, batch.truth)
         n = len(images)
         self.module.seen += n * self.trainer.world_size
-        values = {"box": losses.box, "objectness": losses.objectness, "classes": losses.classes}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=n, sync_dist=True)
+        self.log_dict(losses._asdict(), on_step=False, on_epoch=True, batch_size=n, sync_dist=True)
         self.log("loss", losses.total, on_epoch=True, prog_bar=True, batch_size=n, sync_dist=True)
         return losses.total
 
@@ -76,9 +68,7 @@ class Trainee(pl.LightningModule):
             outputs = [raw.cpu().numpy() for raw in self.module(images)]
         for position, number in enumerate(numbers.tolist()):
             heads = [raw[position] for raw in outputs]
-            self.found[number] = self._decoder.decode(
-                heads, self._sizes[number], VALIDATION_THRESHOLDS
-            )
+            self.found[number] = self._decoder.decode(heads, self._sizes[number], THRESHOLDS)
 
     def configure_optimizers(self) -> Any:
         """Return SGD with momentum, weight decay of kernels only, and the .cfg's learning rates."""
@@ -103,13 +93,7 @@ class Trainee(pl.LightningModule):
 
 
 class Report(Callback):
-    """Computes mAP after each validation; writes results.csv, plot, images and weights.
-
-    Args:
-        cfg: the network.
-        dataset: the validation images.
-        folder: the run folder.
-    """
+    """Computes mAP on ``dataset`` after each validation; writes the files of the run folder."""
 
     def __init__(self, cfg: Cfg, dataset: Dataset, folder: Path) -> None:
         self.rows: list[Row] = []

@@ -22,8 +22,7 @@ from darknet.cfg import Cfg
 from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
 
 
-@dataclass(frozen=True)
-class Losses:
+class Losses(NamedTuple):
     """The parts of a loss: scalars, averaged over the images of a batch."""
 
     box: Tensor
@@ -34,13 +33,6 @@ class Losses:
     def total(self) -> Tensor:
         """The sum of the parts, which is minimised."""
         return self.box + self.objectness + self.classes
-
-    def __add__(self, other: Losses) -> Losses:
-        return Losses(
-            self.box + other.box,
-            self.objectness + other.objectness,
-            self.classes + other.classes,
-        )
 
 
 def detection_loss(cfg: Cfg, outputs: Sequence[Tensor], truth: Tensor) -> Losses:
@@ -59,7 +51,7 @@ def detection_loss(cfg: Cfg, outputs: Sequence[Tensor], truth: Tensor) -> Losses
         _HeadLoss(head, cfg.net.input, *raw.shape[2:])(raw, truth)
         for head, raw in zip(trainable_heads(cfg), outputs, strict=True)
     ]
-    return sum(losses[1:], losses[0])
+    return Losses(*(torch.stack(parts).sum() for parts in zip(*losses, strict=True)))
 
 
 def trainable_heads(cfg: Cfg) -> list[L.Yolo]:
@@ -103,10 +95,8 @@ class _HeadLoss:
         if self.head.new_coords:  # the convolution before has a logistic activation; undo it
             logits = torch.logit(logits, 1e-6)
         positions, number = self.assign(truth)
-        target, selected = (
-            truth[number],
-            logits[positions],
-        )  # [positives, 6], [positives, 5 + classes]
+        target = truth[number]  # [positives, 6]
+        selected = logits[positions]  # [positives, 5 + classes]
         box = self.box(positions, selected[:, :4], target[:, 2:])
         classes = self.classes(selected[:, 5:], target[:, 1].long())
         objectness = self.objectness(logits, positions, truth)

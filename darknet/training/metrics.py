@@ -10,11 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from darknet.detections import Detections
+from darknet.model import Thresholds
 from darknet.training.arrays import FloatArray as BoxArray
 from darknet.training.dataset import Dataset, LabelledImage
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+THRESHOLDS = Thresholds(threshold=0.005, nms=0.45)
+"""Thresholds of Darknet's own mAP computation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +53,7 @@ def coco_metrics(dataset: Dataset, found: Sequence[Detections]) -> Metrics:
 
     Args:
         dataset: labelled images with at least one object.
-        found: one ``Detections`` per image, in the data set's order, made with a low threshold,
-            for example Darknet's 0.005.
+        found: one ``Detections`` per image, in the data set's order, made with ``THRESHOLDS``.
     """
     from faster_coco_eval import COCO, COCOeval_faster  # type: ignore[import-untyped] # has no types
 

@@ -16,12 +16,13 @@ from torch.nn import functional as F  # noqa: N812 - PyTorch's usual name
 
 from darknet.cfg import Cfg
 from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
+from darknet.model import BATCH_NORM_EPSILON
 from darknet.training.activations import ACTIVATIONS, LEAKY_GAIN
 from darknet.weights import Header, LayerArrays, Weights
 
-BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.03
 """Weight of a batch in the running statistics; small, because batches are small."""
+_EPSILON = BATCH_NORM_EPSILON["alexeyab"][0]
 
 
 class Weighted(nn.Module):
@@ -73,11 +74,11 @@ class DarknetModule(nn.Module):
     def __init__(self, cfg: Cfg) -> None:
         super().__init__()
         self.cfg, self.seen = cfg, 0
-        self.weighted = nn.ModuleDict(
-            {str(layer.index): WEIGHTED[type(layer)](layer) for layer in _weighted(cfg)}
-        )
+        self.weighted = nn.ModuleDict()
         for layer in cfg.layers:
-            if type(layer) not in WEIGHTED and type(layer) not in FUNCTIONS:
+            if type(layer) in WEIGHTED:
+                self.weighted[str(layer.index)] = WEIGHTED[type(layer)](layer)
+            elif type(layer) not in FUNCTIONS:
                 raise layer.unsupported("cannot be trained here")
         self._sources = {number for layer in cfg.layers for number in layer.sources}
 
@@ -99,7 +100,7 @@ class DarknetModule(nn.Module):
                 x = FUNCTIONS[type(layer)](layer, x, [saved[i] for i in layer.sources])
             if isinstance(layer, L.Dropout):
                 x = F.dropout(x, layer.probability, self.training)
-            if isinstance(layer, L.Yolo | L.Region):
+            if isinstance(layer, L.Head):
                 heads.append(x)
             if layer.index in self._sources:
                 saved[layer.index] = x
@@ -107,15 +108,12 @@ class DarknetModule(nn.Module):
 
     @torch.no_grad()
     def load(self, weights: Weights) -> None:
-        """Load weights.
-
-        Args:
-            weights: the weights of all layers or of the first ones; ``seen`` is loaded only with
-                those of all layers.
-        """
+        """Load the weights of all layers, with ``seen``, or of the first ones, without it."""
         for index, block in self.weighted.items():
             if int(index) < len(weights.layers):
-                _copy(block, weights.layers[int(index)])
+                for name, tensor in block.tensors().items():  # type: ignore[operator] # a Weighted
+                    values = torch.from_numpy(weights.layers[int(index)][name])
+                    tensor.copy_(values.reshape(tensor.shape))
         if len(weights.layers) == len(self.cfg.layers):
             self.seen = weights.header.seen
 
@@ -130,15 +128,6 @@ class DarknetModule(nn.Module):
         return Weights(Header(0, 2, 5, self.seen), tuple(layers))
 
 
-def _copy(block: nn.Module, arrays: LayerArrays) -> None:
-    for name, tensor in block.tensors().items():  # type: ignore[operator] # a Weighted
-        tensor.copy_(torch.from_numpy(arrays[name]).reshape(tensor.shape))
-
-
-def _weighted(cfg: Cfg) -> list[L.Layer]:
-    return [layer for layer in cfg.layers if type(layer) in WEIGHTED]
-
-
 def _convolutional(layer: L.Convolutional) -> Weighted:
     conv = nn.Conv2d(
         layer.input.channels,
@@ -150,7 +139,7 @@ def _convolutional(layer: L.Convolutional) -> Weighted:
         layer.groups,
         bias=not layer.batch_normalize,
     )
-    norm = nn.BatchNorm2d(layer.filters, BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM)
+    norm = nn.BatchNorm2d(layer.filters, _EPSILON, BATCH_NORM_MOMENTUM)
     return Weighted(conv, norm if layer.batch_normalize else None, layer.activation)
 
 
@@ -161,7 +150,7 @@ class _Connected(Weighted):
 
 def _connected(layer: L.Connected) -> Weighted:
     linear = nn.Linear(layer.input.size, layer.output.size, bias=not layer.batch_normalize)
-    norm = nn.BatchNorm1d(layer.output.size, BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM)
+    norm = nn.BatchNorm1d(layer.output.size, _EPSILON, BATCH_NORM_MOMENTUM)
     return _Connected(linear, norm if layer.batch_normalize else None, layer.activation)
 
 
@@ -216,11 +205,9 @@ def _reorg(layer: L.Reorg, x: Tensor, _sources: Sequence[Tensor]) -> Tensor:
         raise layer.unsupported("with flatten or extra cannot be trained here")
     n, s = x.shape[0], layer.stride
     c, h, w = layer.input
-    inner = c // s**2
     if layer.reverse:
-        x = x.reshape(n, s, s, inner, h, w).permute(0, 3, 4, 1, 5, 2)
-    else:
-        x = x.reshape(n, inner, h, s, w, s).permute(0, 3, 5, 1, 2, 4)
+        return _depth_to_space(layer, x)
+    x = x.reshape(n, c // s**2, h, s, w, s).permute(0, 3, 5, 1, 2, 4)
     return x.reshape(n, *layer.output)
 
 
@@ -228,9 +215,14 @@ def _reorg3d(layer: L.Reorg3d, x: Tensor, _sources: Sequence[Tensor]) -> Tensor:
     n, s = x.shape[0], layer.stride
     c, h, w = layer.input
     if layer.reverse:
-        x = x.reshape(n, s, s, c // s**2, h, w).permute(0, 3, 4, 1, 5, 2)
-    else:
-        x = x.reshape(n, c, h // s, s, w // s, s).permute(0, 3, 5, 1, 2, 4)
+        return _depth_to_space(layer, x)
+    x = x.reshape(n, c, h // s, s, w // s, s).permute(0, 3, 5, 1, 2, 4)
+    return x.reshape(n, *layer.output)
+
+
+def _depth_to_space(layer: L.Reorg | L.Reorg3d, x: Tensor) -> Tensor:
+    n, s = x.shape[0], layer.stride
+    x = x.reshape(n, s, s, -1, *x.shape[2:]).permute(0, 3, 4, 1, 5, 2)
     return x.reshape(n, *layer.output)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 from darknet.errors import DataError
 from darknet.training.dataset import Collector, Dataset, Label
+
+T = TypeVar("T")
 
 IMAGE_SUFFIXES = frozenset(".bmp .jpeg .jpg .png .tif .tiff .webp".split())
 
@@ -65,34 +67,28 @@ def _read_coco(path: Path, names: Sequence[str] | None, images: Path | None) -> 
     folder = images or _beside(path.parent, "images")
     collector = Collector(names or [categories[number] for number in sorted(categories)])
     labels: dict[object, list[Label]] = {}
-    for image_id, entry in _unique(annotations, collector, path):
-        label = _coco_label(entry, categories, collector, path)
-        if label:
+    with_ids = ((entry.get("id"), (image_id, entry)) for image_id, entry in annotations)
+    for _, (image_id, entry) in _unique(with_ids, f"{path}: annotation", collector):
+        if label := _coco_label(entry, categories, collector, path):
             labels.setdefault(image_id, []).append(label)
-    seen: set[object] = set()
-    for image_id, file_name in listed:
-        if image_id in seen:
-            collector.problem("duplicate id", f"{path}: image {image_id}")
-        else:
-            collector.add(folder / file_name, labels.pop(image_id, []))
-        seen.add(image_id)
-    for image_id in labels.keys() - seen:
+    for image_id, file_name in _unique(listed, f"{path}: image", collector):
+        collector.add(folder / file_name, labels.pop(image_id, []))
+    for image_id in labels:
         collector.problem("missing image", f"{path}: annotations of unlisted image {image_id}")
     return collector
 
 
 def _unique(
-    annotations: list[tuple[object, dict[str, Any]]], collector: Collector, path: Path
-) -> Iterator[tuple[object, dict[str, Any]]]:
-    """Yield annotations without those with a duplicate id."""
+    entries: Iterable[tuple[object, T]], where: str, collector: Collector
+) -> Iterator[tuple[object, T]]:
+    """Yield pairs of id and value without those with a duplicate id; None is no id."""
     seen: set[object] = set()
-    for image_id, entry in annotations:
-        number = entry.get("id")
+    for number, value in entries:
         if number is not None and number in seen:
-            collector.problem("duplicate id", f"{path}: annotation {number}")
-            continue
-        seen.add(number)
-        yield image_id, entry
+            collector.problem("duplicate id", f"{where} {number}")
+        else:
+            seen.add(number)
+            yield number, value
 
 
 def _coco_label(
@@ -139,13 +135,11 @@ def _read_voc(
 
 
 def _voc_label(entry: ElementTree.Element) -> Label:
-    name, box = (entry.findtext("name") or "").strip(), entry.find("bndbox")
-    sides = [(box.findtext(side) if box is not None else None) for side in _VOC_SIDES]
-    left, top, right, bottom = (float(side or "nan") for side in sides)
-    return Label(name, (left, top, right, bottom))
-
-
-_VOC_SIDES = ("xmin", "ymin", "xmax", "ymax")
+    left, top, right, bottom = (
+        float(entry.findtext(f"bndbox/{side}") or "nan")
+        for side in ("xmin", "ymin", "xmax", "ymax")
+    )
+    return Label((entry.findtext("name") or "").strip(), (left, top, right, bottom))
 
 
 def _read_yolo(path: Path, names: Sequence[str] | None) -> Collector:

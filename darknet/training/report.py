@@ -1,25 +1,31 @@
-"""The files of a run: results.csv, results.png and validation.jpg."""
+"""The tables, plots and images that training and evaluation write."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib.figure import Figure
 
 from darknet.detections import Detections
 from darknet.model import RgbImage
 from darknet.training.arrays import floats
 from darknet.training.dataset import LabelledImage
+from darknet.training.metrics import IntArray, Metrics
 
 COLUMNS = ("epoch", "batches", "seen", "learning_rate", "loss", "box", "objectness", "classes")
 """First columns of results.csv; map50, map and ap50 of each class follow, empty if unknown."""
 DRAW_THRESHOLD = 0.25
 """Confidence threshold of the boxes drawn."""
 _COLOURS = ((230, 60, 60), (60, 60, 230), (40, 170, 60), (220, 150, 0), (150, 60, 200))
+MAX_CURVES = 10
+"""Largest number of classes with a curve each; of more, only the mean is drawn."""
+MAX_NUMBERED = 20
+"""Largest number of classes for which a confusion matrix shows its counts."""
+
 
 Row = dict[str, float | int]
 
@@ -30,32 +36,56 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
-        writer.writerows({name: _short(value) for name, value in row.items()} for row in rows)
-
-
-def _short(value: float) -> Any:
-    return f"{value:.5g}" if isinstance(value, float) else value
+        for row in rows:
+            short = {k: f"{v:.5g}" if isinstance(v, float) else str(v) for k, v in row.items()}
+            writer.writerow(short)
 
 
 def plot_results(path: Path, rows: Sequence[Row]) -> None:
     """Plot loss and mAP over the number of images seen."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(8, 4), layout="constrained")
     loss = figure.subplots()
     loss.semilogy([row["seen"] for row in rows], [row["loss"] for row in rows], color="tab:gray")
     loss.set(xlabel="images seen", ylabel="loss")
     measured = [row for row in rows if "map50" in row]
-    quality = loss.twinx()
-    for name, colour in (("map50", "tab:blue"), ("map", "tab:orange")):
-        quality.plot(
-            [row["seen"] for row in measured],
-            [row[name] for row in measured],
-            color=colour,
-            label={"map50": "mAP@0.5", "map": "mAP@0.5:0.95"}[name],
-        )
+    seen, quality = [row["seen"] for row in measured], loss.twinx()
+    for name, label in (("map50", "mAP@0.5"), ("map", "mAP@0.5:0.95")):
+        quality.plot(seen, [row[name] for row in measured], label=label)
     quality.set(ylabel="mAP", ylim=(0, 1))
     quality.legend(loc="center right")
+    figure.savefig(path, dpi=100)
+
+
+def plot_confusion(path: Path, names: Sequence[str], counts: IntArray) -> None:
+    """Plot a confusion matrix with each row relative to its sum; see ``confusion_matrix``."""
+    labels = [*names, "nothing"]
+    parts = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(4 + 0.35 * len(labels), 20)
+    axes = (figure := Figure((side + 1, side), layout="constrained")).subplots()
+    figure.colorbar(axes.imshow(parts, cmap="Blues", vmin=0, vmax=1))
+    axes.set(xlabel="found", ylabel="truth")
+    axes.set_xticks(range(len(labels)), labels, rotation=90)
+    axes.set_yticks(range(len(labels)), labels)
+    if len(labels) <= MAX_NUMBERED:
+        for (row, column), count in np.ndenumerate(counts):
+            colour = "white" if parts[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour)
+    figure.savefig(path, dpi=100)
+
+
+def plot_precision_recall(path: Path, metrics: Metrics) -> None:
+    """Plot precision over recall at IoU 0.5: the mean, and up to ``MAX_CURVES`` classes."""
+    recall = np.linspace(0, 1, len(metrics.precision))
+    axes = (figure := Figure((6, 5), layout="constrained")).subplots()
+    measured = [number for number, ap in enumerate(metrics.ap50) if not np.isnan(ap)]
+    if len(measured) <= MAX_CURVES:
+        for number in measured:
+            label = f"{metrics.names[number]} {metrics.ap50[number]:.3f}"
+            axes.plot(recall, metrics.precision[:, number], label=label)
+    mean = metrics.precision[:, measured].mean(1)
+    axes.plot(recall, mean, color="black", linewidth=2, label=f"mean {metrics.map50:.3f}")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(loc="lower left")
     figure.savefig(path, dpi=100)
 
 

@@ -22,7 +22,7 @@ from darknet.errors import DataError, DeviceUnavailableError
 from darknet.model import Resize
 from darknet.names import check_names
 from darknet.training.dataset import Dataset, merge
-from darknet.training.loader import TrainingImages, ValidationImages, collate, one_thread
+from darknet.training.loader import TrainingImages, ValidationImages, collate, limit_opencv_threads
 from darknet.training.loop import Report, Trainee
 from darknet.training.loss import trainable_heads
 from darknet.training.module import DarknetModule
@@ -170,11 +170,7 @@ def _parts(cfg: Cfg, options: TrainOptions) -> int:
 
 
 def _checkpoint(options: TrainOptions) -> Path | None:
-    """Return the checkpoint to resume from, None for a new run.
-
-    Raises:
-        DataError: the folder holds a run and ``resume`` is not set.
-    """
+    """Return the checkpoint to resume from, None for a new run."""
     path = options.output / CHECKPOINT
     if path.exists() and not options.resume:
         raise DataError(
@@ -213,7 +209,7 @@ def _loader(images: Any, options: TrainOptions, cfg: Cfg | None = None) -> DataL
         collate_fn=collate if cfg else None,
         num_workers=options.workers,
         persistent_workers=options.workers > 0,
-        worker_init_fn=one_thread,
+        worker_init_fn=limit_opencv_threads,
         # OpenCV's threads do not exist after a fork; a forked worker would wait for them forever.
         multiprocessing_context="spawn" if options.workers else None,
     )
@@ -226,12 +222,10 @@ def _trainer(cfg: Cfg, options: TrainOptions, report: Report) -> pl.Trainer:
     callbacks: list[Callback] = [report]
     if options.ema:
         callbacks.append(WeightAveraging(avg_fn=partial(_average, options.ema)))
+    name = Path(CHECKPOINT).stem
     callbacks.append(
         ModelCheckpoint(
-            options.output,
-            Path(CHECKPOINT).stem,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
+            options.output, name, save_on_train_epoch_end=True, enable_version_counter=False
         )
     )
     if options.precision == "fp16" and accelerator == "cpu":
@@ -254,11 +248,7 @@ def _trainer(cfg: Cfg, options: TrainOptions, report: Report) -> pl.Trainer:
 
 
 def _accelerator(options: TrainOptions) -> str:
-    """Return ``cuda`` or ``cpu``.
-
-    Raises:
-        DeviceUnavailableError: there are fewer CUDA devices than requested.
-    """
+    """Return ``cuda`` or ``cpu``."""
     available = CUDAAccelerator.auto_device_count()
     if options.accelerator == "cpu" or (options.accelerator == "auto" and not available):
         return "cpu"

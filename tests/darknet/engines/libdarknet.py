@@ -30,7 +30,7 @@ def model_from(cfg: Cfg, dialect: Dialect, resize: Resize, use_map: bool = False
 
 
 def engine_of(model: Model, library: Path | None = None) -> LibdarknetEngine:
-    return load(model, library=library, device=None, precision="fp32")
+    return load(model, library=library, device=None)
 
 
 def an_image(height: int = 50, width: int = 90) -> RgbImage:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from darknet import load_network
 from darknet.cfg import parse_cfg, read_cfg
 from darknet.decode import MAX_CANDIDATES
 from darknet.detections import FloatArray
@@ -33,7 +34,7 @@ from darknet.errors import (
 from darknet.model import BATCH_NORM_EPSILON, Dialect, Model, Resize, Thresholds
 from darknet.weights import Header, Weights, read_weights
 from tests.darknet.engines.libdarknet import an_image, engine_of, model_from, model_of
-from tests.support.networks import TINY
+from tests.support.networks import TINY, write_model
 
 EVERYTHING = Thresholds(threshold=0.0, nms=0.0)
 
@@ -72,13 +73,15 @@ def test_the_library_is_found_without_a_path_where_debian_puts_it(libdarknet: Pa
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "gpu", "cpu:1", "cuda:x"])
 def test_a_device_the_library_was_not_built_for_is_an_error(libdarknet: Path, device: str) -> None:
     with pytest.raises(DeviceUnavailableError, match="built for cpu only"):
-        load(model_of(TINY), library=libdarknet, device=device, precision="fp32")
+        load(model_of(TINY), library=libdarknet, device=device)
 
 
-def test_fast_stays_fp32_and_says_so(libdarknet: Path) -> None:
-    engine = load(model_of(TINY), library=libdarknet, device="cpu", precision="fast")
-    assert (engine.device, engine.precision) == ("CPU", "fp32")
-    engine.close()
+def test_fast_stays_fp32_and_says_so(libdarknet: Path, tmp_path: Path) -> None:
+    files = [write_model(tmp_path) / f"model.{kind}" for kind in ("cfg", "weights", "names")]
+    with load_network(
+        *files, engine="libdarknet", library=libdarknet, device="cpu", precision="fast"
+    ) as network:
+        assert (network.device, network.precision) == ("CPU", "fp32")
 
 
 def test_loading_leaves_the_processs_smallest_numbers_alone(libdarknet: Path) -> None:
