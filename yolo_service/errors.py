@@ -49,7 +49,7 @@ class ServiceError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
     type: ClassVar[str] = "internal-error"
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
     default_detail: ClassVar[str] = ""
 
     def __init__(self, detail: str = "") -> None:
@@ -130,13 +130,17 @@ class Unavailable(ServiceError):
     """The service cannot answer now, but may later."""
 
     status, title, type = 503, "Unavailable", "unavailable"
-    retry_after: ClassVar[int | None] = 1
+    retry_after: int | None = 1
 
 
 class Overloaded(Unavailable):
-    """The queue before the networks is full."""
+    """The queue before the networks is full, or the memory for requests is used."""
 
     title, type = "Overloaded", "overloaded"
+
+    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class ShuttingDown(Unavailable):

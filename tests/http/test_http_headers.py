@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_service.http.http_headers import MAX_FIELDS, MAX_LINE, HeaderFields, read_fields
+from yolo_service.http.http_headers import MAX_BYTES, MAX_FIELDS, HeaderFields, read_fields
 
 NAMES = st.text(string.ascii_letters + string.digits + "-!#$%&'*+.^`|~", min_size=1, max_size=9)
 VALUES = st.text(string.printable.strip() + " ÿ", max_size=20)
@@ -57,7 +57,7 @@ def test_nothing_is_read_after_the_empty_line() -> None:
         pytest.param("Ä: 1\r\n\r\n", id="name that is not ASCII"),
         pytest.param("A: 1\r\n", id="no end"),
         pytest.param("A: 1", id="broken off"),
-        pytest.param("A: " + "x" * MAX_LINE + "\r\n\r\n", id="long line"),
+        pytest.param("A: " + "x" * MAX_BYTES + "\r\n\r\n", id="long line"),
         pytest.param("A: 1\r\n" * (MAX_FIELDS + 1) + "\r\n", id="many fields"),
     ],
 )

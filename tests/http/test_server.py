@@ -170,7 +170,11 @@ HEADS = {
     "a host with a space": b"GET / HTTP/1.1\r\nHost: a b\r\n",
     "a host with a path": b"GET / HTTP/1.1\r\nHost: a/b\r\n",
     "chunks in HTTP/1.0": b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n",
-    "many headers": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 200,
+}
+TOO_LARGE = {
+    "many headers": b"A: b\r\n" * 200,
+    "one long header": b"Accept: " + b"image/png, " * 7000 + b"\r\n",
+    "long headers": (b"Authorization: Digest " + b"a=b," * 1000 + b"\r\n") * 20,
 }
 HEADS |= {
     name: b"POST / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n" for name, lines in FRAMINGS.items()
@@ -330,6 +334,35 @@ def test_an_exception_of_the_application_is_answered_500(
         problem(peer.answer(), 500)
         assert peer.is_closed()
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("lines", TOO_LARGE.values(), ids=TOO_LARGE)
+def test_headers_that_are_too_large_are_answered_431_and_the_connection_closed(
+    start: Start, lines: bytes
+) -> None:
+    with Peer(start(hello)).send(b"GET / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n") as peer:
+        problem(peer.answer(), 431)
+        assert peer.is_closed()
+
+
+def test_responses_that_nobody_reads_are_refused_beyond_their_memory(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wsgi, "RESPONSES_BYTES", 25_000_000)
+
+    def large(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "10000000")])
+        return [bytes(10_000_000)]
+
+    server = start(large)
+    with Peer(server).send(GET) as first, Peer(server).send(GET) as second:
+        while server.responses.pop_peak() < 20_000_000:
+            gevent.sleep(0.01)
+        with Peer(server).send(GET) as third:
+            problem(third.answer(), 503)
+        assert first.answer()[0] == second.answer()[0] == 200
+    with Peer(server).send(GET) as fourth:
+        assert fourth.answer()[0] == 200
 
 
 def test_stopping_finishes_what_was_accepted_and_closes_what_is_idle(start: Start) -> None:

@@ -41,7 +41,7 @@ def _accepted() -> str:
     accept = flask.request.accept_mimetypes
     chosen = accept.best_match(KINDS) if accept else "image/jpeg"
     if chosen is None:
-        raise NotAcceptable(f"Accept: {accept}: only {' and '.join(KINDS)} are available")
+        raise NotAcceptable(f"only {' and '.join(KINDS)} can be answered; leave Accept out")
     return chosen
 
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
-MAX_LINE = 65_536
-"""Bytes of a line."""
+MAX_BYTES = 65_536
+"""Bytes of all header fields; parsing some of them takes time that grows with their square."""
 MAX_FIELDS = 100
 
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r?\n")
@@ -22,6 +22,10 @@ _LENGTH = re.compile("[0-9]+")
 
 class InvalidRequestError(ValueError):
     """A request that is not valid HTTP; the message repeats nothing of it."""
+
+
+class HeadersTooLargeError(InvalidRequestError):
+    """The header fields have more than ``MAX_BYTES``, or are more than ``MAX_FIELDS``."""
 
 
 class HeaderFields:
@@ -73,16 +77,19 @@ def read_fields(file: IO[bytes]) -> HeaderFields:
     """Read header fields up to the empty line after them.
 
     Raises:
-        InvalidRequestError: a line is no header field or longer than ``MAX_LINE``, there are more
-            than ``MAX_FIELDS``, or the empty line is missing.
+        HeadersTooLargeError: there are more than ``MAX_BYTES`` or ``MAX_FIELDS``.
+        InvalidRequestError: a line is no header field, or the empty line is missing.
     """
     fields: list[tuple[str, str]] = []
-    while (line := file.readline(MAX_LINE)) not in _ENDS:
+    left = MAX_BYTES
+    while (line := file.readline(left + 1)) not in _ENDS:
+        if (left := left - len(line)) < 0:
+            raise HeadersTooLargeError(f"expected at most {MAX_BYTES} bytes of header fields")
         match = _FIELD.fullmatch(line)
         if match is None:
             raise InvalidRequestError(f"header field {len(fields) + 1} is not a line NAME: VALUE")
         if len(fields) == MAX_FIELDS:
-            raise InvalidRequestError(f"expected at most {MAX_FIELDS} header fields")
+            raise HeadersTooLargeError(f"expected at most {MAX_FIELDS} header fields")
         name, value = match[1].decode("ascii"), match[2].decode("latin-1")
         fields.append((name, value.strip(" \t")))
     return HeaderFields(fields)

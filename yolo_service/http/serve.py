@@ -84,6 +84,7 @@ def _listen(settings: Settings, service: Service) -> Server:
     budget = Budget(max(BODIES_BYTES, 2 * settings.max_upload_bytes))
     server = Server(listener, create_app(service), settings.request_timeout, budget)
     server.start()
+    gevent.spawn(server.return_memory)
     log.info("listening on %s", server.url)
     _log_missing_key(settings, server)
     return server

@@ -8,8 +8,8 @@ of log per request, problem+json also for invalid HTTP, and a stop that finishes
 from __future__ import annotations
 
 import errno
+import functools
 import io
-import itertools
 import logging
 import random
 import re
@@ -25,17 +25,20 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from werkzeug.exceptions import RequestTimeout
 
-from yolo_service import logs, metrics
+from yolo_service import logs, metrics, process
 from yolo_service.api import problems
 from yolo_service.api.client import CLIENT
-from yolo_service.errors import ClientGone
+from yolo_service.errors import ClientGone, Overloaded
+from yolo_service.http.connections import WaitingConnections
 from yolo_service.http.http_headers import (
     HeaderFields,
+    HeadersTooLargeError,
     InvalidRequestError,
     check_framing,
     read_fields,
 )
 from yolo_service.http.streams import Body, Budget, YieldingReader
+from yolo_service.threads import DaemonExecutor
 
 log = logging.getLogger(__name__)
 access = logging.getLogger(logs.ACCESS)
@@ -43,13 +46,18 @@ access = logging.getLogger(logs.ACCESS)
 BACKLOG = 1024
 MAX_CONNECTIONS = 1000
 SPARE_CONNECTIONS = 50
-"""When fewer are left, idle connections are closed for new ones."""
-MAX_IDLE_CHECKS = 8
-"""Idle connections that are checked for unread data when a new one comes."""
+"""When fewer are left, connections that wait for their client are closed for new ones."""
 IDLE_SECONDS = 75.0
 """Between the requests of a connection."""
 HEADER_SECONDS = 10.0
 """For the first bytes of a connection, and from a request's first line to its last header."""
+SMALL_RESPONSE_BYTES = 65_536
+"""Responses up to this size are sent in one write, and not counted."""
+RESPONSES_BYTES = 256_000_000
+"""Memory that larger responses may take together until their clients have read them."""
+RETURN_SECONDS = 5.0
+"""How often freed memory is returned to the system, if much was in use in between."""
+MUCH_BYTES = 64_000_000
 SEND_SECONDS = 60.0
 """How long a client may take to read its response."""
 STOPPING_SECONDS = 0.5
@@ -79,9 +87,12 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     headers: HeaderFields
     wsgi_input: Body
     status: str | None
+    _orig_status: str | None
     request_id = "-"
     deadline = 0.0
+    is_idle = False
     _unsent: bytearray | None = None
+    _held_for_response = 0
 
     def __init__(self, sock: Any, address: Any, server: Server) -> None:
         self._idle_timeout = HEADER_SECONDS
@@ -96,21 +107,20 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
 
     def read_requestline(self) -> str:
         """Wait for the next request, as long as an idle connection may stay open."""
-        waiting = gevent.getcurrent()
-        self.server.idle[waiting] = self
         seconds = STOPPING_SECONDS if self.server.stopping else self._idle_timeout
+        self.is_idle = True
         try:
-            with gevent.Timeout(seconds, TimeoutError()):
+            with self.server.waiting.head(self), gevent.Timeout(seconds, TimeoutError()):
                 line: str = super().read_requestline()
                 return line
         finally:
-            self.server.idle.pop(waiting, None)
+            self.is_idle = False
             self._idle_timeout = IDLE_SECONDS
 
     def read_request(self, raw_requestline: str) -> bool:
         """Read the headers, which must arrive within ``HEADER_SECONDS``."""
         timeout = RequestTimeout("the headers of the request took too long to arrive")
-        with gevent.Timeout(HEADER_SECONDS, timeout):
+        with self.server.waiting.head(self), gevent.Timeout(HEADER_SECONDS, timeout):
             return bool(super().read_request(raw_requestline))
 
     def MessageClass(self, file: IO[bytes], _: int) -> HeaderFields:  # noqa: N802 - gevent's name
@@ -151,7 +161,10 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
             self.request_id = given
         logs.request_id.set(self.request_id)
         self.deadline = time.monotonic() + self.server.request_seconds
-        self.wsgi_input = Body(self.wsgi_input, self._connection, self.deadline, self.server.budget)
+        waiting = functools.partial(self.server.waiting.body, self)
+        self.wsgi_input = Body(
+            self.wsgi_input, self._connection, self.deadline, self.server.budget, waiting
+        )
         environ["wsgi.input"] = self.wsgi_input
         environ[CLIENT] = self
         return environ
@@ -190,6 +203,15 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
             watcher.start(check)
             yield
 
+    @property
+    def address(self) -> str:
+        """The client's address."""
+        return str(self.client_address[0])
+
+    def received(self) -> int:
+        """Return the bytes that have come over this connection."""
+        return self._connection.received
+
     def has_data(self) -> bool:
         """Return whether the client has sent bytes that are still unread."""
         return bool(self._peek())
@@ -207,7 +229,11 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
 
     def handle_one_response(self) -> None:
         """Call the application and send its response."""
-        super().handle_one_response()
+        try:
+            super().handle_one_response()
+        finally:
+            self.server.responses.give_back(self._held_for_response)
+            self._held_for_response = 0
         if self.wsgi_input.abandoned or self.server.stopping:
             self.close_connection = True
 
@@ -221,11 +247,31 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         return super().start_response(status, headers, exc_info)
 
     def _write_with_headers(self, data: bytes) -> None:
-        """Send head and body in one write."""
+        """Send head and body in one write; a large body is not copied for it.
+
+        Large bodies that wait for their clients count for the memory that all may take.
+        """
+        if len(data) > SMALL_RESPONSE_BYTES:
+            try:
+                self.server.responses.take(len(data))
+            except Overloaded as error:
+                self._refuse(error)
+                return
+            self._held_for_response += len(data)
+            super()._write_with_headers(data)
+            return
         self._unsent = bytearray()
         super()._write_with_headers(data)
         unsent, self._unsent = self._unsent, None
         self._sendall(bytes(unsent))
+
+    def _refuse(self, error: Overloaded) -> None:
+        """Send a problem document instead of the response of the application."""
+        self.headers_sent = self.close_connection = True
+        problem = problems.of_error(error)
+        self.status = f"{problem.status} {problem.title}"
+        self._orig_status = self.status
+        self._sendall(problem.http(self.request_id))
 
     def _sendall(self, data: bytes) -> None:
         if self._unsent is not None:
@@ -239,6 +285,8 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         """Return the status and detail of a problem; gevent's own messages repeat the request."""
         if isinstance(ex, RequestTimeout):
             return "408", str(ex.description)
+        if isinstance(ex, HeadersTooLargeError):
+            return "431", str(ex)
         reason = str(ex) if isinstance(ex, InvalidRequestError) else "see RFC 9112"
         return "400", f"the request is not valid HTTP/1.1: {reason}"
 
@@ -297,7 +345,8 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
         pool = Pool(MAX_CONNECTIONS)
         super().__init__(listener, application, spawn=pool, log=None, environ=environ)
         self.request_seconds, self.budget = request_seconds, budget
-        self.idle: dict[gevent.Greenlet, Handler] = {}
+        self.responses = Budget(RESPONSES_BYTES)
+        self.waiting: WaitingConnections[Handler] = WaitingConnections()
         self.stopping = False
 
     @property
@@ -307,13 +356,18 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def do_handle(self, *args: Any) -> None:
-        """Serve a new connection; near the limit, the longest idle one is closed for it."""
+        """Serve a new connection; near the limit, one that waits for its client is closed."""
         if self.pool.free_count() <= SPARE_CONNECTIONS:
-            longest = itertools.islice(self.idle.items(), MAX_IDLE_CHECKS)
-            if found := next((key for key, handler in longest if not handler.has_data()), None):
-                del self.idle[found]
-                found.kill(block=False)
+            self.waiting.close_one()
         super().do_handle(*args)
+
+    def return_memory(self) -> None:
+        """Return freed memory to the system again and again, after much of it was in use."""
+        executor = DaemonExecutor("memory")
+        while True:
+            gevent.sleep(RETURN_SECONDS)
+            if self.budget.pop_peak() + self.responses.pop_peak() > MUCH_BYTES:
+                executor.submit(process.return_freed_memory)
 
     def finish(self, until: float) -> bool:
         """Stop listening and finish the requests that were accepted.
@@ -337,11 +391,12 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
 
     def _end_idle(self, *, new: bool) -> None:
         """Close idle connections without an unread request; new ones only if asked."""
+        handlers = {key: each.connection for key, each in self.waiting.heads.items()}
         gevent.killall(
             [
                 greenlet
-                for greenlet, handler in self.idle.items()
-                if (new or not handler.is_new) and not handler.has_data()
+                for greenlet, handler in handlers.items()
+                if handler.is_idle and (new or not handler.is_new) and not handler.has_data()
             ]
         )
 

@@ -103,7 +103,7 @@ class Budget:
     """
 
     def __init__(self, limit: int) -> None:
-        self._left = self._limit = limit
+        self._left = self._limit = self._least_left = limit
 
     def take(self, count: int) -> None:
         """Reserve some bytes until ``give_back``.
@@ -115,6 +115,12 @@ class Budget:
             megabytes = self._limit // 1_000_000
             raise Overloaded(f"{megabytes} MB of images are being served already; try again soon")
         self._left -= count
+        self._least_left = min(self._least_left, self._left)
+
+    def pop_peak(self) -> int:
+        """Return the most bytes that were reserved at once since the last call."""
+        least, self._least_left = self._least_left, self._left
+        return self._limit - least
 
     def give_back(self, count: int) -> None:
         """Release bytes that were reserved."""
@@ -129,6 +135,7 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
         connection: what it is read from.
         until: ``time.monotonic()`` by which it has to be complete.
         budget: the memory that all bodies share.
+        waiting: makes the context in which the client is waited for.
 
     Attributes:
         abandoned: whether the connection has to be closed, because the start of the next request
@@ -136,11 +143,17 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
     """
 
     def __init__(
-        self, body: Input, connection: YieldingReader, until: float, budget: Budget
+        self,
+        body: Input,
+        connection: YieldingReader,
+        until: float,
+        budget: Budget,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         super().__init__(body.rfile, body.content_length, body.socket, body.chunked_input)
         self.abandoned = False
         self._connection, self._until, self._budget = connection, until, budget
+        self._waiting = waiting
         self._held = 0
         self._began, self._received_before = time.monotonic(), connection.received
 
@@ -184,7 +197,8 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
         self._connection.allowance = size * 5 // 4 + FRAMING_BYTES
         self._connection.read_timeout = self._timeout
         try:
-            return read(size)
+            with self._waiting():
+                return read(size)
         except OSError as error:
             if self.chunked_input:
                 raise  # it may be invalid framing, which gevent answers with 400

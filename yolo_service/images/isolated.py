@@ -11,6 +11,7 @@ decoded in this process.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import mmap
 import os
@@ -84,6 +85,7 @@ class DecoderProcesses:
                 if (process := self._idle.pop()).is_alive():
                     return process
                 process.kill()
+        atexit.register(self.close)
         return _DecoderProcess()
 
     def close(self) -> None:
