@@ -345,6 +345,61 @@ def test_headers_that_are_too_large_are_answered_431_and_the_connection_closed(
         assert peer.is_closed()
 
 
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"1;a=b\nc\r\na\r\n0\r\n\r\n",
+        b"\r\na\r\n0\r\n\r\n",
+        b"+1\r\na\r\n0\r\n\r\n",
+        b"0x1\r\na\r\n0\r\n\r\n",
+        b"1 \r\na\r\n0\r\n\r\n",
+        b"1\na\n0\n\n",
+        b"1\r\nab\r\n0\r\n\r\n",
+        b"1\r\na\r\n0\r\nno field\r\n\r\n",
+        b"1\r\na\r\n0\r\n folded: x\r\n\r\n",
+    ],
+)
+def test_chunks_that_can_be_read_in_two_ways_end_the_connection(
+    start: Start, chunks: bytes
+) -> None:
+    def reading(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        environ["wsgi.input"].read()
+        return hello(environ, start_response)
+
+    with Peer(start(reading)).send(CHUNKED + chunks + GET) as peer:
+        problem(peer.answer(), 400)
+        assert peer.is_closed()
+
+
+@pytest.mark.parametrize(
+    ("target", "seen"),
+    [
+        (b"http://a/b?c=d", "/b?c=d"),
+        (b"/?url=http://x/voil\xc3\xa0\xc2\x85.jpg", "/?url=http://x/voil%C3%A0%C2%85.jpg"),
+        (b"/?\xff", "/?%FF"),
+    ],
+)
+def test_a_whole_url_and_bytes_beyond_ascii_are_taken_as_targets(
+    start: Start, target: bytes, seen: str
+) -> None:
+    def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        told.append(f"{environ['PATH_INFO']}?{environ['QUERY_STRING']}")
+        return hello(environ, start_response)
+
+    told: list[str] = []
+    with Peer(start(echo)).send(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n") as peer:
+        assert peer.answer()[0] == 200
+    assert told == [seen]
+
+
+def test_a_target_without_a_slash_is_answered_400(start: Start) -> None:
+    with Peer(start(hello)).send(b"POST detect HTTP/1.1\r\nHost: a\r\n\r\n") as peer:
+        problem(peer.answer(), 400)
+
+
 def test_responses_that_nobody_reads_are_refused_beyond_their_memory(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import flask
 import yaml
-from werkzeug.exceptions import MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestEntityTooLarge
 from werkzeug.utils import cached_property
 
 from yolo_service.api import errors, metrics
@@ -55,6 +55,7 @@ def create_app(service: Service) -> FlaskApp:
     app.app.config["MAX_FORM_PARTS"] = 50
     app.app.before_request(metrics.remember_route)
     app.app.before_request(_refuse_costly_head)
+    app.app.before_request(_refuse_double_slash)
     app.app.register_error_handler(Exception, errors.respond)
     # An empty base path breaks the UI; "/" is the same address.
     app.add_api(_contract(service.settings), base_path="/")
@@ -75,6 +76,12 @@ def _contract(settings: Settings) -> dict[str, Any]:
                 if not (path == "/p/" and settings.ml_api_token):
                     operation.pop("security", None)
     return contract
+
+
+def _refuse_double_slash() -> None:
+    """Refuse ``//metrics``, which Werkzeug takes for ``/metrics`` and a proxy's rules may not."""
+    if flask.request.environ["PATH_INFO"].startswith("//"):
+        raise NotFound
 
 
 def _refuse_costly_head() -> None:

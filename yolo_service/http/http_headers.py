@@ -17,6 +17,8 @@ MAX_FIELDS = 100
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r?\n")
 _ENDS = (b"\r\n", b"\n")
 _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
+_ORIGIN = re.compile(r"\Ahttps?://[^/?#]+(?=/)", re.IGNORECASE)
+_BEYOND_ASCII = re.compile(r"[\x80-\xff]")
 _LENGTH = re.compile("[0-9]+")
 
 
@@ -93,6 +95,23 @@ def read_fields(file: IO[bytes]) -> HeaderFields:
         name, value = match[1].decode("ascii"), match[2].decode("latin-1")
         fields.append((name, value.strip(" \t")))
     return HeaderFields(fields)
+
+
+def escape_beyond_ascii(line: str) -> str:
+    """Escape the bytes of a request line that no URL may have but clients send, as in UTF-8."""
+    return _BEYOND_ASCII.sub(lambda found: f"%{ord(found[0]):02X}", line)
+
+
+def origin_form(target: str) -> str:
+    """Return path and query of a request target, which may be a whole URL.
+
+    Raises:
+        InvalidRequestError: it is neither a path nor an http URL.
+    """
+    path = _ORIGIN.sub("", target)
+    if not path.startswith("/") and path != "*":
+        raise InvalidRequestError("expected a target that begins with / or http://")
+    return path
 
 
 def check_framing(fields: HeaderFields, version: str) -> None:

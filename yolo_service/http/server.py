@@ -35,6 +35,8 @@ from yolo_service.http.http_headers import (
     HeadersTooLargeError,
     InvalidRequestError,
     check_framing,
+    escape_beyond_ascii,
+    origin_form,
     read_fields,
 )
 from yolo_service.http.streams import Body, Budget, YieldingReader
@@ -88,6 +90,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
     wsgi_input: Body
     status: str | None
     _orig_status: str | None
+    path: str
     request_id = "-"
     deadline = 0.0
     is_idle = False
@@ -121,7 +124,9 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         """Read the headers, which must arrive within ``HEADER_SECONDS``."""
         timeout = RequestTimeout("the headers of the request took too long to arrive")
         with self.server.waiting.head(self), gevent.Timeout(HEADER_SECONDS, timeout):
-            return bool(super().read_request(raw_requestline))
+            read = bool(super().read_request(escape_beyond_ascii(raw_requestline)))
+        self.path = origin_form(self.path)
+        return read
 
     def MessageClass(self, file: IO[bytes], _: int) -> HeaderFields:  # noqa: N802 - gevent's name
         """Read the headers, and check them before gevent changes them.

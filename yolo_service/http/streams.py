@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import IO, Any
 
 import gevent
-from gevent.pywsgi import Input
+from gevent.pywsgi import Input, _InvalidClientInput
 from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestTimeout
 
 from yolo_service.errors import Overloaded
+from yolo_service.http.http_headers import InvalidRequestError, read_fields
 
 CHUNK_BYTES = 1 << 18
 """Most bytes of one read: a usual photo in one chunk."""
@@ -37,6 +39,11 @@ LINGER_SECONDS = 2.0
 
 MAX_READ_SECONDS = 0.001
 """How long a greenlet reads before it yields to others, which costs 0.05 ms."""
+
+MAX_CHUNK_LINE = 8192
+"""Bytes of the line before a chunk, its extensions included."""
+
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(;[^\r\n]*)?\r\n")
 
 _TOO_LATE = "the body of the request took too long to arrive"
 _TOO_SLOW = f"the body of the request came with less than {MIN_RATE // 1000} kB per second"
@@ -216,6 +223,21 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
         if (seconds := until - time.monotonic()) <= 0:
             raise RequestTimeout(why)  # a timer does not fire while there is always data
         return gevent.Timeout(seconds, RequestTimeout(why))
+
+    def _Input__read_chunk_length(self, rfile: IO[bytes]) -> int:  # noqa: N802 - gevent's private name
+        """Read the line before a chunk, and the trailers after the last one.
+
+        gevent's own method takes line ends within extensions, and trailers that are no fields, so
+        that a proxy may see the end of the body elsewhere.
+        """
+        line = rfile.readline(MAX_CHUNK_LINE)
+        if (match := _CHUNK_LINE.fullmatch(line)) is not None:
+            with suppress(InvalidRequestError):
+                if (size := int(match[1], 16)) == 0:
+                    read_fields(rfile)
+                return size
+        self._chunked_input_error = True
+        raise _InvalidClientInput
 
     def _discard(self) -> None:
         """End the request: release its memory and discard what the application has not read."""
