@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from darknet.engines.libdarknet_abi import load_shared
+from tests.support.paths import DARKNET, LIBRARY, ROOT
 
+pytest.register_assert_rewrite("tests.support.answers", "tests.support.heads")
 pytest_plugins = ["tests.support.fixtures", "tests.support.predictors"]
-
-ROOT = Path(__file__).resolve().parent.parent
-DARKNET = Path("/usr/share/darknet")
-LIBRARY = Path("/usr/lib/darknet/libdarknet.so")
 
 
 def _real(path: Path, how: str) -> Path:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.paths import ROOT
+
 SOURCES = sorted(
     path for package in ("darknet", "yolo_service") for path in (ROOT / package).rglob("*.py")
 )

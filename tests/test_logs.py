@@ -7,15 +7,13 @@ import logging
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.http.test_server import Peer, Start, start  # noqa: F401 - start is a fixture
 from tests.support.fixtures import ServerProcess, StartServer
 from yolo_service import logs
 
@@ -119,21 +117,6 @@ def test_a_request_id_that_is_none_is_replaced(server: ServerProcess, sent: str)
 def test_a_message_that_cannot_be_encoded_is_escaped() -> None:
     text = logs.TextLines().format(record("\ud800"))
     assert text.encode(sys.stderr.encoding or "utf-8") == b"\\ud800"
-
-
-def test_what_is_logged_while_a_request_is_served_names_it(start: Start) -> None:  # noqa: F811 - the fixture
-    lines = []
-
-    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        lines.append(logs.TextLines().format(record("failed")))
-        start_response("500 Oops", [("Content-Length", "0")])
-        return []
-
-    request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-ID: mine-%d\r\n\r\n"
-    with Peer(start(app)) as peer:
-        for number in (1, 2):
-            peer.send(request % number).answer()
-    assert lines == ["failed (request mine-1)", "failed (request mine-2)"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.api.test_detect import problem
+from tests.support.answers import problem
 from tests.support.fixtures import BOUNDARY, Answer, Client, Find, Part, multipart
 from yolo_service.images.decode import decode
 from yolo_service.images.draw import draw

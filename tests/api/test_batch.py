@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # has no types
 
-from tests.api.test_contract import schema
-from tests.api.test_detect import problem
+from tests.support.answers import problem
+from tests.support.contract import schema
 from tests.support.fixtures import Client, Part, StartServer
 from tests.support.sample_images import jpeg
 

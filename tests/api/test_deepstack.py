@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # has no types
 
-from tests.api.test_contract import schema
+from tests.support.contract import schema
 from tests.support.fixtures import Answer, Client, Find, Part, StartServer
 
 DETECTION = "/v1/vision/detection"

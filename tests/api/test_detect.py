@@ -7,18 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.answers import problem
 from tests.support.fixtures import Answer, Client, Find, Part, ServerProcess, StartServer
-
-
-def problem(answer: Answer, status: int, words: str) -> None:
-    """Check that an answer is a problem that says something helpful."""
-    assert answer.status == status, answer.body
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    document = answer.json
-    assert set(document) == {"type", "title", "status", "detail"}
-    assert document["status"] == status
-    assert words in document["detail"]
-    assert "Traceback" not in document["detail"]
 
 
 def test_an_upload_is_answered_in_the_classic_format(client: Client, photo: bytes) -> None:

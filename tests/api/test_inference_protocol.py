@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # has no types
 
 from darknet.detections import Detections
-from tests.api.test_contract import schema
+from tests.support.contract import schema
 from tests.support.fixtures import Answer, Client, Find, StartServer
 from tests.support.sample_images import jpeg
 from yolo_service.images.decode import decode

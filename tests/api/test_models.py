@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.api.test_detect import problem
+from tests.support.answers import problem
 from tests.support.fixtures import Client, StartServer
 
 

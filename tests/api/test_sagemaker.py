@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.api.test_detect import problem
+from tests.support.answers import problem
 from tests.support.fixtures import Answer, Client, Find, StartServer
 from tests.support.sample_images import jpeg
 from yolo_service.images.decode import decode

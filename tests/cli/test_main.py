@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,21 +12,8 @@ import numpy as np
 import pytest
 
 from darknet.cfg import parse_cfg
+from tests.support.command import run
 from tests.support.networks import TINY, write_model
-
-COMMAND = Path(sys.executable).with_name("yolo-service")
-
-
-def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("YOLO_")}
-    return subprocess.run(
-        [COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        env=inherited | environment,
-        check=False,
-        timeout=120,
-    )
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from darknet.errors import CfgError, DeviceUnavailableError, ImageError
 from darknet.model import EngineName, Precision, RgbImage
 from darknet.quantization import quantize
 from tests.support.networks import TINY, random_weights, write_model
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 GRAPH = QuantizedGraph(b"<net/>", bytes(range(99)))
 ORIGIN = bytes(32)
 

@@ -14,9 +14,9 @@ import kubernetes_validate  # type: ignore[import-untyped] # the package has no 
 import pytest
 import yaml
 
-from tests.deploy.schemas import HTTP_SCALED_OBJECT, KNATIVE_SERVICE
+from tests.support.kubernetes_schemas import HTTP_SCALED_OBJECT, KNATIVE_SERVICE
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 KUBERNETES = "1.37"

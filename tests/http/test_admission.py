@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.test_detect import problem
+from tests.support.answers import problem
 from tests.support.fixtures import Client, Part, ServerProcess, StartServer
 
 KEY = "correct-horse-battery-staple"

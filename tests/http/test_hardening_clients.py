@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.api.test_detect import problem
+from tests.support.answers import problem
 from tests.support.attacks import Cost, Peer, post
 from tests.support.fixtures import BOUNDARY, Client, Part, ServerProcess, StartServer, multipart
 from yolo_service.http.server import MAX_CONNECTIONS

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.api.test_detect import problem
+from tests.support.answers import problem
 from tests.support.fixtures import Client, Part, StartServer
 
 

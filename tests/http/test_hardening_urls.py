@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.api.test_detect import problem
 from tests.support import sample_images
+from tests.support.answers import problem
 from tests.support.attacks import Cost, Peer, zipped
 from tests.support.fixtures import Answer, Client, ServerProcess, StartServer, start_process
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.test_detect import problem
+from tests.support.answers import problem
 from tests.support.fixtures import (
     BOUNDARY,
     Answer,

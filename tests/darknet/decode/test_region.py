@@ -18,7 +18,7 @@ from darknet.decode import Decoder
 from darknet.detections import FloatArray
 from darknet.errors import UnsupportedError
 from darknet.model import Dialect, Model, Resize, Thresholds
-from tests.darknet.decode.decoding import (
+from tests.support.heads import (
     DIALECTS,
     Box,
     Row,

@@ -32,7 +32,7 @@ from darknet.errors import (
 )
 from darknet.model import BATCH_NORM_EPSILON, Dialect, Model, Resize, Thresholds
 from darknet.weights import Header, Weights, read_weights
-from tests.darknet.engines.libdarknet import an_image, engine_of, model_from, model_of
+from tests.support.libdarknet_models import an_image, engine_of, model_from, model_of
 from tests.support.networks import TINY
 
 EVERYTHING = Thresholds(threshold=0.0, nms=0.0)

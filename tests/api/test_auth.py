@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.test_contract import CONTRACT
+from tests.support.contract import CONTRACT
 from tests.support.fixtures import BOUNDARY, Answer, Client, ServerProcess, multipart, start_process
 
 KEY = "correct-horse-battery-staple"
