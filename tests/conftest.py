@@ -15,7 +15,11 @@ from darknet.engines.libdarknet_abi import load_shared
 from tests.support.paths import DARKNET, LIBRARY, ROOT
 
 pytest.register_assert_rewrite("tests.support.answers", "tests.support.heads")
-pytest_plugins = ["tests.support.fixtures", "tests.support.predictors"]
+pytest_plugins = [
+    "tests.support.fixtures",
+    "tests.support.predictors",
+    "tests.support.silent_dns",
+]
 
 
 def _real(path: Path, how: str) -> Path:

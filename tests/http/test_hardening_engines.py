@@ -6,8 +6,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.support.answers import problem
-from tests.support.fixtures import Client, Part, StartServer
+from tests.support.fixtures import Client, Part, StartServer, start_process
 
 
 def until_ready_is(client: Client, status: int) -> None:
@@ -60,14 +62,33 @@ def test_an_engine_that_fails_is_told_until_it_works_again(
     assert any("model a-tiny failed: openvino on CPU failed" in line for line in server.log)
 
 
-def test_a_service_whose_engine_hangs_for_ever_ends_in_time(
-    faulty: StartServer, faults: Path, photo: bytes
+@pytest.mark.parametrize("workers", [1, 24])
+def test_the_process_ends_in_its_grace_period_however_many_workers_hang(
+    faulty: StartServer, faults: Path, photo: bytes, workers: int
 ) -> None:
-    server = faulty(request_timeout="1")
+    """Waiting a second for each of 24 workers would take longer than ``stop`` allows."""
+    server = faulty(request_timeout="2", workers=str(workers), queue_size="64", batch_size="1")
     (faults / "hang").touch()
-    client = server.client()
-    problem(client.post([("image_file", photo)]), 504, "YOLO_REQUEST_TIMEOUT")
-    client.close()
-    before = time.monotonic()
+    with ThreadPoolExecutor(workers) as threads:
+        clients = [server.client() for _ in range(workers)]
+        parts: list[Part] = [("image_file", photo)]
+        answers = [threads.submit(client.post, parts) for client in clients]
+        for answer in answers:
+            problem(answer.result(), 504, "YOLO_REQUEST_TIMEOUT")
+    for client in clients:
+        client.close()
     assert server.stop() == 0
-    assert time.monotonic() - before < 10
+    assert any("stopped while a model was still computing" in line for line in server.log)
+
+
+def test_an_unexpected_error_at_the_start_ends_the_process_with_a_message(
+    models: Path, faults: Path
+) -> None:
+    (faults / "bug").touch()
+    settings = {"YOLO_MODELS_DIR": str(models), "FAULTS": str(faults)}
+    process = start_process(settings, "-m", "tests.support.faulty")
+    assert process.wait() == 1
+    log = "".join(process.log)
+    assert "cannot start because of an unexpected error" in log
+    assert "ZeroDivisionError: a bug in the engine" in log
+    assert "stopped" in log

@@ -145,6 +145,20 @@ def test_what_computes_comes_behind_the_loop(start_server: StartServer) -> None:
     assert priorities[behind] >= 2 + 1  # workers, and who loaded the model
 
 
+def test_sigusr1_prints_the_stack_of_every_thread_and_the_service_goes_on(
+    start_server: StartServer,
+) -> None:
+    server = start_server(workers="2")
+    server.process.send_signal(signal.SIGUSR1)
+    server.wait_for(r"^(Current thread|Thread) 0x\w+ .*\(most recent call first\)")
+    for _ in range(2):  # the stacks of the workers, which wait for jobs
+        server.wait_for(r'File ".*queue\.py", line \d+ in take$')
+    server.wait_for(r"^Current thread 0x\w+ .*\(most recent call first\)")  # the event loop's
+    client = server.client()
+    assert client.get("/healthz").status == 200
+    client.close()
+
+
 def test_kept_alive_connections_do_not_stall(client: Client) -> None:
     """Small writes meet delayed acknowledgements every time, not once in a while."""
 

@@ -221,6 +221,32 @@ def test_a_body_that_does_not_arrive_is_a_timeout_for_the_application(start: Sta
     assert [type(error).__name__ for error in seen] == ["RequestTimeout"]
 
 
+def test_body_and_work_share_the_time_of_a_request(start: Start) -> None:
+    """The deadline is set when the headers have come; the body does not move it."""
+    entered = Event()
+    deadlines: list[float] = []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        deadlines.append(environ[CLIENT].deadline)
+        entered.set()
+        body = environ["wsgi.input"].read()
+        deadlines.append(environ[CLIENT].deadline)
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    begun = time.monotonic()
+    with GeventPeer(start(application, 60)) as peer:
+        peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+        assert entered.wait(10)
+        latest = time.monotonic() + 60
+        peer.send(b"cd")
+        assert peer.answer()[2] == b"abcd"
+        assert peer.send(GET).answer()[0] == 200
+    first, after_body, next_request, _ = deadlines
+    assert begun + 60 <= first == after_body <= latest
+    assert next_request > first
+
+
 def test_an_unread_body_is_discarded_for_a_limited_time(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from gevent import socket
 from yolo_service.http.server import Server
 
 Application = Callable[..., list[bytes]]
-Start = Callable[[Application], Server]
+Start = Callable[..., Server]
 
 GET = b"GET /path?secret=1 HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
