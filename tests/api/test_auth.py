@@ -105,7 +105,7 @@ def test_a_key_is_asked_for_before_the_body_has_come(locked: ServerProcess) -> N
         "POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
         f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", locked.port), timeout=4) as connection:
+    with socket.create_connection(("127.0.0.1", locked.port), timeout=60) as connection:
         connection.sendall(head.encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 401 ")
 

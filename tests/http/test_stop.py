@@ -8,9 +8,11 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from tests.support.answers import wait_for_metric
 from tests.support.attacks import Peer
 from tests.support.fixtures import BOUNDARY, ServerProcess, StartServer, multipart
 
@@ -102,17 +104,19 @@ def test_a_request_that_waits_unread_on_a_kept_connection_is_answered(
             assert peer.answer().status in (200, 503)
 
 
-def test_what_waits_for_workers_is_finished(start_server: StartServer, photo: bytes) -> None:
-    """A batch that does not fill holds each image for half a second."""
-    server = start_server(batch_size="2", batch_wait_ms="500", workers="1")
+def test_requests_that_wait_for_a_worker_are_finished(
+    faulty: StartServer, faults: Path, photo: bytes
+) -> None:
+    server = faulty(workers="1", batch_size="1")
+    (faults / "hang").touch()
     with ExitStack() as stack:
         peers = [stack.enter_context(Peer(server.port, request(photo))) for _ in range(7)]
-        other = server.client()
-        while b"yolo_queue_depth 0.0" in other.get("/metrics").body:
-            pass
-        other.close()
-        assert server.stop() == 0
+        wait_for_metric(server, "yolo_queue_depth", 6)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("stopping")
+        (faults / "hang").unlink()
         assert [peer.answer().status for peer in peers] == [200] * 7
+    assert server.wait() == 0
 
 
 def test_new_connections_are_refused(start_server: StartServer, photo: bytes) -> None:
@@ -144,14 +148,16 @@ def test_a_request_that_outlasts_the_grace_period_is_broken_off(start_server: St
     assert any("were broken off" in line for line in server.log)
 
 
-def test_a_second_signal_does_not_break_the_order(start_server: StartServer, photo: bytes) -> None:
-    server = start_server(batch_size="2", batch_wait_ms="500", workers="1")
+def test_a_second_signal_does_not_break_off_requests(
+    faulty: StartServer, faults: Path, photo: bytes
+) -> None:
+    server = faulty(workers="1")
+    (faults / "hang").touch()
     with Peer(server.port, request(photo)) as peer:
-        client = server.client()
-        while b"yolo_workers_busy 0.0" in client.get("/metrics").body:
-            pass
-        client.close()
+        wait_for_metric(server, "yolo_workers_busy", 1)
         server.process.send_signal(signal.SIGTERM)
+        server.wait_for("stopping")
         server.process.send_signal(signal.SIGINT)
-        assert server.stop() == 0
+        (faults / "hang").unlink()
         assert peer.answer().status == 200
+    assert server.wait() == 0
