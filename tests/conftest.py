@@ -48,7 +48,7 @@ def darknet_data() -> Path:
 def libdarknet() -> Path:
     """The real C library, as Debian builds it (pjreddie's fork of 2018)."""
     path = _real(LIBRARY, "apt-get install darknet")
-    load_shared(str(path))  # before a test does, in whose thread it would change the floats
+    load_shared(str(path))  # in a thread of its own: it sets flush-to-zero where it is loaded
     return path
 
 

@@ -41,7 +41,7 @@ def raised(text: str) -> Exception:
 
 
 @given(st.text(), st.text())
-def test_text_lets_nothing_that_comes_in_begin_a_line(message: str, error: str) -> None:
+def test_no_message_begins_a_line_of_a_text_log(message: str, error: str) -> None:
     first, *others = logs.TextLines().format(record(message, raised(error))).split("\n")
     assert all(line.startswith("    ") for line in others)
     assert first.isprintable()
@@ -59,16 +59,16 @@ def test_json_is_one_object_on_one_line_whatever_comes_in(message: str, error: s
     assert datetime.fromisoformat(line["time"]).tzinfo is not None
 
 
-def test_a_line_names_the_request_that_it_belongs_to(request_id: str) -> None:
+def test_a_line_has_the_id_of_its_request(request_id: str) -> None:
     assert logs.TextLines().format(record("failed")) == "failed (request a-request)"
     assert json.loads(logs.JsonLines().format(record("failed")))["request_id"] == request_id
 
 
-def test_the_line_of_a_request_names_it_once(request_id: str) -> None:
+def test_the_access_line_has_the_request_id_once(request_id: str) -> None:
     assert logs.TextLines().format(record(f"GET / {request_id}", name=logs.ACCESS)).count("a-") == 1
 
 
-def test_a_line_outside_of_requests_names_none() -> None:
+def test_a_line_outside_of_requests_has_no_request_id() -> None:
     assert logs.TextLines().format(record("started")) == "started"
     assert "request_id" not in json.loads(logs.JsonLines().format(record("started")))
 
@@ -104,7 +104,7 @@ def test_every_line_of_a_json_log_is_an_object(start_server: StartServer) -> Non
 @pytest.mark.parametrize(
     "sent", ["", "a b", "a" * 65, "\x1b[31m", "id;DROP", "\xe4", "x\t2026-11-20 INFO forged"]
 )
-def test_a_request_id_that_is_none_is_replaced(server: ServerProcess, sent: str) -> None:
+def test_an_invalid_request_id_is_replaced(server: ServerProcess, sent: str) -> None:
     client = server.client()
     answer = client.get("/healthz", **{"X-Request-ID": sent})
     client.close()

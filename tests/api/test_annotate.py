@@ -70,7 +70,7 @@ def test_accept_chooses_between_jpeg_and_png(
     assert answer.headers["Vary"] == "Accept"
 
 
-def test_a_client_that_takes_neither_is_told_so(client: Client, photo: bytes) -> None:
+def test_a_client_that_accepts_neither_is_answered_406(client: Client, photo: bytes) -> None:
     answer = post(client, [("image_file", photo)], Accept="application/json")
     problem(answer, 406, "only image/jpeg and image/png")
 

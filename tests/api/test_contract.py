@@ -1,4 +1,4 @@
-"""swagger.yaml tells the truth."""
+"""swagger.yaml is valid, and the service answers as it says."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_contract_is_valid_openapi() -> None:
     validate(CONTRACT, cls=OpenAPIV30SpecValidator)
 
 
-def test_a_parameter_that_is_not_in_its_path_would_be_noticed() -> None:
+def test_the_validator_finds_a_parameter_that_is_not_in_its_path() -> None:
     wrong = copy.deepcopy(CONTRACT)
     wrong["paths"]["/v2/models/{model}"]["get"]["parameters"] = []
     with pytest.raises(OpenAPIValidationError, match="model"):
@@ -62,7 +62,7 @@ def test_models_fit_their_schema(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("path", "method", "operation"), list(operations()))
-def test_every_operation_is_strict_about_its_query(
+def test_every_operation_refuses_unknown_query_parameters(
     client: Client, path: str, method: str, operation: dict[str, Any]
 ) -> None:
     """Connexion checks queries only where a parameter is declared, if only a header."""

@@ -39,12 +39,12 @@ def test_the_answer_is_what_the_library_finds(client: Client, photo: bytes, find
 
 def test_objects_name_the_model_and_the_time(client: Client, photo: bytes) -> None:
     parts: list[Part] = [("image_file", photo), ("threshold", "0.01"), ("format", "objects")]
-    told = client.post(parts).json
-    assert (told["model"], told["precision"]) == ("a-tiny", "fp32")
-    assert told["image"] == {"width": 96, "height": 64}
-    assert told["timings"]["fetch_ms"] == 0
-    assert told["timings"]["inference_ms"] > 0
-    assert told["detections"][0]["label"] in ("cat", "dog")
+    document = client.post(parts).json
+    assert (document["model"], document["precision"]) == ("a-tiny", "fp32")
+    assert document["image"] == {"width": 96, "height": 64}
+    assert document["timings"]["fetch_ms"] == 0
+    assert document["timings"]["inference_ms"] > 0
+    assert document["detections"][0]["label"] in ("cat", "dog")
 
 
 def test_opex_names_the_file(client: Client, photo: bytes, photos: str) -> None:
@@ -59,8 +59,8 @@ def test_regions_come_as_csv(client: Client, photo: bytes) -> None:
     answer = client.post([("image_file", photo), ("format", "rois")])
     assert answer.headers["Content-Type"].startswith("text/csv")
     rows = list(csv.DictReader(answer.body.decode().splitlines()))
-    told = client.post([("image_file", photo)]).json
-    assert [row["label_str"] for row in rows] == [label for label, _, _ in told] != []
+    document = client.post([("image_file", photo)]).json
+    assert [row["label_str"] for row in rows] == [label for label, _, _ in document] != []
     assert rows[0]["file"] == "image_file.bin"
     assert float(rows[0]["x1n"]) == pytest.approx(float(rows[0]["x1"]) / 96, abs=1e-4)
     assert float(rows[0]["y1n"]) == pytest.approx(float(rows[0]["y1"]) / 64, abs=1e-4)
@@ -76,8 +76,8 @@ def test_a_url_is_fetched(client: Client, photos: str, photo: bytes) -> None:
     by_url = client.get(f"/detect?url={url}&threshold=0.01")
     assert by_url.status == 200
     assert by_url.json == client.post([("image_file", photo), ("threshold", "0.01")]).json
-    told = client.get(f"/detect?url={url}&format=objects").json
-    assert told["timings"]["fetch_ms"] > 0
+    document = client.get(f"/detect?url={url}&format=objects").json
+    assert document["timings"]["fetch_ms"] > 0
 
 
 def test_a_url_that_fails_is_a_failed_dependency(client: Client, photos: str) -> None:

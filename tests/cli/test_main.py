@@ -16,7 +16,7 @@ from tests.support.networks import TINY, write_model
 @pytest.mark.parametrize(
     "command", "serve detect models train evaluate quantize benchmark doctor".split()
 )
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_has_a_help_text(command: str) -> None:
     answer = run(command, "--help")
     assert answer.returncode == 0
     assert command in answer.stdout

@@ -1,4 +1,4 @@
-"""int8 versions: close to the original, tied to it, and silent towards the outside."""
+"""int8 versions: accuracy, the check that they belong to the model, and no network access."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_kubernetes_manifests_are_valid(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
-def test_a_wrong_manifest_would_be_noticed() -> None:
+def test_the_validator_finds_a_wrong_manifest() -> None:
     document = documents("kubernetes.yaml")[0]
     document["spec"]["replica"] = 1
     with pytest.raises(kubernetes_validate.ValidationError):

@@ -85,7 +85,7 @@ def test_a_refused_upload_leaves_the_connection_in_use(client: Client, photo: by
         ("GET", "/nothing?url=http://127.0.0.1/", 404),
     ],
 )
-def test_what_brings_no_image_is_answered_as_ever(
+def test_requests_without_an_image_are_answered_while_the_queue_is_full(
     client: Client, method: str, path: str, status: int
 ) -> None:
     assert client.request(method, path, b"", {}).status == status

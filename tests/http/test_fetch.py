@@ -327,7 +327,7 @@ class TestNames:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for localhost that nobody but itself vouches for, and its key."""
+    """A self-signed certificate for localhost, and its key."""
     openssl = shutil.which("openssl")
     if not openssl:
         pytest.skip("the command openssl is missing; apt-get install openssl")
@@ -358,7 +358,7 @@ class TestTls:
         yield
         fetch_module._tls.cache_clear()
 
-    def test_a_certificate_that_nobody_vouches_for_is_refused(self, secure: Site) -> None:
+    def test_a_self_signed_certificate_is_refused(self, secure: Site) -> None:
         with pytest.raises(FetchFailed, match="certificate that is not trusted"):
             fetch(secure.url("/", "localhost"), LOCAL)
         assert secure.requests == []

@@ -1,4 +1,4 @@
-"""Every route of swagger.yaml, asked what nobody thinks of; ``make fuzz`` asks for longer."""
+"""Generated requests to every route of swagger.yaml; ``make fuzz`` sends them for longer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine that hangs or fails: what clients and whoever watches the service are told."""
+"""Responses, readiness and the end of the process while an engine hangs or fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def until_ready_is(client: Client, status: int) -> None:
         time.sleep(0.02)
 
 
-def test_an_engine_that_hangs_is_told_and_does_not_hang_the_service(
+def test_a_service_whose_engine_hangs_is_not_ready_but_alive_until_it_answers_again(
     faulty: StartServer, faults: Path, photo: bytes
 ) -> None:
     server = faulty(request_timeout="1", queue_size="2", workers="2", batch_size="1")
@@ -47,14 +47,14 @@ def test_an_engine_that_hangs_is_told_and_does_not_hang_the_service(
         each.close()
 
 
-def test_an_engine_that_fails_is_told_until_it_works_again(
+def test_a_service_whose_engine_fails_is_not_ready_until_it_works_again(
     faulty: StartServer, faults: Path, photo: bytes
 ) -> None:
     server = faulty()
     client = server.client()
     parts: list[Part] = [("image_file", photo)]
     (faults / "fail").touch()
-    assert client.get("/readyz").status == 200  # nobody has met it yet
+    assert client.get("/readyz").status == 200  # no image has failed yet
     problem(client.post(parts), 503, "the device is lost")
     problem(client.get("/readyz"), 503, "fails with every image")
     (faults / "fail").unlink()

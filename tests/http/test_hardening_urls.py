@@ -1,4 +1,4 @@
-"""Image URLs that lead where they should not, asked for over HTTP; test_fetch.py has the rest."""
+"""Image URLs of private addresses and hostile hosts, over HTTP; test_fetch.py has the rest."""
 
 from __future__ import annotations
 

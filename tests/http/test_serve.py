@@ -67,26 +67,26 @@ def failed(settings: dict[str, str], code: int, words: str) -> None:
     assert "Traceback" not in log
 
 
-def test_bad_settings_end_the_start_in_words(models: Path) -> None:
+def test_bad_settings_end_the_start_with_a_message(models: Path) -> None:
     failed({"YOLO_PORT": "http"}, 2, "YOLO_PORT: ")
 
 
-def test_no_model_ends_the_start_in_words(tmp_path: Path) -> None:
+def test_a_start_without_a_model_ends_with_a_message(tmp_path: Path) -> None:
     failed({"YOLO_MODELS_DIR": str(tmp_path)}, 2, "put one there")
     failed({"YOLO_MODELS_DIR": str(tmp_path), "YOLO_MODEL": "a"}, 2, "no model 'a'")
 
 
-def test_a_broken_default_model_ends_the_start_in_words(models: Path) -> None:
+def test_a_broken_default_model_ends_the_start_with_a_message(models: Path) -> None:
     settings = {"YOLO_MODELS_DIR": str(models), "YOLO_MODEL": "c-broken"}
     failed(settings, 1, "the names list has 1")
 
 
-def test_a_device_that_is_missing_ends_the_start_in_words(models: Path) -> None:
+def test_a_missing_device_ends_the_start_with_a_message(models: Path) -> None:
     settings = {"YOLO_MODELS_DIR": str(models), "YOLO_ENGINE": "openvino", "YOLO_DEVICE": "GPU.7"}
     failed(settings, 1, "GPU.7")
 
 
-def test_a_port_in_use_ends_the_start_in_words(models: Path) -> None:
+def test_a_port_in_use_ends_the_start_with_a_message(models: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         failed({"YOLO_MODELS_DIR": str(models), "YOLO_PORT": port}, 2, "set YOLO_HOST, YOLO_PORT")
@@ -130,7 +130,9 @@ def test_the_log_can_be_json(start_server: StartServer) -> None:
     assert "secret" not in "".join(server.log)
 
 
-def test_what_computes_comes_behind_the_loop(start_server: StartServer) -> None:
+def test_threads_that_compute_have_a_lower_priority_than_the_event_loop(
+    start_server: StartServer,
+) -> None:
     server = start_server(workers="2")
     priorities = Counter(
         os.getpriority(os.PRIO_PROCESS, int(task.name))

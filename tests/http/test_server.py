@@ -72,7 +72,7 @@ def test_control_characters_do_not_reach_the_log(
     assert "\x1b" not in caplog.text
 
 
-def test_what_is_logged_while_a_request_is_served_names_it(start: Start) -> None:
+def test_what_is_logged_while_a_request_is_served_has_its_id(start: Start) -> None:
     lines = []
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:

@@ -149,7 +149,9 @@ def test_only_models_that_nobody_used_for_long_are_idle(tmp_path: Path, loader: 
     assert repository.loaded("b")
 
 
-def test_what_was_used_least_recently_makes_room(tmp_path: Path, loader: Loader) -> None:
+def test_the_models_used_least_recently_are_unloaded_for_others(
+    tmp_path: Path, loader: Loader
+) -> None:
     for name in "abc":
         write_model(tmp_path / name)
     size = (tmp_path / "a" / "model.weights").stat().st_size

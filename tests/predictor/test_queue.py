@@ -1,4 +1,4 @@
-"""Which images that wait a worker takes together."""
+"""How waiting images are grouped into calls of the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole training: it learns, survives a kill, and its weights are served by every engine."""
+"""Whole training runs: loss, resuming after a kill, and detection with the trained weights."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_missing_gpu_is_an_error_and_not_a_fall_back(
         ({"max_batches": 0}, "max_batches"),
     ],
 )
-def test_options_that_make_no_training_say_what_to_do(
+def test_options_without_a_training_are_refused_with_advice(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
