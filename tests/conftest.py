@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from darknet.engines.libdarknet_abi import load_shared
+from tests.support.paths import DARKNET, LIBRARY, ROOT
 
-pytest_plugins = ["tests.support.fixtures", "tests.support.predictors"]
-
-ROOT = Path(__file__).resolve().parent.parent
-DARKNET = Path("/usr/share/darknet")
-LIBRARY = Path("/usr/lib/darknet/libdarknet.so")
+pytest.register_assert_rewrite("tests.support.answers", "tests.support.heads")
+pytest_plugins = [
+    "tests.support.fixtures",
+    "tests.support.predictors",
+    "tests.support.silent_dns",
+]
 
 
 def _real(path: Path, how: str) -> Path:
@@ -46,7 +48,7 @@ def darknet_data() -> Path:
 def libdarknet() -> Path:
     """The real C library, as Debian builds it (pjreddie's fork of 2018)."""
     path = _real(LIBRARY, "apt-get install darknet")
-    load_shared(str(path))  # before a test does, in whose thread it would change the floats
+    load_shared(str(path))  # in a thread of its own: it sets flush-to-zero where it is loaded
     return path
 
 

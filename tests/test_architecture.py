@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.paths import ROOT
+
 SOURCES = sorted(
     path for package in ("darknet", "yolo_service") for path in (ROOT / package).rglob("*.py")
 )
@@ -81,6 +83,13 @@ def test_packages_import_in_one_direction(path: Path) -> None:
         for start, forbidden in NEVER.items():
             if place.startswith(start):
                 assert not any(within(name, package) for package in forbidden), name
+
+
+def test_no_test_module_imports_another_one() -> None:
+    """What tests share is in tests/support."""
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        shared = [name for name in imports(path) if re.match(r"tests\.(.*\.)?test_", name)]
+        assert not shared, f"{path.relative_to(ROOT)} imports {shared}"
 
 
 def test_importing_the_library_loads_no_runtime_and_reads_no_file() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.paths import ROOT
+
 DOCUMENTS = sorted(
     path for pattern in ("*.md", "docs/*.md", "models/*/*.md") for path in ROOT.glob(pattern)
 )

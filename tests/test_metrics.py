@@ -18,10 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from darknet import load_network
 from darknet.detections import Detections
-from tests.conftest import ROOT
 from tests.support.fakes import GREY, FakeEngine
 from tests.support.fixtures import Client, ServerProcess, StartServer
 from tests.support.networks import write_model
+from tests.support.paths import ROOT
 from tests.support.predictors import SECONDS, MakePredictor, occupy
 from yolo_service import metrics
 from yolo_service.errors import ModelUnavailable, Overloaded

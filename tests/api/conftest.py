@@ -12,6 +12,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from tests.support.fixtures import BOUNDARY, Answer, Part, multipart
+from yolo_service.api.client import CLIENT
 from yolo_service.api.service import Service
 from yolo_service.http.app import create_app
 from yolo_service.http.fetch import Fetcher
@@ -19,11 +20,26 @@ from yolo_service.predictor import open_predictor
 from yolo_service.settings import load_settings
 
 
-class LocalClient:
-    """Calls the WSGI application; the methods are those of ``fixtures.Client``."""
+class Late:
+    """What the server says about a client whose request is past its time; see ``api.client``."""
 
-    def __init__(self, app: flask.Flask) -> None:
+    deadline = 0.0
+
+    def is_connected(self) -> bool:
+        return True
+
+
+class LocalClient:
+    """Calls the WSGI application; the methods are those of ``fixtures.Client``.
+
+    Args:
+        app: the application.
+        connection: what handlers may ask about the client; None: nobody leaves, without a limit.
+    """
+
+    def __init__(self, app: flask.Flask, connection: object = None) -> None:
         self._client = app.test_client()
+        self._environ = {CLIENT: connection}
 
     def request(
         self,
@@ -33,7 +49,11 @@ class LocalClient:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         response: TestResponse = self._client.open(
-            path, method=method, data=data, headers=dict(headers or {})
+            path,
+            method=method,
+            data=data,
+            headers=dict(headers or {}),
+            environ_overrides=self._environ,
         )
         body = response.data
         response.close()
@@ -63,3 +83,9 @@ def app(models: Path) -> Iterator[flask.Flask]:
 def client(app: flask.Flask) -> LocalClient:
     """A client of the shared application."""
     return LocalClient(app)
+
+
+@pytest.fixture
+def late_client(app: flask.Flask) -> LocalClient:
+    """A client whose requests are past their time when they arrive."""
+    return LocalClient(app, Late())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.api.test_detect import problem
+from tests.support.answers import problem
 from tests.support.fixtures import BOUNDARY, Answer, Client, Find, Part, multipart
 from yolo_service.images.decode import decode
 from yolo_service.images.draw import draw
@@ -70,7 +70,7 @@ def test_accept_chooses_between_jpeg_and_png(
     assert answer.headers["Vary"] == "Accept"
 
 
-def test_a_client_that_takes_neither_is_told_so(client: Client, photo: bytes) -> None:
+def test_a_client_that_accepts_neither_is_answered_406(client: Client, photo: bytes) -> None:
     answer = post(client, [("image_file", photo)], Accept="application/json")
     problem(answer, 406, "only image/jpeg and image/png")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # has no types
 
-from tests.api.test_contract import schema
-from tests.api.test_detect import problem
+from tests.api.conftest import LocalClient
+from tests.support.answers import problem
+from tests.support.contract import schema
 from tests.support.fixtures import Client, Part, StartServer
 from tests.support.sample_images import jpeg
 
@@ -55,15 +56,11 @@ def test_a_batch_larger_than_the_queue_is_answered(start_server: StartServer, ph
     client.close()
 
 
-def test_what_is_the_services_fault_fails_the_request(
-    start_server: StartServer, photo: bytes
+def test_a_fault_of_the_service_fails_the_whole_request(
+    late_client: LocalClient, photo: bytes
 ) -> None:
     """Trying again helps then, so the status has to say it."""
-    client = start_server(
-        workers="1", batch_size="8", batch_wait_ms="1000", request_timeout="0.3"
-    ).client()
-    problem(client.post([("image_file", photo)] * 2), 504, "YOLO_REQUEST_TIMEOUT")
-    client.close()
+    problem(late_client.post([("image_file", photo)] * 2), 504, "YOLO_REQUEST_TIMEOUT")
 
 
 def test_a_wrong_option_fails_the_request(client: Client, photo: bytes) -> None:

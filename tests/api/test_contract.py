@@ -1,4 +1,4 @@
-"""swagger.yaml tells the truth."""
+"""swagger.yaml is valid, and the service answers as it says."""
 
 from __future__ import annotations
 
@@ -8,39 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # has no types
 from openapi_spec_validator import OpenAPIV30SpecValidator, validate
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
-from tests.api.test_detect import problem
-from tests.conftest import ROOT
+from tests.support.answers import problem
+from tests.support.contract import CONTRACT, resolve, schema
 from tests.support.fixtures import Client, Part
-
-CONTRACT: dict[str, Any] = yaml.safe_load((ROOT / "swagger.yaml").read_text(encoding="utf-8"))
-
-
-def resolve(node: Any) -> Any:
-    """Follow references, and write "nullable" as JSON Schema does."""
-    if isinstance(node, list):
-        return [resolve(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        target: Any = CONTRACT
-        for name in node["$ref"].removeprefix("#/").split("/"):
-            target = target[name]
-        return resolve(target)
-    resolved = {key: resolve(value) for key, value in node.items()}
-    if resolved.pop("nullable", False):
-        return {"anyOf": [{"type": "null"}, resolved]}
-    return resolved
-
-
-def schema(path: str, method: str, status: str) -> dict[str, Any]:
-    response = resolve(CONTRACT["paths"][path][method]["responses"][status])
-    found: dict[str, Any] = response["content"]["application/json"]["schema"]
-    return found
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -63,7 +37,7 @@ def test_the_contract_is_valid_openapi() -> None:
     validate(CONTRACT, cls=OpenAPIV30SpecValidator)
 
 
-def test_a_parameter_that_is_not_in_its_path_would_be_noticed() -> None:
+def test_the_validator_finds_a_parameter_that_is_not_in_its_path() -> None:
     wrong = copy.deepcopy(CONTRACT)
     wrong["paths"]["/v2/models/{model}"]["get"]["parameters"] = []
     with pytest.raises(OpenAPIValidationError, match="model"):
@@ -88,7 +62,7 @@ def test_models_fit_their_schema(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("path", "method", "operation"), list(operations()))
-def test_every_operation_is_strict_about_its_query(
+def test_every_operation_refuses_unknown_query_parameters(
     client: Client, path: str, method: str, operation: dict[str, Any]
 ) -> None:
     """Connexion checks queries only where a parameter is declared, if only a header."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # has no types
 
-from tests.api.test_contract import schema
+from tests.support.contract import schema
 from tests.support.fixtures import Answer, Client, Find, Part, StartServer
 
 DETECTION = "/v1/vision/detection"
@@ -64,13 +64,13 @@ def test_a_model_is_chosen_by_its_address(client: Client, photo: bytes) -> None:
     assert answer.json["command"] == "custom"
 
 
-def test_codeproject_ais_fields_are_told(client: Client, photo: bytes) -> None:
-    told = client.post([("image", photo)], DETECTION).json
-    assert told["message"].startswith("Found ")
-    assert {"cat", "dog"} >= set(told["message"].removeprefix("Found ").split(", "))
-    assert told["duration"] == told["analysisRoundTripMs"] >= told["processMs"]
-    assert told["processMs"] >= told["inferenceMs"] >= 0
-    assert parsedate_to_datetime(told["timestampUTC"]).tzinfo
+def test_an_answer_has_codeproject_ais_fields(client: Client, photo: bytes) -> None:
+    document = client.post([("image", photo)], DETECTION).json
+    assert document["message"].startswith("Found ")
+    assert {"cat", "dog"} >= set(document["message"].removeprefix("Found ").split(", "))
+    assert document["duration"] == document["analysisRoundTripMs"] >= document["processMs"]
+    assert document["processMs"] >= document["inferenceMs"] >= 0
+    assert parsedate_to_datetime(document["timestampUTC"]).tzinfo
     nothing = client.post([("image", photo), ("min_confidence", "1")], DETECTION).json
     assert (nothing["message"], nothing["predictions"]) == ("No objects found", [])
 
@@ -135,7 +135,7 @@ def test_usable_models_are_listed(client: Client) -> None:
     Draft4Validator(schema("/v1/vision/custom/list", "post", "200")).validate(answer.json)
 
 
-def test_the_status_is_told(client: Client) -> None:
+def test_the_status_routes_are_answered(client: Client) -> None:
     assert client.get("/v1/status/ping").json == {"success": True}
     version = client.get("/v1/status/version").json
     assert (version["success"], version["message"]) == (True, "0.1.0")

@@ -2,23 +2,13 @@ from __future__ import annotations
 
 import csv
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
 
-from tests.support.fixtures import Answer, Client, Find, Part, ServerProcess, StartServer
-
-
-def problem(answer: Answer, status: int, words: str) -> None:
-    """Check that an answer is a problem that says something helpful."""
-    assert answer.status == status, answer.body
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    document = answer.json
-    assert set(document) == {"type", "title", "status", "detail"}
-    assert document["status"] == status
-    assert words in document["detail"]
-    assert "Traceback" not in document["detail"]
+from tests.api.conftest import LocalClient
+from tests.support.answers import problem
+from tests.support.fixtures import Client, Find, Part, ServerProcess, StartServer
 
 
 def test_an_upload_is_answered_in_the_classic_format(client: Client, photo: bytes) -> None:
@@ -49,12 +39,12 @@ def test_the_answer_is_what_the_library_finds(client: Client, photo: bytes, find
 
 def test_objects_name_the_model_and_the_time(client: Client, photo: bytes) -> None:
     parts: list[Part] = [("image_file", photo), ("threshold", "0.01"), ("format", "objects")]
-    told = client.post(parts).json
-    assert (told["model"], told["precision"]) == ("a-tiny", "fp32")
-    assert told["image"] == {"width": 96, "height": 64}
-    assert told["timings"]["fetch_ms"] < 1
-    assert told["timings"]["inference_ms"] > 0
-    assert told["detections"][0]["label"] in ("cat", "dog")
+    document = client.post(parts).json
+    assert (document["model"], document["precision"]) == ("a-tiny", "fp32")
+    assert document["image"] == {"width": 96, "height": 64}
+    assert document["timings"]["fetch_ms"] == 0
+    assert document["timings"]["inference_ms"] > 0
+    assert document["detections"][0]["label"] in ("cat", "dog")
 
 
 def test_opex_names_the_file(client: Client, photo: bytes, photos: str) -> None:
@@ -69,8 +59,8 @@ def test_regions_come_as_csv(client: Client, photo: bytes) -> None:
     answer = client.post([("image_file", photo), ("format", "rois")])
     assert answer.headers["Content-Type"].startswith("text/csv")
     rows = list(csv.DictReader(answer.body.decode().splitlines()))
-    told = client.post([("image_file", photo)]).json
-    assert [row["label_str"] for row in rows] == [label for label, _, _ in told] != []
+    document = client.post([("image_file", photo)]).json
+    assert [row["label_str"] for row in rows] == [label for label, _, _ in document] != []
     assert rows[0]["file"] == "image_file.bin"
     assert float(rows[0]["x1n"]) == pytest.approx(float(rows[0]["x1"]) / 96, abs=1e-4)
     assert float(rows[0]["y1n"]) == pytest.approx(float(rows[0]["y1"]) / 64, abs=1e-4)
@@ -86,8 +76,8 @@ def test_a_url_is_fetched(client: Client, photos: str, photo: bytes) -> None:
     by_url = client.get(f"/detect?url={url}&threshold=0.01")
     assert by_url.status == 200
     assert by_url.json == client.post([("image_file", photo), ("threshold", "0.01")]).json
-    told = client.get(f"/detect?url={url}&format=objects").json
-    assert told["timings"]["fetch_ms"] > 0
+    document = client.get(f"/detect?url={url}&format=objects").json
+    assert document["timings"]["fetch_ms"] > 0
 
 
 def test_a_url_that_fails_is_a_failed_dependency(client: Client, photos: str) -> None:
@@ -218,33 +208,8 @@ def test_uploads_are_served_while_urls_never_answer(
             connection.close()
 
 
-def test_a_full_queue_answers_503_with_retry_after(start_server: StartServer, photo: bytes) -> None:
-    """One worker waits long for a batch to fill, so a single place in the queue is taken."""
-    server = start_server(
-        workers="1", queue_size="1", batch_size="2", batch_wait_ms="1000", request_timeout="20"
-    )
-    clients = [server.client() for _ in range(3)]
-
-    def post(client: Client, threshold: str) -> Answer:
-        return client.post([("image_file", photo), ("threshold", threshold)])
-
-    with ThreadPoolExecutor(3) as threads:
-        answers = list(threads.map(post, clients, ("0.1", "0.2", "0.3")))
-    statuses = sorted(answer.status for answer in answers)
-    # The second is refused too if it comes before the worker has taken the first.
-    assert statuses in ([200, 200, 503], [200, 503, 503])
-    refused = next(answer for answer in answers if answer.status == 503)
-    problem(refused, 503, "1 requests are waiting")
-    assert refused.headers["Retry-After"] == "1"
-    for client in clients:
-        client.close()
-
-
-def test_a_request_past_its_time_is_answered_504(start_server: StartServer, photo: bytes) -> None:
-    server = start_server(workers="1", batch_size="2", batch_wait_ms="1000", request_timeout="0.2")
-    client = server.client()
-    problem(client.post([("image_file", photo)]), 504, "YOLO_REQUEST_TIMEOUT")
-    client.close()
+def test_a_request_past_its_time_is_answered_504(late_client: LocalClient, photo: bytes) -> None:
+    problem(late_client.post([("image_file", photo)]), 504, "YOLO_REQUEST_TIMEOUT")
 
 
 def test_limits_of_bytes_and_pixels_hold(start_server: StartServer, photo: bytes) -> None:

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # has no types
 
 from darknet.detections import Detections
-from tests.api.test_contract import schema
+from tests.support.contract import schema
 from tests.support.fixtures import Answer, Client, Find, StartServer
 from tests.support.sample_images import jpeg
 from yolo_service.images.decode import decode
@@ -258,7 +258,7 @@ def test_other_errors_are_the_protocols(
     small.close()
 
 
-def test_the_key_guards_all_but_health(start_server: StartServer) -> None:
+def test_all_routes_but_health_need_the_key(start_server: StartServer) -> None:
     client = start_server(api_key="sesame").client()
     assert client.get("/v2/health/live").json == {"live": True}
     assert client.get("/v2/health/ready").json == {"ready": True}

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.api.test_detect import problem
+from tests.support.answers import problem
 from tests.support.fixtures import Client, StartServer
 
 
@@ -38,12 +38,12 @@ def test_a_model_is_loaded_at_its_first_use(start_server: StartServer, photo: by
     client.close()
 
 
-def test_health_and_readiness_are_told(client: Client) -> None:
+def test_health_and_readiness_are_answered(client: Client) -> None:
     assert client.get("/healthz").json == {"status": "ok"}
     assert client.get("/readyz").json == {"status": "ready"}
 
 
-def test_an_api_key_guards_all_but_health_and_the_ui(
+def test_all_routes_but_health_and_the_ui_need_the_api_key(
     start_server: StartServer, photo: bytes
 ) -> None:
     client = start_server(api_key="sesame").client()

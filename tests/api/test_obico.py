@@ -57,7 +57,7 @@ def test_errors_are_in_ml_apis_format(
     assert words in answer.json["message"]
 
 
-def test_the_token_of_ml_api_guards_its_own_route_only(
+def test_only_obicos_route_needs_the_token_of_ml_api(
     start_server: StartServer, photos: str
 ) -> None:
     client = start_server({"ML_API_TOKEN": "sesame"}, url_allow_networks=LOOPBACK).client()

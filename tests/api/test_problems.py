@@ -31,14 +31,16 @@ def test_every_error_of_the_tree_is_a_problem_of_its_own(error: type[ServiceErro
     assert [other for other in classes() if other.type == error.type] == [error]
 
 
-def test_an_unexpected_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_is_logged_and_not_shown_to_the_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     problem = problems.of_error(ValueError("secret"))
     assert problem.status == 500
     assert b"secret" not in problem.body
     assert "secret" in caplog.text
 
 
-def test_headers_say_when_to_try_again_and_how_to_be_let_in() -> None:
+def test_headers_have_the_time_to_retry_and_the_kind_of_authentication() -> None:
     assert problems.of_error(Overloaded("busy")).headers == {"Retry-After": "1"}
     assert problems.of_error(ModelUnavailable("broken")).headers == {}
     assert problems.of_error(Unauthorized("key")).headers == {"WWW-Authenticate": "Bearer"}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.api.test_detect import problem
+from tests.support.answers import problem
 from tests.support.fixtures import Answer, Client, Find, StartServer
 from tests.support.sample_images import jpeg
 from yolo_service.images.decode import decode
@@ -95,7 +95,9 @@ def test_a_bad_image_is_refused_in_words(client: Client, photo: bytes) -> None:
     problem(invoke(client, photo, "text/plain"), 415, "found text/plain")
 
 
-def test_the_key_guards_invocations_but_not_ping(start_server: StartServer, photo: bytes) -> None:
+def test_invocations_need_the_key_and_ping_does_not(
+    start_server: StartServer, photo: bytes
+) -> None:
     client = start_server(api_key="sesame").client()
     assert client.get("/ping").status == 200
     problem(invoke(client, photo, "image/jpeg"), 401, "X-API-Key")

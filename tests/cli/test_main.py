@@ -2,77 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from darknet.cfg import parse_cfg
+from tests.support.command import run
 from tests.support.networks import TINY, write_model
-
-COMMAND = Path(sys.executable).with_name("yolo-service")
-
-
-def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("YOLO_")}
-    return subprocess.run(
-        [COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        env=inherited | environment,
-        check=False,
-        timeout=120,
-    )
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    """A folder with an image in which the small models find something, and a broken one."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
-    assert cv2.imwrite(str(folder / "a.png"), pixels)
-    (folder / "b.jpg").write_bytes(b"not an image")
-    return folder
 
 
 @pytest.mark.parametrize(
     "command", "serve detect models train evaluate quantize benchmark doctor".split()
 )
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_has_a_help_text(command: str) -> None:
     answer = run(command, "--help")
     assert answer.returncode == 0
     assert command in answer.stdout
     assert command in run("--help").stdout
-
-
-def test_detect_prints_one_line_of_json_per_image_and_draws(
-    models: Path, images: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    answer = run("detect", images, "--threshold", "0.01", "--models-dir", models, "--draw", out)
-    found, failed = map(json.loads, answer.stdout.splitlines())
-    assert answer.returncode == 1
-    assert found["model"] == "a-tiny"
-    assert found["image"] == {"width": 96, "height": 64}
-    assert {item["label"] for item in found["detections"]} <= {"cat", "dog"}
-    assert found["detections"]
-    assert failed["file"].endswith("b.jpg")
-    assert failed["error"]
-    drawn = cv2.imread(str(out / "a.png"))
-    assert drawn is not None
-    assert drawn.shape == (64, 96, 3)
-
-
-def test_detect_leaves_out_what_is_below_the_threshold(models: Path, images: Path) -> None:
-    answer = run("detect", images / "a.png", "--models-dir", models, "--threshold", "1")
-    assert answer.returncode == 0
-    assert json.loads(answer.stdout)["detections"] == []
 
 
 def test_models_list_tells_what_is_wrong_with_a_folder(models: Path) -> None:

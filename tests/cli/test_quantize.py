@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("nncf")
 
 from darknet.errors import QuantizationError
-from tests.cli.test_main import run
+from tests.support.command import run
 from tests.support.networks import write_model
 from yolo_service.cli.quantize import MOST, find_images
 

@@ -1,4 +1,4 @@
-"""Detections hold their arrays together."""
+"""The arrays, labels, corners and order of detections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""int8 versions: close to the original, tied to it, and silent towards the outside."""
+"""int8 versions: accuracy, the check that they belong to the model, and no network access."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from darknet.errors import CfgError, DeviceUnavailableError, ImageError
 from darknet.model import EngineName, Precision, RgbImage
 from darknet.quantization import quantize
 from tests.support.networks import TINY, random_weights, write_model
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 GRAPH = QuantizedGraph(b"<net/>", bytes(range(99)))
 ORIGIN = bytes(32)
 

@@ -1,4 +1,4 @@
-"""The resize is Darknet's, to the last digit that float32 allows."""
+"""The resize equals Darknet's within the precision of float32."""
 
 from __future__ import annotations
 

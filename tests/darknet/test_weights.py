@@ -1,4 +1,4 @@
-"""Reading and writing .weights: every byte has its place, or the error says which has not."""
+"""Reading and writing .weights files, and refusing files of the wrong length."""
 
 from __future__ import annotations
 

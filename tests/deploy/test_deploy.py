@@ -14,9 +14,9 @@ import kubernetes_validate  # type: ignore[import-untyped] # the package has no 
 import pytest
 import yaml
 
-from tests.deploy.schemas import HTTP_SCALED_OBJECT, KNATIVE_SERVICE
+from tests.support.kubernetes_schemas import HTTP_SCALED_OBJECT, KNATIVE_SERVICE
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 KUBERNETES = "1.37"
@@ -49,7 +49,7 @@ def test_kubernetes_manifests_are_valid(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
-def test_a_wrong_manifest_would_be_noticed() -> None:
+def test_the_validator_finds_a_wrong_manifest() -> None:
     document = documents("kubernetes.yaml")[0]
     document["spec"]["replica"] = 1
     with pytest.raises(kubernetes_validate.ValidationError):

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.support.fixtures import WARNINGS, ServerProcess
+from tests.support.paths import ROOT
 from yolo_service.models.catalog import entries
 from yolo_service.package_data import CATALOG
 

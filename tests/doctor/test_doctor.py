@@ -14,7 +14,7 @@ import pytest
 
 from darknet import limits
 from darknet.engines.libdarknet_abi import cuda_devices
-from tests.cli.test_main import run
+from tests.support.command import run
 from tests.support.fixtures import ServerProcess
 from tests.support.networks import write_model
 from yolo_service.doctor import engines, machine, serving

@@ -35,26 +35,26 @@ def test_the_classic_format_lists_the_most_confident_first(answer: Answer) -> No
 
 
 def test_objects_explain_themselves(answer: Answer) -> None:
-    told = objects(answer)
-    assert told["model"] == "pets"
-    assert told["image"] == {"width": 96, "height": 64}
-    assert told["timings"] == {
+    document = objects(answer)
+    assert document["model"] == "pets"
+    assert document["image"] == {"width": 96, "height": 64}
+    assert document["timings"] == {
         "fetch_ms": 0.0,
         "decode_ms": 1.235,
         "queue_ms": 2.0,
         "inference_ms": 3.0,
     }
-    first, second = told["detections"]
+    first, second = document["detections"]
     assert (first["label"], first["class_id"], first["confidence"]) == ("cat", 0, 0.9)
     assert second["box"] == {"x": 10.0, "y": 20.0, "width": 4.0, "height": 8.0}
     assert second["corners"] == {"left": 8.0, "top": 16.0, "right": 12.0, "bottom": 24.0}
 
 
 def test_opex_has_whole_pixels_within_the_image_and_the_box_as_polygon(answer: Answer) -> None:
-    told = opex(answer)
-    assert re.fullmatch(r"\d{8}_\d{6}\.\d{6}", told["timestamp"])
-    assert told["id"] == "pets.jpg"
-    first, second = told["objects"]
+    document = opex(answer)
+    assert re.fullmatch(r"\d{8}_\d{6}\.\d{6}", document["timestamp"])
+    assert document["id"] == "pets.jpg"
+    first, second = document["objects"]
     assert first["bbox"] == {"top": 0, "left": 0, "bottom": 0, "right": 3}
     assert second == {
         "score": 0.3,
@@ -66,8 +66,8 @@ def test_opex_has_whole_pixels_within_the_image_and_the_box_as_polygon(answer: A
 
 def test_opex_calls_a_class_without_a_name_by_its_number(answer: Answer) -> None:
     nameless = replace(answer.detections, names=("", "dog"))
-    told = opex(replace(answer, detections=nameless))
-    assert [found["label"] for found in told["objects"]] == ["0", "dog"]
+    document = opex(replace(answer, detections=nameless))
+    assert [found["label"] for found in document["objects"]] == ["0", "dog"]
 
 
 def test_rois_have_pixels_and_parts_of_the_image(answer: Answer) -> None:
@@ -123,5 +123,5 @@ def test_nothing_found_is_an_empty_list(nothing: Answer) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_plain_json(answer: Answer, name: str) -> None:
-    told = FORMATS[name](answer)
-    assert json.loads(json.dumps(told)) == told
+    document = FORMATS[name](answer)
+    assert json.loads(json.dumps(document)) == document

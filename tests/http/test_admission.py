@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.api.test_detect import problem
+from tests.support.answers import metrics, problem, wait_for_metric
 from tests.support.fixtures import Client, Part, ServerProcess, StartServer
 
 KEY = "correct-horse-battery-staple"
@@ -19,7 +17,7 @@ KEY = "correct-horse-battery-staple"
 @pytest.fixture
 def full(faulty: StartServer, faults: Path, photo: bytes) -> Iterator[ServerProcess]:
     """A service whose only worker hangs, and whose only place in the queue is taken."""
-    server = faulty(workers="1", queue_size="1", request_timeout="20", api_key=KEY)
+    server = faulty(workers="1", queue_size="1", request_timeout="120", api_key=KEY)
     parts: list[Part] = [("image_file", photo)]
     clients = [server.client(), server.client()]
     (faults / "hang").touch()
@@ -27,26 +25,13 @@ def full(faulty: StartServer, faults: Path, photo: bytes) -> Iterator[ServerProc
         waiting = []
         for count, client in enumerate(clients):
             waiting.append(threads.submit(client.post, parts, **{"X-API-Key": KEY}))
-            until_metric_is(server, "yolo_workers_busy" if count == 0 else "yolo_queue_depth", 1)
+            name = "yolo_workers_busy" if count == 0 else "yolo_queue_depth"
+            wait_for_metric(server, name, 1, KEY)
         yield server
         (faults / "hang").unlink()
         assert [each.result().status for each in waiting] == [200, 200]
     for client in clients:
         client.close()
-
-
-def metrics(server: ServerProcess) -> str:
-    client = server.client()
-    text = client.get("/metrics", **{"X-API-Key": KEY}).body.decode()
-    client.close()
-    return text
-
-
-def until_metric_is(server: ServerProcess, name: str, value: int) -> None:
-    end = time.monotonic() + 20
-    while not re.search(rf"^{name} {value}\.0$", metrics(server), re.MULTILINE):
-        assert time.monotonic() < end, f"{name} never became {value}"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -100,7 +85,7 @@ def test_a_refused_upload_leaves_the_connection_in_use(client: Client, photo: by
         ("GET", "/nothing?url=http://127.0.0.1/", 404),
     ],
 )
-def test_what_brings_no_image_is_answered_as_ever(
+def test_requests_without_an_image_are_answered_while_the_queue_is_full(
     client: Client, method: str, path: str, status: int
 ) -> None:
     assert client.request(method, path, b"", {}).status == status
@@ -108,7 +93,7 @@ def test_what_brings_no_image_is_answered_as_ever(
 
 def test_refusals_are_counted_under_their_route(full: ServerProcess, client: Client) -> None:
     client.request("POST", "/v2/models/a-tiny/infer", b"", {})
-    text = metrics(full)
+    text = metrics(full, KEY)
     series = (
         'yolo_http_requests_total{method="POST",route="/v2/models/<model>/infer",status="503"} 1.0'
     )

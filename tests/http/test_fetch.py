@@ -31,7 +31,9 @@ fetch = functools.partial(fetch_module.fetch, resolve=HostResolver())
 LOCAL = FetchPolicy(
     max_bytes=100_000,
     allow_networks=(ip_network("127.0.0.0/8"), ip_network("::1")),
-    read_timeout=0.3,
+    connect_timeout=60,
+    read_timeout=60,
+    total_timeout=60,
 )
 PUBLIC_ONLY = FetchPolicy(max_bytes=100_000)
 IMAGE = bytes(range(256)) * 20
@@ -183,7 +185,7 @@ class TestLimits:
     def test_a_silent_host_is_given_up(self, site: Site) -> None:
         url = site.handle("/", lambda connection: connection.recv(1))
         with pytest.raises(FetchFailed, match="did not answer in time"):
-            fetch(url, LOCAL)
+            fetch(url, replace(LOCAL, read_timeout=0.1))
 
     def test_a_drip_of_bytes_ends_with_the_total_time(self, site: Site) -> None:
         def drip(connection: Any) -> None:
@@ -215,8 +217,7 @@ class TestLimits:
     def test_a_hundred_waiting_fetches_do_not_hold_up_others(self, site: Site) -> None:
         silent = site.handle("/silent", lambda connection: connection.recv(1))
         image = site.on("/dog.jpg", OK, IMAGE)
-        patient = replace(LOCAL, read_timeout=60, total_timeout=60)
-        waiting = [gevent.spawn(fetch, silent, patient) for _ in range(100)]
+        waiting = [gevent.spawn(fetch, silent, LOCAL) for _ in range(100)]
         try:
             for _ in range(10):
                 assert fetch(image, LOCAL) == IMAGE
@@ -326,7 +327,7 @@ class TestNames:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for localhost that nobody but itself vouches for, and its key."""
+    """A self-signed certificate for localhost, and its key."""
     openssl = shutil.which("openssl")
     if not openssl:
         pytest.skip("the command openssl is missing; apt-get install openssl")
@@ -357,7 +358,7 @@ class TestTls:
         yield
         fetch_module._tls.cache_clear()
 
-    def test_a_certificate_that_nobody_vouches_for_is_refused(self, secure: Site) -> None:
+    def test_a_self_signed_certificate_is_refused(self, secure: Site) -> None:
         with pytest.raises(FetchFailed, match="certificate that is not trusted"):
             fetch(secure.url("/", "localhost"), LOCAL)
         assert secure.requests == []

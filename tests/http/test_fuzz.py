@@ -1,4 +1,4 @@
-"""Every route of swagger.yaml, asked what nobody thinks of; ``make fuzz`` asks for longer."""
+"""Generated requests to every route of swagger.yaml; ``make fuzz`` sends them for longer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.support.attacks import Cost
 from tests.support.fixtures import ServerProcess, start_process
 from tests.support.networks import write_model
+from tests.support.paths import ROOT
 
 SECONDS = float(os.environ.get("YOLO_TEST_FUZZ_SECONDS", "0"))
 """How long; 0 stands for the same cases every time, which take about half a minute."""

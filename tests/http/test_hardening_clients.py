@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.api.test_detect import problem
+from tests.support.answers import problem
 from tests.support.attacks import Cost, Peer, post
 from tests.support.fixtures import BOUNDARY, Client, Part, ServerProcess, StartServer, multipart
 from yolo_service.http.server import MAX_CONNECTIONS
@@ -119,7 +119,7 @@ def test_a_thousand_slow_bodies_are_refused_early_and_others_are_served(
         sending.start()
         client = server.client()
         assert client.post([("image_file", photo)]).status == 200
-        assert time.monotonic() - begin < 4 * GRACE_SECONDS
+        assert time.monotonic() - begin < 45  # and not the minute that a request may take
         client.close()
         sending.join()
         problem(peers[0].answer(), 408, "less than 8 kB per second")
@@ -294,7 +294,7 @@ def test_no_file_stays_open_after_clients_disconnect(server: ServerProcess, phot
         for _ in range(100):
             stack.enter_context(Peer(server.port, post("/detect", "Content-Length: 10") + b"--b"))
     client = server.client()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while cost.files > before + 5 and time.monotonic() < end:
         client.get("/healthz")
     client.close()

@@ -6,7 +6,7 @@ import json
 import logging
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -15,75 +15,13 @@ import pytest
 from gevent import socket
 from gevent.event import Event
 
+from tests.support.wsgi import CHUNKED, GET, GeventPeer, Start, echo, hello
+from yolo_service import logs
 from yolo_service.api.client import CLIENT
 from yolo_service.http import server as wsgi
 from yolo_service.http import streams
 from yolo_service.http.server import Server, listen
 from yolo_service.http.streams import Budget
-
-Application = Callable[..., list[bytes]]
-Start = Callable[[Application], Server]
-
-GET = b"GET /path?secret=1 HTTP/1.1\r\nHost: a\r\n\r\n"
-CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def hello(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
-    return [b"hello"]
-
-
-def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    body = environ["wsgi.input"].read()
-    start_response("200 OK", [("Content-Length", str(len(body)))])
-    return [body]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    started: list[Server] = []
-
-    def start(application: Application) -> Server:
-        server = Server(listen("127.0.0.1", 0), application, 0.2, Budget(1_000_000))
-        server.start()
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        server.finish(time.monotonic() + 1)
-
-
-class Peer:
-    """A client that sends bytes and reads answers."""
-
-    def __init__(self, server: Server) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", server.server_port), timeout=10)
-        self.file = self.socket.makefile("rb")
-
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-        self.socket.close()
-
-    def send(self, data: bytes) -> Peer:
-        self.socket.sendall(data)
-        return self
-
-    def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """Read status, headers with names in lower case, and body."""
-        status = int(self.file.readline().split()[1])
-        headers = {}
-        while (line := self.file.readline().strip()) != b"":
-            name, _, value = line.decode().partition(": ")
-            headers[name.lower()] = value
-        return status, headers, self.file.read(int(headers["content-length"]))
-
-    def is_closed(self) -> bool:
-        """Wait for the end of the connection."""
-        return not self.file.read(1)
 
 
 def problem(answer: tuple[int, dict[str, str], bytes], status: int) -> None:
@@ -94,18 +32,18 @@ def problem(answer: tuple[int, dict[str, str], bytes], status: int) -> None:
 
 
 def test_head_and_body_are_sent_in_one_write(start: Start) -> None:
-    with Peer(start(hello)).send(GET) as peer:
+    with GeventPeer(start(hello)).send(GET) as peer:
         assert peer.socket.recv(4096).endswith(b"\r\n\r\nhello")
 
 
 def test_a_connection_serves_many_requests(start: Start) -> None:
-    with Peer(start(hello)) as peer:
+    with GeventPeer(start(hello)) as peer:
         for _ in range(3):
             assert peer.send(GET).answer()[2] == b"hello"
 
 
 def test_a_request_id_is_generated_or_taken_from_the_client(start: Start) -> None:
-    with Peer(start(hello)) as peer:
+    with GeventPeer(start(hello)) as peer:
         made = [peer.send(GET).answer()[1]["x-request-id"] for _ in range(2)]
         assert made[0] != made[1]
         for given, taken in ((b"abc-1.2_Z", True), (b"a b", False), (b"x" * 65, False)):
@@ -115,7 +53,7 @@ def test_a_request_id_is_generated_or_taken_from_the_client(start: Start) -> Non
 
 def test_the_access_log_has_no_query(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "yolo_service.access")
-    with Peer(start(hello)).send(GET) as peer:
+    with GeventPeer(start(hello)).send(GET) as peer:
         request_id = peer.answer()[1]["x-request-id"]
     (record,) = caplog.records
     assert "secret" not in record.getMessage()
@@ -129,9 +67,24 @@ def test_control_characters_do_not_reach_the_log(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "yolo_service.access")
-    with Peer(start(hello)).send(b"GET /\x1b[2J HTTP/1.1\r\nHost: a\r\n\r\n") as peer:
+    with GeventPeer(start(hello)).send(b"GET /\x1b[2J HTTP/1.1\r\nHost: a\r\n\r\n") as peer:
         peer.answer()
     assert "\x1b" not in caplog.text
+
+
+def test_what_is_logged_while_a_request_is_served_has_its_id(start: Start) -> None:
+    lines = []
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        lines.append(logs.TextLines().format(logging.makeLogRecord({"msg": "failed"})))
+        start_response("500 Oops", [("Content-Length", "0")])
+        return []
+
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-ID: mine-%d\r\n\r\n"
+    with GeventPeer(start(app)) as peer:
+        for number in (1, 2):
+            peer.send(request % number).answer()
+    assert lines == ["failed (request mine-1)", "failed (request mine-2)"]
 
 
 CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
@@ -183,7 +136,7 @@ HEADS |= {
 
 @pytest.mark.parametrize("head", [pytest.param(head, id=name) for name, head in HEADS.items()])
 def test_invalid_http_is_answered_400_and_the_connection_closed(start: Start, head: bytes) -> None:
-    with Peer(start(hello)).send(head + b"\r\n" + CHUNKS + GET) as peer:
+    with GeventPeer(start(hello)).send(head + b"\r\n" + CHUNKS + GET) as peer:
         problem(peer.answer(), 400)
         assert peer.is_closed()
 
@@ -197,7 +150,7 @@ def test_the_answer_to_invalid_http_names_the_reason_and_repeats_no_value(start:
 
 
 def test_a_request_line_that_is_too_long_is_answered_414(start: Start) -> None:
-    with Peer(start(hello)).send(b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n") as peer:
+    with GeventPeer(start(hello)).send(b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n") as peer:
         problem(peer.answer(), 414)
         assert peer.is_closed()
 
@@ -213,12 +166,12 @@ def test_a_request_line_that_is_too_long_is_answered_414(start: Start) -> None:
     ],
 )
 def test_unusual_but_valid_http_is_served(start: Start, head: bytes) -> None:
-    with Peer(start(hello)).send(head) as peer:
+    with GeventPeer(start(hello)).send(head) as peer:
         assert peer.answer()[2] == b"hello"
 
 
 def test_a_chunked_body_is_read(start: Start) -> None:
-    with Peer(start(echo)).send(CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n") as peer:
+    with GeventPeer(start(echo)).send(CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n") as peer:
         assert peer.answer()[2] == b"abcde"
         assert peer.send(GET).answer()[0] == 200
 
@@ -232,7 +185,7 @@ def test_broken_chunks_end_the_connection(start: Start) -> None:
         return hello(environ, start_response)
 
     for application in (careless, hello, echo):
-        with Peer(start(application)).send(CHUNKED + b"xyz\r\n" + GET) as peer:
+        with GeventPeer(start(application)).send(CHUNKED + b"xyz\r\n" + GET) as peer:
             assert peer.answer()[0] in (200, 400)
             assert peer.is_closed()
 
@@ -241,14 +194,14 @@ def test_headers_that_do_not_arrive_end_in_a_timeout(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wsgi, "HEADER_SECONDS", 0.1)
-    with Peer(start(hello)).send(b"GET / HTTP/1.1\r\nHost: a\r\n") as peer:
+    with GeventPeer(start(hello)).send(b"GET / HTTP/1.1\r\nHost: a\r\n") as peer:
         problem(peer.answer(), 408)
         assert peer.is_closed()
 
 
 def test_an_idle_connection_is_closed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wsgi, "IDLE_SECONDS", 0.1)
-    with Peer(start(hello)).send(GET) as peer:
+    with GeventPeer(start(hello)).send(GET) as peer:
         peer.answer()
         assert peer.is_closed()
 
@@ -258,7 +211,7 @@ def test_a_new_connection_without_a_request_is_closed_soon(
     start: Start, monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
     monkeypatch.setattr(wsgi, "HEADER_SECONDS", 0.1)
-    with Peer(start(hello)).send(data) as peer:
+    with GeventPeer(start(hello)).send(data) as peer:
         assert peer.is_closed()
 
 
@@ -274,10 +227,36 @@ def test_a_body_that_does_not_arrive_is_a_timeout_for_the_application(start: Sta
         return []
 
     request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"
-    with Peer(start(application)).send(request) as peer:
+    with GeventPeer(start(application)).send(request) as peer:
         status, headers, _ = peer.answer()
         assert (status, headers["connection"]) == (408, "close")
     assert [type(error).__name__ for error in seen] == ["RequestTimeout"]
+
+
+def test_body_and_work_share_the_time_of_a_request(start: Start) -> None:
+    """The deadline is set when the headers have come; the body does not move it."""
+    entered = Event()
+    deadlines: list[float] = []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        deadlines.append(environ[CLIENT].deadline)
+        entered.set()
+        body = environ["wsgi.input"].read()
+        deadlines.append(environ[CLIENT].deadline)
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    begun = time.monotonic()
+    with GeventPeer(start(application, 60)) as peer:
+        peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+        assert entered.wait(10)
+        latest = time.monotonic() + 60
+        peer.send(b"cd")
+        assert peer.answer()[2] == b"abcd"
+        assert peer.send(GET).answer()[0] == 200
+    first, after_body, next_request, _ = deadlines
+    assert begun + 60 <= first == after_body <= latest
+    assert next_request > first
 
 
 def test_an_unread_body_is_discarded_for_a_limited_time(
@@ -285,7 +264,7 @@ def test_an_unread_body_is_discarded_for_a_limited_time(
 ) -> None:
     monkeypatch.setattr(streams, "LINGER_SECONDS", 0.1)
     request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\nabc"
-    with Peer(start(hello)).send(request) as peer:
+    with GeventPeer(start(hello)).send(request) as peer:
         assert peer.answer()[2] == b"hello"
         assert peer.is_closed()
 
@@ -296,10 +275,10 @@ def test_a_client_that_resets_before_its_error_comes_leaves_no_traceback(
     server = start(hello)
     server.stop_accepting()  # so that everything has happened before the server looks
     for _ in range(5):
-        with Peer(server).send(b"NONSENSE\r\n\r\n") as peer:
+        with GeventPeer(server).send(b"NONSENSE\r\n\r\n") as peer:
             peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     server.start_accepting()
-    with Peer(server).send(GET) as last:
+    with GeventPeer(server).send(GET) as last:
         assert last.answer()[0] == 200
     server.finish(time.monotonic() + 10)
     assert capfd.readouterr().err == ""
@@ -317,7 +296,7 @@ def test_an_application_can_check_that_its_client_is_connected(start: Start) -> 
         return hello(environ, start_response)
 
     server = start(application)
-    with Peer(server).send(GET):
+    with GeventPeer(server).send(GET):
         assert entered.wait(10)
     left.set()
     server.finish(time.monotonic() + 10)
@@ -330,7 +309,7 @@ def test_an_exception_of_the_application_is_answered_500(
     def broken(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         raise ZeroDivisionError
 
-    with Peer(start(broken)).send(GET) as peer:
+    with GeventPeer(start(broken)).send(GET) as peer:
         problem(peer.answer(), 500)
         assert peer.is_closed()
     assert "ZeroDivisionError" in caplog.text
@@ -429,12 +408,12 @@ def test_stopping_finishes_what_was_accepted_and_closes_what_is_idle(start: Star
         return hello(environ, start_response)
 
     server = start(slow)
-    with Peer(server) as idle, Peer(server).send(GET) as busy:
+    with GeventPeer(server) as idle, GeventPeer(server).send(GET) as busy:
         assert entered.wait(10)
         stopping = gevent.spawn(server.finish, time.monotonic() + 10)
         assert idle.is_closed()
         with pytest.raises(ConnectionRefusedError):
-            Peer(server)
+            GeventPeer(server)
         go.set()
         status, headers, _ = busy.answer()
         assert (status, headers["connection"]) == (200, "close")
@@ -450,7 +429,7 @@ def test_stopping_cancels_requests_that_take_too_long(start: Start) -> None:
         return hello(environ, start_response)
 
     server = start(endless)
-    with Peer(server).send(GET):
+    with GeventPeer(server).send(GET):
         assert entered.wait(10)
         assert not server.finish(time.monotonic() + 0.1)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.api.test_detect import problem
 from tests.support import sample_images
+from tests.support.answers import problem
 from tests.support.attacks import Cost, hostile_images
 from tests.support.fixtures import Client, ServerProcess
 

@@ -149,7 +149,7 @@ def _interrupt_in_the_weights(publisher: Publisher, models: Path, how: signal.Si
             if line == f"tiny/model.weights {size // 2} {size}\n":
                 process.send_signal(how)
                 break
-        assert process.wait(10) != 0
+        assert process.wait(60) != 0
     publisher.gate.set()
 
 

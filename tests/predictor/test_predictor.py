@@ -28,6 +28,7 @@ from yolo_service.errors import (
     ClientGone,
     DeadlineExceeded,
     ModelNotFound,
+    Overloaded,
     ShuttingDown,
     UnsupportedImageType,
 )
@@ -85,6 +86,16 @@ def test_the_result_is_made_on_a_worker(make_predictor: MakePredictor) -> None:
     assert future.result(SECONDS) == "worker-0"
 
 
+def test_a_full_queue_refuses_at_once(make_predictor: MakePredictor, engine: FakeEngine) -> None:
+    predictor = make_predictor(queue_size=2)
+    occupy(predictor, engine)
+    waiting = [predictor.submit(GREY) for _ in range(2)]
+    error = predictor.submit(GREY).exception(0)
+    assert isinstance(error, Overloaded)
+    assert error.retry_after == 1
+    assert not any(future.done() for future in waiting)
+
+
 def test_a_job_past_its_deadline_costs_no_inference(
     make_predictor: MakePredictor, engine: FakeEngine
 ) -> None:
@@ -127,6 +138,15 @@ def test_a_broken_image_fails_alone(make_predictor: MakePredictor) -> None:
     assert good.result(SECONDS)
     with pytest.raises(UnsupportedImageType):
         bad.result(SECONDS)
+
+
+def test_several_workers_compute_at_once(make_predictor: MakePredictor, engine: FakeEngine) -> None:
+    predictor = make_predictor(workers=2)
+    occupy(predictor, engine)
+    second = predictor.submit(GREY)
+    assert engine.entered.acquire(timeout=SECONDS)
+    engine.go.set()
+    assert second.result(SECONDS)
 
 
 def test_an_unexpected_error_reaches_the_future_and_the_worker_goes_on(

@@ -1,4 +1,4 @@
-"""How jobs wait, and which of them a worker takes together."""
+"""How waiting images are grouped into calls of the network."""
 
 from __future__ import annotations
 
@@ -18,33 +18,6 @@ from yolo_service.errors import (
 )
 from yolo_service.predictor import Options
 from yolo_service.predictor.queue import MAX_GROUP, MAX_GROUP_SECONDS
-
-
-def test_a_full_queue_refuses_at_once(make_predictor: MakePredictor, engine: FakeEngine) -> None:
-    predictor = make_predictor(queue_size=2)
-    occupy(predictor, engine)
-    waiting = [predictor.submit(GREY) for _ in range(2)]
-    error = predictor.submit(GREY).exception(0)
-    assert isinstance(error, Overloaded)
-    assert error.retry_after == 1
-    assert not any(future.done() for future in waiting)
-
-
-def test_a_queue_that_would_take_too_long_refuses_at_once(
-    make_predictor: MakePredictor, engine: FakeEngine
-) -> None:
-    engine.seconds = 0.4
-    predictor = computed_once(make_predictor(queue_seconds=1), engine)
-    occupy(predictor, engine)
-    waiting = [predictor.submit(GREY) for _ in range(3)]
-    error = predictor.submit(GREY).exception(0)
-    assert isinstance(error, Overloaded)
-    assert error.retry_after == 2
-    engine.seconds = 0
-    engine.go.set()
-    for future in waiting:
-        future.result(SECONDS)
-    assert predictor.submit(GREY).result(SECONDS)
 
 
 def test_jobs_of_a_model_share_a_call_of_the_network(
@@ -144,10 +117,18 @@ def test_a_batch_that_does_not_fill_goes_after_its_wait(make_predictor: MakePred
     assert make_predictor(batch_size=8, batch_wait_ms=50).submit(GREY).result(SECONDS).detections
 
 
-def test_several_workers_compute_at_once(make_predictor: MakePredictor, engine: FakeEngine) -> None:
-    predictor = make_predictor(workers=2)
+def test_a_queue_that_would_take_too_long_refuses_at_once(
+    make_predictor: MakePredictor, engine: FakeEngine
+) -> None:
+    engine.seconds = 0.4
+    predictor = computed_once(make_predictor(queue_seconds=1), engine)
     occupy(predictor, engine)
-    second = predictor.submit(GREY)
-    assert engine.entered.acquire(timeout=SECONDS)
+    waiting = [predictor.submit(GREY) for _ in range(3)]
+    error = predictor.submit(GREY).exception(0)
+    assert isinstance(error, Overloaded)
+    assert error.retry_after == 2
+    engine.seconds = 0
     engine.go.set()
-    assert second.result(SECONDS)
+    for future in waiting:
+        future.result(SECONDS)
+    assert predictor.submit(GREY).result(SECONDS)

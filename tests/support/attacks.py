@@ -20,7 +20,11 @@ class Peer:
     def __init__(self, port: int, data: bytes = b"", timeout: float = 30) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self._file = self.socket.makefile("rb")
-        self.socket.sendall(data)
+        try:
+            self.socket.sendall(data)
+        except OSError:
+            self.close()
+            raise
 
     def __enter__(self) -> Peer:
         return self

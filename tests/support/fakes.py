@@ -54,7 +54,7 @@ class FakeEngine:
 
     @property
     def is_closed(self) -> bool:
-        """Whether somebody has closed it."""
+        """Whether it was closed."""
         return self.closed_by is not None
 
     def detect(self, images: Iterable[RgbImage], thresholds: Thresholds) -> list[Detections]:

@@ -1,8 +1,12 @@
 """The service with an engine that is slow, hangs or fails: ``python -m tests.support.faulty``.
 
-While the folder named by the variable ``FAULTS`` holds a file ``hang``, OpenVINO does not answer;
-while it holds a file ``fail``, it raises what it raises when a device is lost. Where the variable
-``SLOW`` gives a number of seconds, every image takes so much longer.
+What the engine does while the folder named by the variable ``FAULTS`` holds a file:
+
+- ``hang``: it does not answer,
+- ``fail``: it raises what it raises when a device is lost,
+- ``bug``: it raises an exception that is no DarknetError.
+
+Where the variable ``SLOW`` gives a number of seconds, every image takes so much longer.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ def infer(self: OpenVinoRunner, count: int) -> object:
         time.sleep(0.01)
     if (FAULTS / "fail").exists():
         raise InferenceError("openvino on CPU failed: the device is lost")
+    if (FAULTS / "bug").exists():
+        raise ZeroDivisionError("a bug in the engine")
     time.sleep(SLOW)
     return _infer(self, count)
 

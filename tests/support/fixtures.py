@@ -26,8 +26,8 @@ from darknet import load_network
 from darknet.cfg import read_cfg
 from darknet.detections import Detections
 from darknet.weights import write_weights
-from tests.conftest import ROOT
 from tests.support.networks import random_weights, write_model
+from tests.support.paths import ROOT
 from yolo_service.images.decode import decode
 
 BOUNDARY = "----boundary"

@@ -19,7 +19,7 @@ class Sample:
         status: of HTTP; 0 if the connection broke.
         seconds: from connecting to the last byte of the answer.
         retry_after: whether the answer said when to try again.
-        queued: seconds that the image waited for a worker, if the answer tells.
+        queued: seconds that the image waited for a worker, if the answer says.
     """
 
     status: int

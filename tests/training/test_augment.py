@@ -1,4 +1,4 @@
-"""Boxes follow the pixels, whatever is done to an image."""
+"""Augmentation moves bounding boxes with the pixels."""
 
 from __future__ import annotations
 

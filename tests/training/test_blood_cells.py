@@ -1,4 +1,4 @@
-"""The model in the box keeps its promises: small, good, the same on every engine."""
+"""The model that comes with the package: size, detections and average precision by engine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def detect(image: RgbImage, engine: EngineName) -> Detections:
     return found.by_score()
 
 
-def test_it_is_small() -> None:
+def test_the_model_is_small() -> None:
     assert FILES[1].stat().st_size <= 2_000_000
     assert sum(layer.flops for layer in read_cfg(FILES[0]).layers) <= 1.5e9
 
@@ -44,7 +44,7 @@ def test_the_sample_is_what_the_renderer_draws(sample: RgbImage) -> None:
     assert difference.mean() < 3  # what JPEG and the noise in it come to
 
 
-def test_it_counts_the_cells_of_the_sample(sample: RgbImage) -> None:
+def test_the_model_counts_the_cells_of_the_sample(sample: RgbImage) -> None:
     _, _, class_ids = render_smear(SAMPLE_SEED)
     wanted = np.bincount(class_ids, minlength=3)
     counts = np.bincount(detect(sample, "openvino").class_ids, minlength=3)
@@ -66,7 +66,7 @@ def test_every_engine_gives_the_same_answer(
     np.testing.assert_allclose(found.boxes, wanted.boxes, atol=0.5)
 
 
-def test_its_average_precision_on_photographs_is_as_stated(shared: Path) -> None:
+def test_the_average_precision_on_photographs_is_as_stated(shared: Path) -> None:
     pytest.importorskip("faster_coco_eval")
     pytest.importorskip("matplotlib")
     from darknet.training.evaluate import evaluate

@@ -13,7 +13,7 @@ pytest.importorskip("faster_coco_eval")
 pytest.importorskip("matplotlib")
 
 from tests.support.smears import NAMES, write_smears
-from tests.training.test_train import CFG
+from tests.support.training import CFG
 from yolo_service.cli.train import evaluate, train
 
 

@@ -1,4 +1,4 @@
-"""The loss of [yolo] heads: whom an object is given to, and Darknet's gradients."""
+"""The loss of [yolo] heads: which anchor an object is assigned to, and Darknet's gradients."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def perfect() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["mse", *IOU])
-def test_a_perfect_answer_costs_nothing(kind: str) -> None:
+def test_a_perfect_prediction_has_no_loss(kind: str) -> None:
     assert losses(perfect(), OBJECT, f"iou_loss={kind}").total < 1e-3
 
 
-def test_an_empty_image_costs_only_what_was_found_in_it() -> None:
+def test_an_image_without_objects_has_only_an_objectness_loss() -> None:
     empty = torch.zeros(0, 6)
     assert losses(nothing(), empty).total < 1e-3
     found = losses(perfect(), empty)
@@ -79,7 +79,7 @@ def test_squared_box_errors_have_darknets_gradient() -> None:
     torch.testing.assert_close(gradient, wanted, atol=1e-4, rtol=0)
 
 
-def test_a_box_that_overlaps_enough_is_not_told_to_be_nothing() -> None:
+def test_a_box_that_overlaps_more_than_ignore_thresh_has_no_objectness_loss() -> None:
     raw = perfect().reshape(2, 7, *CELLS)
     raw[1, :2, 6, 9] = torch.tensor([-20.0, raw[1, 1, 6, 8]])
     raw[1, 4, 6, 9] = 3.0  # a neighbour sees the same object

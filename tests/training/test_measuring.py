@@ -118,7 +118,7 @@ def test_a_box_that_overlaps_half_counts_at_half_only() -> None:
     assert result.ap[0] == pytest.approx(0.3)  # of 0.50, 0.55 ... 0.95 the first three
 
 
-def test_a_crowd_costs_nothing_whether_found_or_not() -> None:
+def test_crowd_boxes_do_not_change_average_precision() -> None:
     truth = Dataset(NAMES, (*TRUTH.images, image([DOG], [1], crowd=True)))
     hits = [found([CAT, DOG], [0.9, 0.8], [0, 1]), found([CAT], [0.7], [0])]
     for last in (found([], [], []), found([DOG], [0.99], [1])):

@@ -1,4 +1,4 @@
-"""The PyTorch module computes what the engines compute, and its values survive the file."""
+"""The PyTorch module computes what the engines compute, and reads and writes .weights."""
 
 from __future__ import annotations
 

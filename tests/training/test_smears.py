@@ -1,4 +1,4 @@
-"""Rendered smears: the same from a seed, and labelled where the cells are."""
+"""Rendered blood smears: reproducible from a seed, with a label on every cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole training: it learns, survives a kill, and its weights are served by every engine."""
+"""Whole training runs: loss, resuming after a kill, and detection with the trained weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,99 +23,10 @@ from darknet import load_network
 from darknet.cfg import read_cfg
 from darknet.errors import DataError, DeviceUnavailableError
 from darknet.model import EngineName
-from darknet.training.train import CHECKPOINT, TrainOptions, TrainResult, train
+from darknet.training.train import CHECKPOINT, TrainResult, train
 from darknet.weights import Header, read_weights
 from tests.support.smears import NAMES, render_smear, write_smears
-
-CFG = """
-[net]
-width=160
-height=128
-channels=3
-batch=8
-subdivisions={subdivisions}
-learning_rate=0.002
-burn_in=10
-policy=sgdr
-max_batches=100
-mosaic=0
-hue=.02
-saturation=1.2
-exposure=1.2
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
-[convolutional]
-batch_normalize=1
-filters=16
-size=3
-stride=2
-pad=1
-activation=leaky
-[convolutional]
-batch_normalize=1
-filters=32
-size=3
-stride=2
-pad=1
-activation=leaky
-[convolutional]
-batch_normalize=1
-filters=32
-size=3
-stride=2
-pad=1
-activation=leaky
-[convolutional]
-batch_normalize=1
-filters=32
-size=3
-pad=1
-activation=leaky
-[convolutional]
-filters=24
-size=1
-activation=linear
-[yolo]
-mask=0,1,2
-anchors=10,10, 25,27, 45,45
-classes=3
-num=3
-jitter=.1
-ignore_thresh=.6
-iou_loss=ciou
-iou_normalizer=.07
-"""
-"""A small network that finds rendered cells after a minute."""
-
-BATCH = 8
-
-
-def options(
-    folder: Path, *, images: int = 40, subdivisions: int = 1, **changes: Any
-) -> TrainOptions:
-    folder.mkdir(exist_ok=True)
-    data, val = folder / "train.json", folder / "val.json"
-    if not data.exists():
-        write_smears(val, 20, seed=1000)
-        write_smears(data, images)
-    cfg = folder / "tiny.cfg"
-    cfg.write_text(CFG.format(subdivisions=subdivisions), encoding="utf-8")
-    own = TrainOptions(
-        cfg=cfg,
-        names=NAMES,
-        output=folder / "run",
-        data=[data],
-        val=val,
-        accelerator="cpu",
-        progress=False,
-        flip_vertical=True,
-    )
-    return replace(own, **changes)
+from tests.support.training import BATCH, options
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +114,7 @@ from pathlib import Path
 from typing import Any
 from darknet.training.loop import Report
 from darknet.training.train import train
-from tests.training.test_train import options
+from tests.support.training import options
 
 written = Report.on_train_epoch_end
 def announce(self, trainer, module):
@@ -274,7 +184,7 @@ def test_a_missing_gpu_is_an_error_and_not_a_fall_back(
         ({"max_batches": 0}, "max_batches"),
     ],
 )
-def test_options_that_make_no_training_say_what_to_do(
+def test_options_without_a_training_are_refused_with_advice(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):

@@ -16,7 +16,7 @@ from darknet.decode import MAX_CANDIDATES, Decoder
 from darknet.detections import FloatArray
 from darknet.model import Dialect, Model, Resize, Thresholds
 from darknet.resize import placement
-from tests.darknet.decode.decoding import (
+from tests.support.heads import (
     DIALECTS,
     NET,
     NO_NMS,

@@ -1,4 +1,4 @@
-"""Suppression removes what Darknet's loops remove, and nothing else."""
+"""Non-maximum suppression removes the same boxes as Darknet's loops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def scene(*rows: tuple[tuple[float, ...], float, int]) -> Scene:
 
 
 def crowd(count: int, classes: int, seed: int = 0) -> Scene:
-    """Many boxes in little room."""
+    """Many overlapping boxes."""
     random = np.random.default_rng(seed)
     centres, sizes = random.uniform(0, 100, (count, 2)), random.uniform(5, 60, (count, 2))
     boxes = np.hstack((centres, sizes)).astype(np.float32)
@@ -75,7 +75,7 @@ def by_loops(crowd: Scene, threshold: float, beta: float | None = None) -> BoolA
     return keep
 
 
-def test_of_two_boxes_of_one_object_the_better_stays() -> None:
+def test_of_two_overlapping_boxes_the_more_confident_stays() -> None:
     assert suppress(*scene((A, 0.6, 0), (NEAR_A, 0.9, 0)), 0.45).tolist() == [False, True]
 
 
@@ -108,14 +108,14 @@ def test_of_equal_scores_the_first_stays() -> None:
     assert suppress(*scene((A, 0.6, 0), (A, 0.6, 0)), 0.45).tolist() == [True, False]
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_no_boxes_give_no_boxes() -> None:
     empty = np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32)
     keep = suppress(*empty, 0.45)
     assert keep.shape == (0,)
     assert keep.dtype == np.bool_
 
 
-def test_distance_of_the_centres_spares_a_box_in_diou_only() -> None:
+def test_a_box_with_a_distant_centre_is_kept_by_diou_only() -> None:
     beside = scene(((50, 50, 40, 40), 0.9, 0), ((62, 50, 40, 40), 0.8, 0))
     assert suppress(*beside, 0.45).tolist() == [True, False]
     assert suppress(*beside, 0.45, 0.6).tolist() == [True, True]
@@ -124,7 +124,7 @@ def test_distance_of_the_centres_spares_a_box_in_diou_only() -> None:
 @pytest.mark.parametrize("beta", [None, 0.6, 1.0])
 @pytest.mark.parametrize("count", [2, 40, 64, 65, 257, 400])
 @pytest.mark.parametrize("classes", [1, 5])
-def test_a_crowd_is_thinned_as_darknets_loops_do(
+def test_many_boxes_are_suppressed_as_by_darknets_loops(
     count: int, classes: int, beta: float | None
 ) -> None:
     boxes = crowd(count, classes)
@@ -151,12 +151,14 @@ SCENES = st.lists(
 
 @given(boxes=SCENES, threshold=st.sampled_from([0.2, 0.45, 0.9]))
 @settings(deadline=None)
-def test_any_scene_is_thinned_as_darknets_loops_do(boxes: Scene, threshold: float) -> None:
+def test_any_boxes_are_suppressed_as_by_darknets_loops(boxes: Scene, threshold: float) -> None:
     np.testing.assert_array_equal(suppress(*boxes, threshold), by_loops(boxes, threshold))
 
 
 @given(boxes=SCENES, threshold=st.floats(0.01, 1), beta=st.sampled_from([None, 0.6]))
-def test_what_stayed_once_stays_again(boxes: Scene, threshold: float, beta: float | None) -> None:
+def test_suppressing_twice_changes_nothing(
+    boxes: Scene, threshold: float, beta: float | None
+) -> None:
     keep = suppress(*boxes, threshold, beta)
     survivors = boxes[0][keep], boxes[1][keep], boxes[2][keep]
     assert suppress(*survivors, threshold, beta).all()

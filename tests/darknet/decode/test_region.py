@@ -18,7 +18,7 @@ from darknet.decode import Decoder
 from darknet.detections import FloatArray
 from darknet.errors import UnsupportedError
 from darknet.model import Dialect, Model, Resize, Thresholds
-from tests.darknet.decode.decoding import (
+from tests.support.heads import (
     DIALECTS,
     Box,
     Row,
@@ -147,7 +147,9 @@ def test_alexeyab_takes_no_notice_of_a_background() -> None:
 
 
 @pytest.mark.parametrize("hier_threshold", [0.0, 0.2, 0.5, 0.9, 1.0])
-def test_pjreddie_goes_down_the_tree_while_sure(tree_folder: Path, hier_threshold: float) -> None:
+def test_pjreddie_descends_the_tree_while_the_probability_exceeds_the_threshold(
+    tree_folder: Path, hier_threshold: float
+) -> None:
     model = model_of(region_with_tree(), dialect="pjreddie", folder=tree_folder)
     heads, tree = heads_of(model), tree_of(model)
 

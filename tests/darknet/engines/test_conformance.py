@@ -82,7 +82,7 @@ def test_an_engine_says_what_it_is(network: Network, engine: EngineName) -> None
     assert (network.engine_name, network.device, network.precision) == (engine, "CPU", "fp32")
 
 
-def test_no_images_no_answers(network: Network) -> None:
+def test_no_images_give_no_detections(network: Network) -> None:
     assert network.detect([]) == []
 
 
@@ -96,7 +96,7 @@ def test_answers_come_in_the_order_of_the_images_whatever_their_sizes(
         assert_same(found, alone, 0, 0)
 
 
-def test_an_image_of_a_generator_is_let_go_before_the_next_one_is_made(
+def test_an_image_of_a_generator_is_freed_before_the_next_one_is_made(
     network: Network, samples: list[RgbImage]
 ) -> None:
     made: list[weakref.ref[RgbImage]] = []

@@ -122,7 +122,7 @@ def test_detections_outlive_the_next_call(engine: GraphEngine) -> None:
     assert_same(first, copy, atol=0)
 
 
-def test_no_images_no_detections(engine: GraphEngine) -> None:
+def test_no_images_give_no_detections(engine: GraphEngine) -> None:
     assert engine.detect([], EVERYTHING) == []
 
 

@@ -1,4 +1,4 @@
-"""The C library: found, told apart, measured, given only what it computes right, kept quiet."""
+"""The C library: finding it, telling its forks apart, loading models, its output and answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from darknet.errors import (
 )
 from darknet.model import BATCH_NORM_EPSILON, Dialect, Model, Resize, Thresholds
 from darknet.weights import Header, Weights, read_weights
-from tests.darknet.engines.libdarknet import an_image, engine_of, model_from, model_of
+from tests.support.libdarknet_models import an_image, engine_of, model_from, model_of
 from tests.support.networks import TINY, write_model
 
 EVERYTHING = Thresholds(threshold=0.0, nms=0.0)
@@ -90,7 +90,7 @@ def test_loading_leaves_the_processs_smallest_numbers_alone(libdarknet: Path) ->
     subprocess.run([sys.executable, "-W", "error", "-c", code, libdarknet], check=True)
 
 
-# A build that nobody has seen before: AlexeyAB's functions around a struct of our own
+# An unknown build: AlexeyAB's functions around a struct of our own
 
 STUB = r"""
 #include <stdlib.h>

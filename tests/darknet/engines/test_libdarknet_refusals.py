@@ -8,7 +8,7 @@ import pytest
 
 from darknet.engines.libdarknet_files import Family, check_model
 from darknet.errors import UnsupportedError
-from tests.darknet.engines.libdarknet import engine_of, model_of, tiny_with
+from tests.support.libdarknet_models import engine_of, model_of, tiny_with
 from tests.support.networks import TINY
 
 MISREAD_BY_PJREDDIE = {

@@ -14,9 +14,9 @@ from darknet.cfg import Cfg, parse_cfg, read_cfg
 from darknet.errors import UnsupportedError, WeightsError
 from darknet.onnx import build_onnx
 from darknet.weights import Header, Weights, expected_bytes, read_weights, write_weights
-from tests.conftest import DARKNET
-from tests.darknet.engines.graphs import Array, model, net, output, random_input, run
 from tests.support.networks import TINY, random_weights
+from tests.support.onnx_graphs import Array, model, net, output, random_input, run
+from tests.support.paths import DARKNET
 
 SMALL_NETWORKS = {
     "convolutions": (

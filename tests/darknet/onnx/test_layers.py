@@ -17,8 +17,8 @@ from darknet.cfg.builders import ACTIVATIONS
 from darknet.cfg.layers import Convolutional
 from darknet.model import BATCH_NORM_EPSILON, Dialect
 from darknet.weights import Weights
-from tests.darknet.engines.graphs import Array, model, net, output, random_input, run
 from tests.support.networks import random_weights
+from tests.support.onnx_graphs import Array, model, net, output, random_input, run
 
 
 def reference_conv(x: Array, weights: Array, layer: Convolutional) -> Array:

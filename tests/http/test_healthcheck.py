@@ -1,4 +1,4 @@
-"""The health check of the image, against real servers."""
+"""The health check of the container image, against real servers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,33 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from tests.support.publisher import Publisher, publishing
 from yolo_service.http.healthcheck import reachable
+
+
+class Ipv6Server(HTTPServer):
+    """A server whose wildcard address takes no IPv4 connections."""
+
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        super().server_bind()
+
+
+class Ready(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/readyz" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 @pytest.fixture
@@ -47,6 +68,21 @@ def test_another_address_is_not_asked(publisher: Publisher) -> None:
 )
 def test_a_wildcard_address_is_asked_at_the_loopback_of_its_family(host: str, address: str) -> None:
     assert reachable(host) == address
+
+
+@pytest.mark.parametrize("host", ["::", "::1"])
+def test_a_service_that_listens_on_ipv6_only_is_healthy(host: str) -> None:
+    try:
+        server = Ipv6Server((host, 0), Ready)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        assert check(str(server.server_port), YOLO_HOST=host) == 0
+        assert check(str(server.server_port), YOLO_HOST="127.0.0.1") == 1
+        server.shutdown()
+        thread.join()
 
 
 def test_a_service_that_is_loading_is_unhealthy(publisher: Publisher) -> None:
