@@ -1,1 +1,1 @@
-"""The service: everything that knows HTTP, files or the command line."""
+"""The application: detection over HTTP and on the command line."""

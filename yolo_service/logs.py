@@ -1,7 +1,7 @@
 """One line per event on standard error, for people or for collectors.
 
-Much of what is logged came from outside, so neither form lets a client begin a line of its own or
-send control characters to a terminal.
+Text of clients is escaped, so that it can neither begin a line nor send control characters to a
+terminal.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=Non
 """The request that a greenlet serves."""
 
 ACCESS: Final = "yolo_service.access"
-"""The logger of the line that every request gets, which names the request itself."""
+"""The logger of one line per request, which has the request's id in it."""
 
 
 class TextLines(logging.Formatter):
-    """Lines for people: time, level, message; what belongs to a line is indented below it."""
+    """Lines for people: time, level, message; further lines of a record are indented."""
 
     def formatTime(self, record: logging.LogRecord, _: str | None = None) -> str:  # noqa: N802 - logging's name
         """Write the second of a record."""
@@ -37,7 +37,7 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per line; what ``extra={"fields": {...}}`` holds become its members."""
+    """One JSON object per line; the items of ``extra={"fields": {...}}`` become its members."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record as JSON, in ASCII."""
@@ -67,7 +67,7 @@ def configure(style: Literal["text", "json"]) -> None:
     text = TextLines("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(JsonLines() if style == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # What no line shows: where in the code it was written, and by which thread and process.
+    # Not shown in any line: place in the code, thread and process.
     logging._srcfile = None  # the documented way to turn it off
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # Connexion's own remarks repeat URLs with their queries, which may hold secrets.

@@ -1,8 +1,7 @@
-"""What the service counts and times, for Prometheus.
+"""Metrics for Prometheus; docs/monitoring.md lists them.
 
-Collectors are objects of this module, observed where a thing happens; ``yolo_service.api.metrics``
-hands them out. An observation takes microseconds and a lock of its own, so any thread may make it.
-Every label has few values, whatever clients send: docs/monitoring.md lists them all.
+Observations take microseconds and may be made in any thread. Every label has few values, whatever
+clients send.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from prometheus_client import Counter, Gauge, Histogram
 from darknet.detections import Detections
 from darknet.network import Network
 
-# A gauge with the time of birth beside every counter would double what is scraped.
+# Without the gauge with the time of creation that every counter has.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # has no types
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-"""Upper bounds of the buckets of whatever a request waits for."""
+"""Upper bounds of the buckets of durations within a request."""
 _LOAD_SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _BYTES: Final = (1e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7)
 
 MAX_CLASSES: Final = 100
 """Classes of a model that are counted by name; YOLO9000 alone has 9418."""
 OTHER: Final = "other"
-"""Stands for the classes and HTTP methods that have no series of their own."""
+"""Label of the classes and HTTP methods that have no series of their own."""
 
 ROUTE: Final = "yolo_service.route"
-"""Name in the WSGI environment of the pattern that the request's address fits."""
+"""Name in the WSGI environment of the route of a request, as a pattern."""
 _METHODS: Final = frozenset("DELETE GET HEAD OPTIONS PATCH POST PUT".split())
 
 REQUESTS: Final = Counter(
@@ -108,7 +107,7 @@ MODEL_UNLOADS: Final = Counter(
 
 
 def count_request(method: str, environ: Mapping[str, Any], status: int, seconds: float) -> None:
-    """Count an answer.
+    """Count a response.
 
     Args:
         method: as the client wrote it.
@@ -129,7 +128,7 @@ def _of_route(method: str, route: str, status: int) -> tuple[Counter, Histogram]
 
 
 def watch_queue(depth: Callable[[], int], capacity: int, workers: int) -> None:
-    """Tell how long a queue may become and who empties it; it is measured when it is scraped."""
+    """Set the gauges of a queue; its depth is read at each scrape."""
     QUEUE_DEPTH.set_function(depth)
     QUEUE_CAPACITY.set(capacity)
     WORKERS.set(workers)
@@ -154,7 +153,7 @@ _naming = threading.Lock()
 
 
 def observe_inference(model: str, found: Sequence[Detections], seconds: float) -> None:
-    """Observe a call of the network; counts what was found by class, within ``MAX_CLASSES``."""
+    """Observe a call of the network; counts detections by class, within ``MAX_CLASSES``."""
     if found:
         INFERENCE_SECONDS.labels(model).observe(seconds)
     for detections in found:
@@ -174,12 +173,12 @@ def _class_label(model: str, name: str) -> str:
 
 
 def model_loaded(model: str, network: Network) -> None:
-    """Tell that a model is in memory."""
+    """Set the gauge of a model in memory."""
     MODEL_LOADED.labels(model, *_place(network)).set(1)
 
 
 def model_unloaded(model: str, network: Network) -> None:
-    """Tell that a model is no longer in memory."""
+    """Remove the gauge of a model, and count that it was unloaded."""
     MODEL_UNLOADS.labels(model).inc()
     MODEL_LOADED.remove(model, *_place(network))
 

@@ -11,11 +11,11 @@ _KEPT_BYTES = 256 << 20
 
 
 def tune() -> None:
-    """Prepare for images that are computed side by side, each by one thread.
+    """Prepare for images that are computed in parallel, each by one thread.
 
-    glibc is told to keep the memory of decoded images instead of returning it to the kernel after
-    each: getting it again costs a page fault per 4 KB, a tenth of the throughput. All threads share
-    one arena, because they ask for large blocks and rarely.
+    glibc keeps the memory of decoded images instead of returning it to the kernel: getting it again
+    costs a page fault per 4 KB, a tenth of the throughput. All threads share one arena, because
+    they rarely allocate, and large blocks.
     """
     import cv2
 
@@ -27,13 +27,13 @@ def tune() -> None:
 
 
 def return_freed_memory() -> None:
-    """Return freed memory to the system; for after much was freed, as after loading a model."""
+    """Return freed memory to the system, for example after a model was loaded."""
     if libc := _glibc():
         libc.malloc_trim(0)
 
 
 def raise_open_files_limit(wanted: int) -> None:
-    """Allow so many open files and sockets, as far as the system lets this process."""
+    """Raise the limit of open files and sockets to ``wanted``, as far as the system allows."""
     try:
         import resource
     except ImportError:

@@ -35,32 +35,32 @@ def default_models_dir() -> Path:
 class Settings(BaseSettings):
     """The settings; ``NAME`` is read from the environment variable ``YOLO_NAME``.
 
-    An empty variable counts as unset. ``config_file``, ``weights_file`` and ``meta_file`` have the
+    An empty variable is ignored. ``config_file``, ``weights_file`` and ``meta_file`` have the
     variable names of the classic service, without a prefix.
 
     Attributes:
         models_dir: folder with one sub-folder per model; by default ``./models`` if it exists, else
             ``models`` in the user's data folder. Models that come with the package need neither.
         model: name of the default model; None: the first one by name that is complete.
-        models_mirror: URL or folder that has ``NAME/FILE`` for all models; None: the publishers.
+        models_mirror: URL or folder with ``NAME/FILE`` of all models; None: the models' sources.
         model_idle_timeout: seconds without a request after which a model is unloaded, the default
             model too; its next use loads it again. None: never.
         model_memory_mb: size of weights that may be in memory, in MB of 1,000,000 bytes; the models
             used least recently are unloaded for others. None: no limit.
-        engine: which engine computes.
+        engine: the inference engine; ``auto`` selects the fastest one.
         device: the engine's device; None: its default. A missing device is an error at start.
-        precision: ``fp32`` equals Darknet, ``fast`` takes the hardware's native type, ``int8`` the
+        precision: ``fp32`` equals Darknet, ``fast`` uses the hardware's native type, ``int8`` the
             version that ``yolo-service quantize`` made of the model, with OpenVINO.
-        cache_dir: folder for compiled networks, which OpenVINO loads at the next start; only
-            trusted users may write to it. None: they are not kept.
+        cache_dir: folder for networks compiled by OpenVINO and TensorRT, which are loaded at the
+            next start; only trusted users may write to it. None: they are not kept.
         host: address to listen on.
-        port: TCP port; 0 takes a free one. Plain ``PORT`` counts too.
-        api_key: the key that clients have to send; None: they need none.
+        port: TCP port; 0: any free one. Plain ``PORT`` is read, too.
+        api_key: the key that clients have to send; None: no authentication.
         ml_api_token: the key that Obico's clients may send to ``/p/``; from ``ML_API_TOKEN``.
         max_upload_mb: largest body and largest download, in MB of 1,000,000 bytes.
         max_pixels: largest image, width * height.
-        libdarknet: path of the C library; None: the one that the system finds.
-        url_allow_networks: networks that image URLs may lead to although they are not public.
+        libdarknet: path of the C library; None: the one of the system.
+        url_allow_networks: networks of image URLs that are allowed although they are not public.
         url_timeout: seconds that fetching an image URL may take in all.
         queue_size: requests that may wait for a worker; more are answered 503.
         queue_seconds: a request that would wait longer for a worker is answered 503 at once.
@@ -70,8 +70,8 @@ class Settings(BaseSettings):
         request_timeout: seconds that a request may take in all.
         decode: ``exact``; or ``fast``: a JPEG's subsampled colours are not interpolated; or
             ``reduced``: one that is at least twice as large as the network's input is also decoded
-            at a half, a quarter or an eighth of its size. By default ``exact`` where the model
-            computes in fp32, else ``fast``.
+            at 4/8, 3/8, 2/8 or 1/8 of its size. By default ``exact`` where the model computes in
+            fp32, else ``fast``.
         workers: native threads that decode and compute; by default the number of CPUs plus one,
             which keeps all CPUs busy. With 1, all CPUs compute one image, for the lowest latency.
         log_format: ``text`` for people, ``json`` for log collectors.
@@ -140,7 +140,7 @@ class Settings(BaseSettings):
 
     @property
     def model_roots(self) -> tuple[Path, ...]:
-        """Folders that models are served from; what comes with the package if none was named."""
+        """Folders of the models; those of the package are included unless ``models_dir`` is set."""
         is_named = "models_dir" in self.model_fields_set
         return (self.models_dir,) if is_named else (self.models_dir, CATALOG)
 

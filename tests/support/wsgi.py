@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -57,3 +58,10 @@ class GeventPeer:
     def is_closed(self) -> bool:
         """Wait for the end of the connection."""
         return not self.file.read(1)
+
+
+def check_problem(answer: tuple[int, dict[str, str], bytes], status: int) -> None:
+    assert answer[0] == status
+    assert answer[1]["content-type"] == "application/problem+json"
+    assert answer[1]["x-request-id"]
+    assert json.loads(answer[2])["status"] == status

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from yolo_service.doctor import engines, machine, serving
 from yolo_service.doctor.finding import Finding
 from yolo_service.settings import Settings
 
-Check = Callable[[Settings], Iterator[Finding]]
+Check = Callable[[Settings], Iterable[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     machine.system,
@@ -27,10 +27,6 @@ CHECKS: tuple[Check, ...] = (
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Run all checks in order; a check comes after those whose results explain its own.
-
-    Args:
-        settings: the settings that the service would start with.
-    """
+    """Run all checks with the settings of the service, causes before their consequences."""
     for check in CHECKS:
         yield from check(settings)

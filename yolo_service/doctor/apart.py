@@ -13,12 +13,7 @@ SECONDS = 120.0
 
 
 def run_apart(probe: str, argument: str, seconds: float = SECONDS) -> dict[str, Any]:
-    """Run one of ``yolo_service.doctor.probes`` in a process of its own.
-
-    Args:
-        probe: its name.
-        argument: its argument.
-        seconds: timeout after which the process is killed.
+    """Run one of ``yolo_service.doctor.probes`` in a process of its own, for at most ``seconds``.
 
     Returns:
         The probe's result; with the key ``error`` if the probe or its process failed.

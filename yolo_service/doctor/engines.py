@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from yolo_service.settings import Settings
 _GPU_ADVICE = "install the NVIDIA driver, or start the container with --gpus all"
 
 
-def openvino(settings: Settings) -> Iterator[Finding]:
+def openvino(settings: Settings) -> list[Finding]:
     """List OpenVINO's devices."""
     from darknet.engines.openvino import import_openvino
 
@@ -28,38 +27,35 @@ def openvino(settings: Settings) -> Iterator[Finding]:
         devices = [f"{name} ({_full_name(core, name)})" for name in core.available_devices]
     except Exception as error:
         status: Status = "FAIL" if settings.engine in ("auto", "openvino") else "warn"
-        yield Finding("openvino", status, f"unusable: {error}", "pip install openvino")
-        return
-    yield Finding("openvino", "ok", f"{_version('openvino')}: {', '.join(devices)}")
+        return [Finding("openvino", status, f"unusable: {error}", "pip install openvino")]
+    return [Finding("openvino", "ok", f"{_version('openvino')}: {', '.join(devices)}")]
 
 
 def _full_name(core: Any, device: str) -> str:
     return str(core.get_property(device, "FULL_DEVICE_NAME")).strip()
 
 
-def onnxruntime(settings: Settings) -> Iterator[Finding]:
+def onnxruntime(settings: Settings) -> list[Finding]:
     """Compare the devices that ONNX Runtime was built for with those of the machine."""
     from darknet.engines.onnxruntime import device_kinds
 
     wanted = settings.engine == "onnxruntime"
     if not wanted and importlib.util.find_spec("onnxruntime") is None:
-        yield Finding("onnxruntime", "ok", "not installed; it is only needed for NVIDIA GPUs")
-        return
+        return [Finding("onnxruntime", "ok", "not installed; it is only needed for NVIDIA GPUs")]
     try:
         kinds = device_kinds()
     except EngineUnavailableError as error:
-        yield Finding("onnxruntime", "FAIL" if wanted else "warn", str(error))
-        return
-    yield compare(kinds, cuda_devices())
+        return [Finding("onnxruntime", "FAIL" if wanted else "warn", str(error))]
+    return [compare(kinds, cuda_devices())]
 
 
 def compare(kinds: list[str], gpus: int) -> Finding:
-    """Compare the kinds of devices that ONNX Runtime was built for with the GPUs there are."""
+    """Compare the kinds of devices that ONNX Runtime was built for with the number of GPUs."""
     found = _version("onnxruntime-gpu", "onnxruntime")
     message = f"{found}, built for {', '.join(kinds)}"
     if "cuda" in kinds and not gpus:
         advice = f"{_GPU_ADVICE}; on a machine without a GPU: pip install onnxruntime instead"
-        why = f"{message}: a GPU build, and this machine shows no CUDA device"
+        why = f"{message}: a GPU build, but this machine has no CUDA device"
         return Finding("onnxruntime", "FAIL", why, advice)
     if gpus and "cuda" not in kinds:
         advice = "pip uninstall onnxruntime; pip install 'onnxruntime-gpu[cuda,cudnn]'"
@@ -67,28 +63,25 @@ def compare(kinds: list[str], gpus: int) -> Finding:
     return Finding("onnxruntime", "ok", message)
 
 
-def libdarknet(settings: Settings) -> Iterator[Finding]:
+def libdarknet(settings: Settings) -> list[Finding]:
     """Look for libdarknet and the libraries that it needs, and identify its source."""
     wanted = settings.engine == "libdarknet" or settings.libdarknet is not None
     name = library_name(settings.libdarknet)
     path = Path(name)
     if not wanted and not path.exists() and name == "libdarknet.so":
-        yield Finding("libdarknet", "ok", "not installed; the other engines do not need it")
-        return
+        return [Finding("libdarknet", "ok", "not installed; the other engines do not need it")]
     if path.is_absolute() and not path.exists():
         advice = "fix YOLO_LIBDARKNET, or apt-get install darknet"
-        yield Finding("libdarknet", "FAIL", f"there is no {name}", advice)
-        return
+        return [Finding("libdarknet", "FAIL", f"there is no {name}", advice)]
     bad: Status = "FAIL" if wanted else "warn"
     if missing := missing_libraries(path):
         advice = f"install the packages that have them, or set LD_LIBRARY_PATH; see ldd {name}"
-        yield Finding("libdarknet", bad, f"{name} needs {', '.join(missing)}", advice)
-        return
-    yield _probed(name, settings.libdarknet, bad)
+        return [Finding("libdarknet", bad, f"{name} needs {', '.join(missing)}", advice)]
+    return [_probed(name, settings.libdarknet, bad)]
 
 
 def missing_libraries(path: Path) -> list[str]:
-    """Return the shared libraries that a library needs and the loader does not find."""
+    """Return the names of the shared libraries that a library needs and that are not found."""
     ldd = shutil.which("ldd")
     if ldd is None or not path.is_file():
         return []

@@ -1,4 +1,4 @@
-"""Checks of the machine, or of a container's share of it: system, CPU, memory, GPU."""
+"""Checks of the machine, or of a container's limits: system, CPU, memory, GPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEATURES = {
     "AMX": ("amx_bf16",),
     "NEON": ("asimd",),
 }
-"""Instruction sets that decide about speed, and their flags in /proc/cpuinfo on x86 and ARM."""
+"""Instruction sets that matter for speed, with their flags in /proc/cpuinfo on x86 and ARM."""
 
 SMALL_MEMORY = 512_000_000
 """Bytes; a small model takes about 300 MB while it is served, and more while it is loaded."""
@@ -30,11 +30,11 @@ _CPUINFO = Path("/proc/cpuinfo")
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
-def system(_: Settings) -> Iterator[Finding]:
+def system(_: Settings) -> list[Finding]:
     """Report the versions of the service, Python and the system."""
     libc = " ".join(platform.libc_ver()).strip() or "an unknown C library"
     what = f"yolo-service {version('yolo-service')}, Python {platform.python_version()}"
-    yield Finding("system", "ok", f"{what}, {platform.system()} {platform.machine()}, {libc}")
+    return [Finding("system", "ok", f"{what}, {platform.system()} {platform.machine()}, {libc}")]
 
 
 def cpu(settings: Settings) -> Iterator[Finding]:
@@ -72,24 +72,22 @@ def compare_workers(workers: int, share: float, cpus: int) -> Finding:
     return Finding("cpu share", "warn", f"{message}: the kernel will pause them in turn", advice)
 
 
-def memory(_: Settings) -> Iterator[Finding]:
+def memory(_: Settings) -> list[Finding]:
     """Check the memory limit of a container, else the memory of the machine."""
     limit = memory_limit()
     sizes = [size for size in (limit, _machine_memory()) if size is not None]
     if not sizes:
-        yield Finding("memory", "ok", "this system does not say how much there is")
-        return
+        return [Finding("memory", "ok", "unknown on this system")]
     size = min(sizes)
     message = f"{size / 1e9:.1f} GB " + ("without a limit" if limit is None else "is the limit")
     if size >= SMALL_MEMORY:
-        yield Finding("memory", "ok", message)
-    else:
-        advice = f"give it {SMALL_MEMORY / 1e6:.0f} MB or more, and large models more than that"
-        yield Finding("memory", "warn", f"{message}; models may not fit", advice)
+        return [Finding("memory", "ok", message)]
+    advice = f"give it {SMALL_MEMORY / 1e6:.0f} MB or more, and large models more than that"
+    return [Finding("memory", "warn", f"{message}; models may not fit", advice)]
 
 
 def _machine_memory() -> int | None:
-    """Bytes of physical memory; None on Windows, which has no sysconf."""
+    """Return the bytes of physical memory; None on Windows, which has no sysconf."""
     if not hasattr(os, "sysconf"):
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -103,7 +101,9 @@ def gpu(settings: Settings) -> Iterator[Finding]:
         yield Finding("gpu", "ok", f"{count} CUDA device(s)")
     elif _DRIVER.exists():
         advice = "give the container the GPU (docker run --gpus all) and look at nvidia-smi"
-        yield Finding("gpu", "FAIL", "the NVIDIA driver is installed, but shows no device", advice)
+        yield Finding(
+            "gpu", "FAIL", "the NVIDIA driver is installed, but there is no device", advice
+        )
     elif wanted:
         advice = "install the driver, start the container with --gpus all, or unset YOLO_DEVICE"
         message = f"YOLO_DEVICE is {settings.device}, and there is no NVIDIA driver"

@@ -1,4 +1,4 @@
-"""Checks that may end their process: ``python -m yolo_service.doctor.probes library PATH``.
+"""Checks that may crash their process: ``python -m yolo_service.doctor.probes library PATH``.
 
 The last line of the output is a JSON object, which ``run_apart`` reads.
 """
@@ -21,7 +21,7 @@ from yolo_service.settings import load_settings
 
 
 def library(path: str) -> dict[str, str]:
-    """Load libdarknet and run its test network; an empty path: from where the system has it."""
+    """Load libdarknet and run its test network; an empty path: the library of the system."""
     found = open_library(Path(path) if path else None)
     return {"family": found.family, "build": "CUDA" if found.on_gpu else "CPU"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import tempfile
-from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -19,17 +18,18 @@ from yolo_service.models.pull import check_folder, is_served
 from yolo_service.settings import Settings
 
 
-def models(settings: Settings) -> Iterator[Finding]:
+def models(settings: Settings) -> list[Finding]:
     """Check all files of every model, as ``yolo-service models check`` does."""
     try:
         folders = model_folders(settings.model_roots)
         pullable = {entry.name for entry in entries(settings.models_dir)}
     except ConfigurationError as error:
-        yield Finding("models", "FAIL", str(error))
-        return
-    for name, folder in folders.items():
-        if is_complete(folder) or name not in pullable:
-            yield _model(folder, name == settings.model)
+        return [Finding("models", "FAIL", str(error))]
+    return [
+        _model(folder, name == settings.model)
+        for name, folder in folders.items()
+        if is_complete(folder) or name not in pullable
+    ]
 
 
 def _model(folder: Path, is_default: bool) -> Finding:
@@ -48,19 +48,17 @@ def _model(folder: Path, is_default: bool) -> Finding:
     return Finding(name, "ok", f"{len(model.names)} classes, {shape.width} x {shape.height}")
 
 
-def default_model(settings: Settings) -> Iterator[Finding]:
+def default_model(settings: Settings) -> list[Finding]:
     """Load the default model as the service would, and detect once."""
     name = settings.model
     if name and _will_be_pulled(name, settings):
         advice = f"the first start takes longer; or run: yolo-service models pull {name}"
-        yield Finding("default model", "warn", f"{name} will be pulled at the start", advice)
-        return
+        return [Finding("default model", "warn", f"{name} will be pulled at the start", advice)]
     is_named = "models_dir" in settings.model_fields_set
     found = run_apart("model", str(settings.models_dir) if is_named else "")
     if error := found.get("error"):
-        yield Finding("default model", "FAIL", f"the service would not start: {error}")
-    else:
-        yield Finding("default model", "ok", found["answer"])
+        return [Finding("default model", "FAIL", f"the service would not start: {error}")]
+    return [Finding("default model", "ok", found["answer"])]
 
 
 def _will_be_pulled(name: str, settings: Settings) -> bool:
@@ -71,22 +69,21 @@ def _will_be_pulled(name: str, settings: Settings) -> bool:
         return False  # loading the model fails with this message, too
 
 
-def models_folder(settings: Settings) -> Iterator[Finding]:
+def models_folder(settings: Settings) -> list[Finding]:
     """Try to write into the models folder; the default one is made by the first pull."""
     path = settings.models_dir.resolve()
     if "models_dir" not in settings.model_fields_set and not path.exists():
-        yield Finding("models folder", "ok", f"{path} will be made by the first pull")
-        return
+        return [Finding("models folder", "ok", f"{path} will be made by the first pull")]
     try:
-        with tempfile.TemporaryFile(dir=path):
-            yield Finding("models folder", "ok", f"{path} can be written to")
+        tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         message = f"{path}: {error.strerror}; no model can be pulled into it"
         advice = "create it or let this user write to it, or set YOLO_MODELS_DIR"
-        yield Finding("models folder", "warn", message, advice)
+        return [Finding("models folder", "warn", message, advice)]
+    return [Finding("models folder", "ok", f"{path} can be written to")]
 
 
-def port(settings: Settings) -> Iterator[Finding]:
+def port(settings: Settings) -> list[Finding]:
     """Try to listen on the address."""
     host, number = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -94,24 +91,21 @@ def port(settings: Settings) -> Iterator[Finding]:
         socket.create_server((host, number), family=family).close()
     except OSError as error:
         if number and is_ready(host, number):
-            yield Finding("port", "ok", f"{host}:{number} has a yolo-service that is ready")
-            return
+            return [Finding("port", "ok", f"{host}:{number} has a yolo-service that is ready")]
         advice = "end the program that uses it (ss -ltnp), or set YOLO_HOST and YOLO_PORT"
         reason = str(error.strerror or error).partition(" (")[0]
-        yield Finding("port", "FAIL", f"cannot listen on {host}:{number}: {reason}", advice)
-    else:
-        yield Finding("port", "ok", f"{host}:{number} is free")
+        return [Finding("port", "FAIL", f"cannot listen on {host}:{number}: {reason}", advice)]
+    return [Finding("port", "ok", f"{host}:{number} is free")]
 
 
-def access(settings: Settings) -> Iterator[Finding]:
-    """Warn if others than this machine can reach the service without an API key."""
+def access(settings: Settings) -> list[Finding]:
+    """Check whether other machines can reach the service without an API key."""
     if settings.api_key:
-        yield Finding("access", "ok", "clients have to send the API key")
-    elif _is_loopback(settings.host):
-        yield Finding("access", "ok", "only this machine can reach it; no API key is set")
-    else:
-        message = f"everybody who can reach {settings.host} may use it; no API key is set"
-        yield Finding("access", "warn", message, "set YOLO_API_KEY")
+        return [Finding("access", "ok", "clients have to send the API key")]
+    if _is_loopback(settings.host):
+        return [Finding("access", "ok", "only this machine can reach it; no API key is set")]
+    message = f"everybody who can reach {settings.host} may use it; no API key is set"
+    return [Finding("access", "warn", message, "set YOLO_API_KEY")]
 
 
 def _is_loopback(host: str) -> bool:

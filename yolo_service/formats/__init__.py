@@ -1,7 +1,4 @@
-"""Detections to the formats that clients read.
-
-A format is a function from ``Answer`` to plain Python values, ready for JSON, or to a text.
-"""
+"""Output formats: functions from ``Answer`` to plain values, ready for JSON, or to text."""
 
 from __future__ import annotations
 
@@ -24,4 +21,4 @@ FORMATS: dict[str, Callable[[Answer], Any]] = {
     "opex": opex,
     "rois": rois,
 }
-"""What ``format=`` of a request may name."""
+"""Formats by the value of ``format`` in a request."""

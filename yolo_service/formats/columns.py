@@ -24,7 +24,7 @@ class Columns(NamedTuple):
 
 
 def columns(answer: Answer) -> Columns:
-    """Give labels, classes, confidences, and boxes by centre and by corners."""
+    """Return labels, classes, confidences, and boxes by centre and by corners, in pixels."""
     found = answer.detections.by_score()
     return Columns(
         found.labels,
@@ -36,7 +36,7 @@ def columns(answer: Answer) -> Columns:
 
 
 def pixel_corners(answer: Answer) -> list[list[int]]:
-    """Give left, top, right and bottom in whole pixels within the image."""
+    """Return left, top, right and bottom in whole pixels within the image."""
     limits = (answer.width, answer.height) * 2
     corners = np.clip(answer.detections.by_score().corners, 0, limits)
     pixels: list[list[int]] = corners.round().astype(int).tolist()

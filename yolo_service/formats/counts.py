@@ -1,4 +1,4 @@
-"""How many of each class were found."""
+"""Number of detections of each class."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from yolo_service.predictor.answer import Answer
 
 
 def counts(answer: Answer) -> dict[str, int]:
-    """Give the number of detections of every class of the model, by name."""
+    """Return the number of detections of every class of the model, by name."""
     found = Counter(answer.detections.labels)
     return {name: found[name] for name in answer.detections.names}

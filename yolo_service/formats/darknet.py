@@ -9,7 +9,7 @@ from yolo_service.predictor.answer import Answer
 
 
 def darknet(answer: Answer) -> list[list[Any]]:
-    """Give the classic ``[[label, confidence, [cx, cy, w, h]], ...]``, most confident first.
+    """Return the classic ``[[label, confidence, [cx, cy, w, h]], ...]``, most confident first.
 
     Boxes are centre x, centre y, width and height in pixels of the image.
     """

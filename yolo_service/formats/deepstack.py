@@ -9,7 +9,7 @@ from yolo_service.predictor.answer import Answer
 
 
 def predictions(answer: Answer) -> list[dict[str, Any]]:
-    """Give DeepStack's list, most confident first: corners in whole pixels within the image."""
+    """Return DeepStack's list, most confident first: corners in whole pixels within the image."""
     table, edges = columns(answer), pixel_corners(answer)
     names = ("x_min", "y_min", "x_max", "y_max")
     return [

@@ -1,4 +1,4 @@
-"""This service's own format: a document that names everything."""
+"""This service's own format, with names for all values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from yolo_service.predictor.answer import Answer
 
 
 def objects(answer: Answer) -> dict[str, Any]:
-    """Give an object that explains itself; schema ``DetectionObjects`` of swagger.yaml."""
+    """Return the schema ``DetectionObjects`` of swagger.yaml."""
     timings = {name: round(value, 3) for name, value in vars(answer.timings).items()}
     return {
         "model": answer.model,

@@ -8,21 +8,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from yolo_service.formats.columns import Columns, columns, pixel_corners
+from yolo_service.formats.columns import columns, pixel_corners
 from yolo_service.predictor.answer import Answer
 
 
 def opex(answer: Answer) -> dict[str, Any]:
-    """Give the object detection predictions exchange format, most confident first.
+    """Return an OPEX document, most confident first.
 
     ``timestamp`` is that of the answer (UTC), ``id`` the image's name. Boxes are in whole pixels
     within the image, and the polygon is the box, clockwise from its upper left corner.
-
-    Source: WaikatoLink2020/objdet-predictions-exchange-format.
     """
     now = datetime.now(UTC).strftime("%Y%m%d_%H%M%S.%f")
     table = columns(answer)
-    rows = zip(table.scores, _labels(table), pixel_corners(answer), strict=True)
+    # OPEX has no empty labels: a class without a name is called by its number.
+    labels = (label or str(i) for label, i in zip(table.labels, table.class_ids, strict=True))
+    rows = zip(table.scores, labels, pixel_corners(answer), strict=True)
     return {"timestamp": now, "id": answer.name, "objects": [_opex(*row) for row in rows]}
 
 
@@ -35,8 +35,3 @@ def _opex(score: float, label: str, edges: list[int]) -> dict[str, Any]:
         "bbox": {"top": top, "left": left, "bottom": bottom, "right": right},
         "polygon": {"points": points},
     }
-
-
-def _labels(table: Columns) -> list[str]:
-    """Give labels that are not empty: a class without a name is called by its number."""
-    return [label or str(i) for label, i in zip(table.labels, table.class_ids, strict=True)]

@@ -15,13 +15,11 @@ from yolo_service.predictor.answer import Answer
 
 
 def rois(answer: Answer) -> str:
-    """Give regions of interest as CSV, most confident first; no detections are a header only.
+    """Return CSV, most confident first; without detections the header only.
 
     ``file,x0,y0,x1,y1,x0n,y0n,x1n,y1n,label,label_str,score``: the image's name, the left, upper,
     right and lower edge in pixels, the same as parts of the image's width and height, number and
     name of the class, and confidence. Not clipped to the image.
-
-    Source: waikato-ufdl/wai-annotations-roi.
     """
     table = columns(answer)
     size = np.array((answer.width, answer.height) * 2, np.float32)

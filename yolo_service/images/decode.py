@@ -22,7 +22,7 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 LARGE = 4_000_000
-"""Pixels from which on a fourth channel costs more memory than it saves time."""
+"""Pixels from which a fourth channel is not decoded, because of its memory."""
 
 _SIDES_SWAPPED = frozenset({5, 6, 7, 8})
 """EXIF orientations that swap width and height."""
@@ -38,8 +38,7 @@ class DecodeOptions:
 
     Attributes:
         keep_image: whether the image is used after detection, for example drawn on: it then has
-            three channels. Without it there may be a fourth, which makes decoding and resizing
-            faster.
+            three channels. Else there may be a fourth, which makes decoding and resizing faster.
         smooth: whether the subsampled chroma of a JPEG is interpolated as by OpenCV, or repeated.
         min_size: a JPEG is decoded at 4/8, 3/8, 2/8 or 1/8 of its size if it stays at least this
             large in either orientation; None: full size.
@@ -63,8 +62,8 @@ class DecodedImage:
     """A decoded image, possibly smaller than the one in the file.
 
     Attributes:
-        pixels: uint8[height, width, 3], RGB; uint8[height, width, 4] may come where
-            ``DecodeOptions.keep_image`` is false; the fourth channel has no meaning.
+        pixels: uint8[height, width, 3], RGB; or 4 channels, of which the last has no meaning, if
+            ``DecodeOptions.keep_image`` is false.
         size: width and height of the image in the file, after its EXIF orientation, in pixels.
     """
 

@@ -1,8 +1,8 @@
 """Format, size and EXIF orientation of an encoded image, read without decoding it.
 
-No image library does this safely with hostile files: a few megabytes of PNG chunks, JPEG comments
-or overlapping TIFF tags take them seconds and gigabytes. Here every loop is bounded, nothing is
-copied, and files that would take a decoder minutes are refused.
+Image libraries take seconds and gigabytes for a few megabytes of PNG chunks, JPEG comments or
+overlapping TIFF tags. Here every loop is bounded, nothing is copied, and files that would take a
+decoder minutes are refused.
 
 Sources: ISO/IEC 10918-1 (JPEG), the PNG specification (third edition), the GIF89a specification,
 RFC 9649 (WebP), TIFF 6.0, Microsoft's description of BITMAPINFOHEADER.
@@ -39,7 +39,7 @@ _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 11: 4, 13: 4}  # 
 _TIFF_NUMBERS = {1: "B", 3: "H", 4: "I"}
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
-_OTHER_FORMATS = (  # sent by mistake, and so named in the error
+_OTHER_FORMATS = (  # named in the error
     (re.compile(rb"(\xef\xbb\xbf)?\s*<"), "HTML, XML or SVG text"),
     (re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),
     (re.compile(rb".{4}ftypavi", re.DOTALL), "AVIF"),
@@ -51,7 +51,7 @@ _OTHER_FORMATS = (  # sent by mistake, and so named in the error
 
 @dataclass(frozen=True)
 class Header:
-    """Format, size and orientation of an image as its header claims them; nothing is verified.
+    """Format, size and orientation in the header of an image; nothing is verified.
 
     Attributes:
         format: one of ``FORMATS``.
@@ -86,7 +86,7 @@ def read(data: bytes) -> Header:
     try:
         return Header(kind, *_READERS[kind](data))
     except (struct.error, IndexError):
-        raise _cut_off(kind) from None
+        raise UndecodableImage(f"the {kind} is cut off; send the whole file") from None
 
 
 def _format(data: bytes) -> str:
@@ -100,10 +100,6 @@ def _format(data: bytes) -> str:
         f"the bytes are {next(found, 'no image of a known format')}; "
         f"send one of {', '.join(FORMATS)}"
     )
-
-
-def _cut_off(kind: str) -> UndecodableImage:
-    return UndecodableImage(f"the {kind} is cut off; send the whole file")
 
 
 def _damaged(kind: str, why: str) -> UndecodableImage:
@@ -213,7 +209,7 @@ def _tiff(data: bytes) -> tuple[int, int]:
 def _tiff_number(order: str, fields: list[tuple[int, int, int, bytes]]) -> int:
     """Return the value of a tag, which must occur once: readers differ on which of two counts."""
     if len(fields) != 1 or fields[0][1] not in _TIFF_NUMBERS:
-        raise _damaged("TIFF", "does not say its width and height, each once")
+        raise _damaged("TIFF", "has not one tag each for width and height")
     _, kind, _, value = fields[0]
     return int(struct.unpack_from(order + _TIFF_NUMBERS[kind], value)[0])
 

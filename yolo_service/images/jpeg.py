@@ -14,20 +14,20 @@ from cv2.typing import MatLike
 from darknet.model import RgbImage
 
 _FLIPS = {2: 1, 3: -1, 4: 0, 7: 1}
-"""OpenCV's flip codes by EXIF orientation; flipping needs no second array."""
+"""OpenCV's flip codes by EXIF orientation; flipping works in place."""
 
 _ROTATIONS = {
     6: cv2.ROTATE_90_CLOCKWISE,
     7: cv2.ROTATE_90_CLOCKWISE,
     8: cv2.ROTATE_90_COUNTERCLOCKWISE,
 }
-"""What follows the flip."""
+"""Rotations after the flip."""
 
 
 def decode_jpeg(
     data: bytes, *, orientation: int, rgb: bool, smooth: bool, min_side: int = 0
 ) -> RgbImage | None:
-    """Decode a JPEG and turn it upright.
+    """Decode a JPEG and apply its orientation.
 
     A fourth channel saves a tenth of the time, and repeated chroma another tenth.
 
