@@ -25,7 +25,7 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from werkzeug.exceptions import RequestTimeout
 
-from yolo_service import logs, metrics, process
+from yolo_service import logs, metrics
 from yolo_service.api import problems
 from yolo_service.api.client import CLIENT
 from yolo_service.errors import ClientGone, Overloaded
@@ -40,7 +40,6 @@ from yolo_service.http.http_headers import (
     read_fields,
 )
 from yolo_service.http.streams import Body, Budget, YieldingReader
-from yolo_service.threads import DaemonExecutor
 
 log = logging.getLogger(__name__)
 access = logging.getLogger(logs.ACCESS)
@@ -57,9 +56,6 @@ SMALL_RESPONSE_BYTES = 65_536
 """Responses up to this size are sent in one write, and not counted."""
 RESPONSES_BYTES = 256_000_000
 """Memory that larger responses may take together until their clients have read them."""
-RETURN_SECONDS = 5.0
-"""How often freed memory is returned to the system, if much was in use in between."""
-MUCH_BYTES = 64_000_000
 SEND_SECONDS = 60.0
 """How long a client may take to read its response."""
 STOPPING_SECONDS = 0.5
@@ -365,14 +361,6 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
         if self.pool.free_count() <= SPARE_CONNECTIONS:
             self.waiting.close_one()
         super().do_handle(*args)
-
-    def return_memory(self) -> None:
-        """Return freed memory to the system again and again, after much of it was in use."""
-        executor = DaemonExecutor("memory")
-        while True:
-            gevent.sleep(RETURN_SECONDS)
-            if self.budget.pop_peak() + self.responses.pop_peak() > MUCH_BYTES:
-                executor.submit(process.return_freed_memory)
 
     def finish(self, until: float) -> bool:
         """Stop listening and finish the requests that were accepted.

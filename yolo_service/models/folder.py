@@ -18,6 +18,7 @@ from yolo_service.errors import ConfigurationError, ModelUnavailable
 
 OPTIONS_FILE = "model.yaml"
 MAX_OPTIONS_BYTES = 1 << 16
+TEXT_SUFFIXES = frozenset({".cfg", ".data", ".list", ".names"})
 
 
 class Source(BaseModel):
@@ -169,15 +170,22 @@ def read_folder(folder: Path) -> ModelFiles:
 
 
 def _check_inside(folder: Path, cfg: Path, names: Path) -> None:
-    """Refuse text files from elsewhere, whose lines would be answered as names or in errors."""
+    """Refuse files that are no model's, whose lines would be answered as names or in errors.
+
+    A link may lead out of the folder to a file of the same kind.
+    """
     try:
         lists = [names] if names.suffix != ".data" else [names, find_list(names)]
     except NamesError as error:
         raise ModelUnavailable(f"{folder.name}: {error}") from error
     root = folder.resolve()
     for path in (cfg, *lists):
-        if not path.resolve().is_relative_to(root):
-            raise ModelUnavailable(f"{folder.name}: {path.name} is outside of the model's folder")
+        target = path.resolve()
+        if not target.is_relative_to(root) and target.suffix not in TEXT_SUFFIXES:
+            raise ModelUnavailable(
+                f"{folder.name}: {path.name} is outside of the model's folder and not one of "
+                f"{', '.join(sorted(TEXT_SUFFIXES))}; copy it into the folder"
+            )
 
 
 def is_complete(folder: Path) -> bool:
