@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from urllib.parse import quote
 
@@ -94,20 +92,17 @@ def test_the_health_check_says_ok_in_plain_text(client: Client) -> None:
     assert answer.headers["Content-Type"].startswith("text/plain")
 
 
-def test_health_checks_fail_until_the_model_is_loaded(models: Path, tmp_path: Path) -> None:
-    """The names come through a pipe, so the test says when the model can be loaded."""
-    folder = tmp_path / "slow"
-    shutil.copytree(models / "a-tiny", folder)
-    names = (folder / "model.names").read_text()
-    (folder / "model.names").unlink()
-    os.mkfifo(folder / "model.names")
-    process = start_process({"YOLO_MODELS_DIR": str(tmp_path)})
+def test_health_checks_fail_until_the_model_is_loaded(models: Path, faults: Path) -> None:
+    (faults / "hang").touch()
+    process = start_process(
+        {"YOLO_MODELS_DIR": str(models), "FAULTS": str(faults)}, "-m", "tests.support.faulty"
+    )
     process.port = int(process.wait_for(r"listening on http://[\d.]+:(\d+)").group(1))
     client = process.client()
     paths = ("/hc/", "/ping", "/ping/", "/v2/health/ready")
     assert [client.get(path).status for path in paths] == [503] * 4
     assert client.get("/hc/").body == b"error"
-    (folder / "model.names").write_text(names)
+    (faults / "hang").unlink()
     process.wait_for("serving ")
     assert [client.get(path).status for path in paths] == [200] * 4
     client.close()

@@ -25,6 +25,7 @@ from yolo_service.models.loaded import LoadedModel
 from yolo_service.models.pull import ensure_model
 from yolo_service.predictor import open_predictor
 from yolo_service.settings import Settings, load_settings
+from yolo_service.threads import DaemonExecutor
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,10 @@ REQUESTS_SECONDS = 7.0
 """How long requests may take after the signal to stop."""
 CLOSE_SECONDS = 1.0
 """How long closing the models may take after that; Cloud Run kills after 10 seconds in all."""
+
+RETURN_SECONDS = 5.0
+"""How often freed memory is returned to the system, if much was in use in between."""
+MUCH_BYTES = 64_000_000
 
 BODIES_BYTES = 256_000_000
 """Memory that uploads and downloads may take together; twice the largest one at least."""
@@ -84,7 +89,7 @@ def _listen(settings: Settings, service: Service) -> Server:
     budget = Budget(max(BODIES_BYTES, 2 * settings.max_upload_bytes))
     server = Server(listener, create_app(service), settings.request_timeout, budget)
     server.start()
-    gevent.spawn(server.return_memory)
+    gevent.spawn(_return_memory, server)
     log.info("listening on %s", server.url)
     _log_missing_key(settings, server)
     return server
@@ -133,6 +138,15 @@ def _stop(server: Server, service: Service, exit_code: int) -> int:
         os._exit(exit_code)
     log.info("stopped")
     return exit_code
+
+
+def _return_memory(server: Server) -> None:
+    """Return freed memory to the system again and again, after much of it was in use."""
+    executor = DaemonExecutor("memory")
+    while True:
+        gevent.sleep(RETURN_SECONDS)
+        if server.budget.pop_peak() + server.responses.pop_peak() > MUCH_BYTES:
+            executor.submit(process.return_freed_memory)
 
 
 def _log_model(model: LoadedModel, server: Server) -> None:
