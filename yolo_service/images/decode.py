@@ -95,26 +95,19 @@ def decode_image(data: bytes, options: DecodeOptions, *, max_pixels: int) -> Dec
     """
     header = image_header.read(data)
     _check_size(header, max_pixels)
-    pixels = _decode_jpeg(data, header, options)
+    pixels = None
+    if header.orientation is not None:  # a JPEG that is decoded faster than by OpenCV
+        pixels = jpeg.decode_jpeg(
+            data,
+            orientation=header.orientation,
+            rgb=options.keep_image or header.width * header.height >= LARGE,
+            smooth=options.smooth,
+            min_side=max(options.min_size or (0, 0)),
+        )
     if pixels is None:
         return DecodedImage.of(_decode_by_opencv(data, header.format))
     size = (header.width, header.height)
     return DecodedImage(pixels, size[::-1] if header.orientation in _SIDES_SWAPPED else size)
-
-
-def _decode_jpeg(
-    data: bytes, header: image_header.Header, options: DecodeOptions
-) -> RgbImage | None:
-    """Decode a JPEG faster than OpenCV, to the same pixels; None: OpenCV has to decode it."""
-    if header.orientation is None:
-        return None
-    return jpeg.decode_jpeg(
-        data,
-        orientation=header.orientation,
-        rgb=options.keep_image or header.width * header.height >= LARGE,
-        smooth=options.smooth,
-        min_side=max(options.min_size or (0, 0)),
-    )
 
 
 def decode(data: bytes, *, max_pixels: int) -> RgbImage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from darknet.detections import Detections
 from darknet.model import RgbImage
@@ -14,25 +14,20 @@ from yolo_service.predictor.answer import Answer, Timings
 from yolo_service.predictor.job import Job
 from yolo_service.threads import set_result
 
-T = TypeVar("T")
-
 DecodeImage = Callable[[bytes, DecodeOptions], DecodedImage]
 
 
 class Group:
-    """Jobs of equal ``group_key``.
+    """Jobs of equal ``group_key``, at least one.
 
     Each image is decoded when the network asks for it, so that it is resized while it is still in
     the processor's cache, and a worker never holds two large ones.
-
-    Args:
-        jobs: at least one.
-        decode: decodes an encoded image.
     """
 
     def __init__(self, jobs: Iterable[Job[Any]], decode: DecodeImage) -> None:
         self._jobs, self._decode = list(jobs), decode
         self._decoded: list[_DecodedJob] = []
+        self._decoding_seconds = 0.0
 
     def run(self) -> None:
         """Finish all jobs that are still wanted.
@@ -55,17 +50,20 @@ class Group:
         """Return the detections, and the seconds in the network without those of decoding."""
         model, thresholds = jobs[0].model, jobs[0].thresholds
         context = jobs[0].request.context.copy()
-        began, images = time.monotonic(), _Timed(self._images(jobs))
-        found = context.run(model.detect, images, thresholds)
-        seconds = time.monotonic() - began - images.seconds
+        began = time.monotonic()
+        found = context.run(model.detect, self._images(jobs), thresholds)
+        seconds = time.monotonic() - began - self._decoding_seconds
         metrics.observe_inference(model.name, found, seconds)
         return found, seconds
 
     def _images(self, jobs: list[Job[Any]]) -> Iterator[RgbImage]:
         for job in jobs:
+            began = time.monotonic()
             decoded = job.request.context.run(self._decode_job, job)
             # Decoding takes time: by now the deadline may have passed, or the client disconnected.
-            if decoded and job.is_wanted():
+            is_wanted = decoded and job.is_wanted()
+            self._decoding_seconds += time.monotonic() - began
+            if decoded and is_wanted:
                 self._decoded.append(decoded)
                 yield decoded.take_pixels()
 
@@ -125,20 +123,3 @@ class _DecodedJob:
             self.job.request.name,
             self._kept,
         )
-
-
-class _Timed(Generic[T]):
-    """An iterator that adds up the ``seconds`` in which its items are made."""
-
-    def __init__(self, items: Iterable[T]) -> None:
-        self._items, self.seconds = iter(items), 0.0
-
-    def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
-        began = time.monotonic()
-        try:
-            return next(self._items)
-        finally:
-            self.seconds += time.monotonic() - began
