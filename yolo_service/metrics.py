@@ -23,6 +23,7 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # 
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 """Upper bounds of the buckets of durations within a request."""
+_Seconds = functools.partial(Histogram, buckets=SECONDS)
 _LOAD_SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _BYTES: Final = (1e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7)
 
@@ -40,11 +41,10 @@ REQUESTS: Final = Counter(
     "Answered requests; route is the pattern of the address, or - if there is none.",
     ["method", "route", "status"],
 )
-REQUEST_SECONDS: Final = Histogram(
+REQUEST_SECONDS: Final = _Seconds(
     "yolo_http_request_duration_seconds",
-    "From a request's headers to the end of its answer.",
+    "From a request's headers to the end of its response.",
     ["route"],
-    buckets=SECONDS,
 )
 ERRORS: Final = Counter(
     "yolo_errors",
@@ -52,25 +52,18 @@ ERRORS: Final = Counter(
     ["type"],
 )
 
-FETCH_SECONDS: Final = Histogram(
-    "yolo_fetch_duration_seconds", "Download of an image URL, failed ones too.", buckets=SECONDS
+FETCH_SECONDS: Final = _Seconds(
+    "yolo_fetch_duration_seconds", "Download of an image URL, failed ones too."
 )
-QUEUE_SECONDS: Final = Histogram(
-    "yolo_queue_duration_seconds", "Wait of an image for a worker.", buckets=SECONDS
-)
-DECODE_SECONDS: Final = Histogram(
-    "yolo_decode_duration_seconds", "From an encoded image to pixels.", buckets=SECONDS
-)
-INFERENCE_SECONDS: Final = Histogram(
+QUEUE_SECONDS: Final = _Seconds("yolo_queue_duration_seconds", "Wait of an image for a worker.")
+DECODE_SECONDS: Final = _Seconds("yolo_decode_duration_seconds", "From an encoded image to pixels.")
+INFERENCE_SECONDS: Final = _Seconds(
     "yolo_inference_duration_seconds",
     "A call of the network, from pixels to detections, of a whole batch.",
     ["model"],
-    buckets=SECONDS,
 )
-ENCODE_SECONDS: Final = Histogram(
-    "yolo_encode_duration_seconds",
-    "Writing an answer, drawing of boxes included.",
-    buckets=SECONDS,
+ENCODE_SECONDS: Final = _Seconds(
+    "yolo_encode_duration_seconds", "Writing an answer, drawing of boxes included."
 )
 
 QUEUE_DEPTH: Final = Gauge("yolo_queue_depth", "Images that wait for a worker.")
@@ -107,14 +100,7 @@ MODEL_UNLOADS: Final = Counter(
 
 
 def count_request(method: str, environ: Mapping[str, Any], status: int, seconds: float) -> None:
-    """Count a response.
-
-    Args:
-        method: as the client wrote it.
-        environ: of WSGI, with ``ROUTE`` if the address is known.
-        status: of HTTP.
-        seconds: that the request took.
-    """
+    """Count a response; the WSGI environment has ``ROUTE`` if the request has a route."""
     requests, duration = _of_route(
         method if method in _METHODS else OTHER, environ.get(ROUTE, "-"), status
     )

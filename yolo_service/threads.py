@@ -79,30 +79,22 @@ class DaemonExecutor:
                 )
             self._pending += 1
             if len(self._threads) < min(self._pending, self._max_threads):
-                self._start_thread()
+                name = f"{self._name}-{len(self._threads)}"
+                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+                self._threads[-1].start()
         self._calls.put((future, call))
         return future
 
     def close(self, until: float) -> bool:
-        """End the threads after the calls that are queued.
+        """End the threads after the queued calls; waits until ``time.monotonic()`` is ``until``.
 
-        Args:
-            until: ``time.monotonic()`` at which waiting ends.
-
-        Returns:
-            Whether all of them have ended.
+        Returns whether all of them have ended.
         """
         with self._lock:
             self._closed = True
         for _ in self._threads:
             self._calls.put(None)
         return join_all(self._threads, until)
-
-    def _start_thread(self) -> None:
-        name = f"{self._name}-{len(self._threads)}"
-        thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
 
     def _work(self) -> None:
         lower_thread_priority()

@@ -24,29 +24,25 @@ Finish = Callable[[Answer], T]
 
 
 def detect_url(url: str, options: Options, finish: Finish[T]) -> T:
-    """Download an image and detect in it; raises as ``Service.fetch`` and ``detect_image`` do."""
+    """Download an image and detect in it; raises as ``Fetcher`` and ``detect_image`` do."""
     current = service.current()
     _load(options.model)  # an unknown model must not cost a download
     began = time.monotonic()
     data = current.fetch(url)
     fetch_ms = (time.monotonic() - began) * 1000
     name = unquote(urlsplit(url).path).rpartition("/")[2]
-    return _wait(_submit(data, options, finish, name, fetch_ms))
+    return detect_image(data, options, finish, name, fetch_ms)
 
 
-def detect_image(image: Image, options: Options, finish: Finish[T], name: str = "") -> T:
-    """Detect in one image.
-
-    Args:
-        image: encoded or not.
-        options: of the request.
-        finish: makes the body of the response.
-        name: of the image, for ``Answer.name``.
+def detect_image(
+    image: Image, options: Options, finish: Finish[T], name: str = "", fetch_ms: float = 0.0
+) -> T:
+    """Detect in one image; ``name`` and ``fetch_ms`` are those of the answer.
 
     Raises:
         ServiceError: see ``Predictor.submit``; DeadlineExceeded when the request's time is over.
     """
-    return _wait(_submit(image, options, finish, name))
+    return _wait(_submit(image, options, finish, name, fetch_ms))
 
 
 def detect_each(

@@ -19,11 +19,7 @@ so many), and each takes up to a hundred times its bytes in memory."""
 
 
 def read_document(kind: type[Document], body: bytes) -> Document:
-    """Read a JSON object.
-
-    Args:
-        kind: its model.
-        body: UTF-8.
+    """Read a JSON object in UTF-8 as an instance of ``kind``.
 
     Raises:
         BadRequest: it is not JSON, nested too deeply, too long, or not of this kind.

@@ -8,7 +8,7 @@ from flask import Response
 from yolo_service.api import problems, service
 from yolo_service.api.detection import detect_url
 from yolo_service.api.documents import json_response
-from yolo_service.errors import FetchFailed
+from yolo_service.errors import FetchFailed, Unavailable
 from yolo_service.formats import darknet
 from yolo_service.formats.json import to_json
 from yolo_service.predictor import Answer, Options
@@ -25,9 +25,11 @@ def predict(img: str) -> Response:
 
 def healthy() -> Response:
     """Answer ``ok`` once the model is loaded."""
-    if service.current().ready:
-        return Response("ok", mimetype="text/plain")
-    return Response("error", 503, mimetype="text/plain")
+    try:
+        service.current().check_ready()
+    except Unavailable:
+        return Response("error", 503, mimetype="text/plain")
+    return Response("ok", mimetype="text/plain")
 
 
 def error(error: Exception) -> Response:

@@ -10,7 +10,6 @@ import flask
 import numpy as np
 from prometheus_client import generate_latest
 
-from yolo_service import metrics
 from yolo_service.api.client import current_client
 from yolo_service.api.waiting import wait
 from yolo_service.errors import ModelNotFound, ModelUnavailable, ServiceError, Unavailable
@@ -35,17 +34,10 @@ Fetch = Callable[[str], bytes]
 
 
 class Service:
-    """The predictor, settings and downloads; while a method waits, other greenlets run.
-
-    Args:
-        settings: of the process.
-        predictor: of all images.
-        fetch: downloads an image URL.
-    """
+    """The settings, the predictor and downloads; while a method waits, other greenlets run."""
 
     def __init__(self, settings: Settings, predictor: Predictor, fetch: Fetch) -> None:
-        self.settings, self.predictor = settings, predictor
-        self._fetch = fetch
+        self.settings, self.predictor, self.fetch = settings, predictor, fetch
         self._started = False
         # One at a time, because a document in memory is many times its length.
         self._documents = DaemonExecutor("document", max_waiting=settings.queue_size)
@@ -63,19 +55,20 @@ class Service:
             self.predictor.models.unload_idle_regularly(seconds)
         return model
 
-    @property
-    def ready(self) -> bool:
-        """Whether requests for the default model can be expected to succeed."""
-        return self._obstacle() is None
-
     def check_ready(self) -> None:
-        """Check ``ready``.
+        """Check whether requests for the default model can be expected to succeed.
 
         Raises:
-            Unavailable: it is not; the detail has the reason.
+            Unavailable: they cannot; the detail has the reason.
         """
-        if obstacle := self._obstacle():
-            raise Unavailable(obstacle)
+        if not self._started:
+            raise Unavailable("the default model is not loaded yet; try again soon")
+        if (seconds := self.predictor.longest_run) > self.settings.request_timeout:
+            why = f"a worker has been computing for {seconds:.0f} s"
+            raise Unavailable(f"{why}; restart the service")
+        model = self.predictor.models.loaded(None)
+        if model and model.failing and not self._has_recovered():
+            raise Unavailable(f"model {model.name} fails with every image; see the log")
 
     def models(self) -> list[ModelInfo]:
         """Describe every model.
@@ -115,30 +108,6 @@ class Service:
             Overloaded: ``MAX_SCRAPES`` requests for the metrics are waiting already.
         """
         return wait(self._scrapes.submit(generate_latest), current_client().deadline)
-
-    def fetch(self, url: str) -> bytes:
-        """Download an image.
-
-        Raises:
-            FetchForbidden: the URL is not allowed.
-            FetchFailed: there was no response, or not an image.
-            DeadlineExceeded: the request's own time is over.
-            Overloaded: too many host names are being looked up, or images fill the memory.
-            ClientGone: the client closed its connection.
-        """
-        with metrics.FETCH_SECONDS.time():
-            return self._fetch(url)
-
-    def _obstacle(self) -> str | None:
-        predictor, limit = self.predictor, self.settings.request_timeout
-        if not self._started:
-            return "the default model is not loaded yet; try again soon"
-        if (seconds := predictor.longest_run) > limit:
-            return f"a worker has been computing for {seconds:.0f} s; restart the service"
-        model = predictor.models.loaded(None)
-        if model and model.failing and not self._has_recovered():
-            return f"model {model.name} fails with every image; see the log"
-        return None
 
     def _has_recovered(self) -> bool:
         """Detect in an image, because a service that is not ready gets no requests."""

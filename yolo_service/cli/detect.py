@@ -51,7 +51,10 @@ def detect(
     chosen = Options(threshold=threshold, nms=nms, keep_image=draw is not None)
     targets = drawn_files(paths, draw) if draw else {}
     failed = 0
-    with open_predictor(settings) as predictor, _progress(len(paths)) as bar:
+    progress = click.progressbar(
+        length=len(paths), file=sys.stderr, label="detecting", hidden=len(paths) < 2, show_pos=True
+    )
+    with open_predictor(settings) as predictor, progress as bar:
         predictor.models.get()  # raises here if the model is broken, not once per image
         submit = functools.partial(_submit, predictor, chosen, targets)
         for path, future in zip(paths, predictor.submit_each(paths, submit), strict=True):
@@ -127,10 +130,3 @@ def _line(path: Path, future: Future[bytes]) -> tuple[bytes, bool]:
 
 def _text(path: Path) -> str:
     return os.fsencode(path).decode(errors="replace")
-
-
-def _progress(count: int) -> Any:
-    """Draw a progress bar on standard error if it is a terminal."""
-    return click.progressbar(
-        length=count, file=sys.stderr, label="detecting", hidden=count < 2, show_pos=True
-    )

@@ -55,21 +55,21 @@ def settings_with_model(**options: Any) -> Settings:
 def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Draw a bar on standard error; without a terminal, print a line for every tenth."""
     if not sys.stderr.isatty():
-        yield _Tenths(label, total)
+        yield _print_tenths(label, total)
         return
     with click.progressbar(length=total or 0, label=label, file=sys.stderr) as bar:
         yield lambda done: bar.update(done - bar.pos)
 
 
-class _Tenths:
-    """Prints the progress of a file whenever another tenth of it has arrived."""
+def _print_tenths(label: str, total: int | None) -> Callable[[int], None]:
+    printed = -1
 
-    def __init__(self, label: str, total: int | None) -> None:
-        self._label, self._total, self._printed = label, total, -1
+    def show(done: int) -> None:
+        nonlocal printed
+        tenth = 10 * done // total if total else 0
+        if tenth > printed:
+            printed = tenth
+            of = f" of {total / 1e6:.1f} MB, {10 * tenth} %" if total else ""
+            click.echo(f"{label}: {done / 1e6:.1f}{of}", err=True)
 
-    def __call__(self, done: int) -> None:
-        tenth = 10 * done // self._total if self._total else 0
-        if tenth > self._printed:
-            self._printed = tenth
-            of = f" of {self._total / 1e6:.1f} MB, {10 * tenth} %" if self._total else ""
-            click.echo(f"{self._label}: {done / 1e6:.1f}{of}", err=True)
+    return show

@@ -55,7 +55,7 @@ def compare(kinds: list[str], gpus: int) -> Finding:
     message = f"{found}, built for {', '.join(kinds)}"
     if "cuda" in kinds and not gpus:
         advice = f"{_GPU_ADVICE}; on a machine without a GPU: pip install onnxruntime instead"
-        why = f"{message}: a GPU build, but this machine has no CUDA device"
+        why = f"{message}: a GPU build, and this machine shows no CUDA device"
         return Finding("onnxruntime", "FAIL", why, advice)
     if gpus and "cuda" not in kinds:
         advice = "pip uninstall onnxruntime; pip install 'onnxruntime-gpu[cuda,cudnn]'"

@@ -20,13 +20,7 @@ Application = Callable[[Environ, Any], Iterable[bytes]]
 
 
 class Admission:
-    """A WSGI application in front of another one.
-
-    Args:
-        application: called unless the queue is full.
-        routes: of the application; it is also called for requests that fit none of them.
-        raise_if_full: raises Overloaded while the queue is full.
-    """
+    """A WSGI application in front of another one."""
 
     def __init__(
         self, application: Application, routes: Map, raise_if_full: Callable[[], None]

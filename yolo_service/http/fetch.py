@@ -29,6 +29,7 @@ import gevent
 import gevent.socket
 import gevent.ssl
 
+from yolo_service import metrics
 from yolo_service.api.client import current_client
 from yolo_service.api.waiting import wait
 from yolo_service.errors import DeadlineExceeded, FetchFailed, FetchForbidden, PayloadTooLarge
@@ -66,7 +67,7 @@ RESOLVER_THREADS = 32
 
 @dataclass(frozen=True)
 class FetchPolicy:
-    """What may be fetched, and how long and how large it may be.
+    """Limits of downloads.
 
     Attributes:
         max_bytes: largest image.
@@ -102,12 +103,13 @@ class Fetcher:
         Raises:
             ClientGone: the client closed its connection.
             DeadlineExceeded: the request's time is over.
+            Overloaded: too many host names are being looked up, or images fill the memory.
             ServiceError: see ``fetch``.
         """
         client = current_client()
         seconds = max(0.001, client.deadline - time.monotonic())
         limit = gevent.Timeout(None if seconds == math.inf else seconds, DeadlineExceeded())
-        with limit, client.while_connected():
+        with metrics.FETCH_SECONDS.time(), limit, client.while_connected():
             return fetch(url, self._policy, resolve=self._resolve, received=client.hold)
 
 

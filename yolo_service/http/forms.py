@@ -46,12 +46,6 @@ class FormParser(FormDataParser):
     ) -> Any:
         """Read a form to the end of its stream; an empty body is an empty form.
 
-        Args:
-            stream: the body, limited to what may be read.
-            mimetype: without parameters.
-            content_length: of the body in bytes, if known.
-            options: the parameters of the type, with ``boundary``.
-
         Returns:
             The stream, the text fields and the files.
 

@@ -31,11 +31,7 @@ class HeadersTooLargeError(InvalidRequestError):
 
 
 class HeaderFields:
-    """Header fields by name; the methods are those that gevent's handler calls.
-
-    Args:
-        fields: names and values in order.
-    """
+    """Names and values of header fields; the methods are those that gevent's handler calls."""
 
     status = ""  # gevent would answer it as an error
 
@@ -116,10 +112,6 @@ def origin_form(target: str) -> str:
 
 def check_framing(fields: HeaderFields, version: str) -> None:
     """Refuse requests whose host or end a proxy could read otherwise (RFC 9112, 3.2 and 6).
-
-    Args:
-        fields: of the request, all of them.
-        version: of the request line.
 
     Raises:
         InvalidRequestError: a version other than HTTP/1.0 and HTTP/1.1; several or invalid hosts,

@@ -21,7 +21,6 @@ from yolo_service.http.app import create_app
 from yolo_service.http.fetch import Fetcher
 from yolo_service.http.server import MAX_CONNECTIONS, Server, listen
 from yolo_service.http.streams import Budget
-from yolo_service.models.loaded import LoadedModel
 from yolo_service.models.pull import ensure_model
 from yolo_service.predictor import open_predictor
 from yolo_service.settings import Settings, load_settings
@@ -109,7 +108,8 @@ def _run(server: Server, service: Service, stop: Event) -> int:
 
     def load() -> bool:
         try:
-            _log_model(service.start(), server)
+            model = service.start()
+            log.info("serving %s; see %s/ui/", model.description, server.url)
             _freeze_memory()
             return True
         except ModelUnavailable as error:
@@ -147,14 +147,6 @@ def _return_memory(server: Server) -> None:
         gevent.sleep(RETURN_SECONDS)
         if server.budget.pop_peak() + server.responses.pop_peak() > MUCH_BYTES:
             executor.submit(process.return_freed_memory)
-
-
-def _log_model(model: LoadedModel, server: Server) -> None:
-    network = model.network
-    log.info(
-        "serving %s with %s on %s in %s; see %s/ui/",
-        *(model.name, network.engine_name, network.device, network.precision, server.url),
-    )
 
 
 def _freeze_memory() -> None:

@@ -27,7 +27,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from yolo_service import logs, metrics
 from yolo_service.api import problems
-from yolo_service.api.client import CLIENT
+from yolo_service.api.client import CLIENT, Client
 from yolo_service.errors import ClientGone, Overloaded
 from yolo_service.http.connections import WaitingConnections
 from yolo_service.http.http_headers import (
@@ -78,7 +78,7 @@ def listen(host: str, port: int) -> gevent.socket.socket:
     return gevent.socket.socket(family, fileno=native.detach())
 
 
-class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no types
+class Handler(Client, WSGIHandler):  # type: ignore[misc]  # gevent's classes have no types
     """One connection."""
 
     server: Server
@@ -175,12 +175,10 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent's classes have no ty
         """Whether no request has come over this connection yet."""
         return self._idle_timeout == HEADER_SECONDS
 
-    def is_connected(self) -> bool:
-        """Return whether the client is connected; for any thread, while a request is served."""
+    def is_connected(self) -> bool:  # noqa: D102 - as in Client
         return self._peek() != b""
 
-    def hold(self, count: int) -> None:
-        """Count bytes that are kept in memory until the request is answered; see ``Body.hold``."""
+    def hold(self, count: int) -> None:  # noqa: D102 - as in Client
         self.wsgi_input.hold(count)
 
     @contextmanager
@@ -329,7 +327,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
         listener: from ``listen``.
         application: the WSGI application.
         request_seconds: how long a request may take, from its headers to its response.
-        budget: of the memory that bodies may take together.
+        budget: the memory of all bodies.
     """
 
     handler_class = Handler
@@ -363,13 +361,9 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no type
         super().do_handle(*args)
 
     def finish(self, until: float) -> bool:
-        """Stop listening and finish the requests that were accepted.
+        """Stop listening and finish the accepted requests until ``time.monotonic()`` is ``until``.
 
-        Args:
-            until: ``time.monotonic()`` at which their connections are closed.
-
-        Returns:
-            Whether all of them were finished.
+        Returns whether all of them were finished; the connections of others are closed.
         """
         self.stopping = True
         self._accept_pending()

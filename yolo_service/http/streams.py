@@ -50,10 +50,7 @@ _TOO_SLOW = f"the body of the request came with less than {MIN_RATE // 1000} kB 
 
 
 class YieldingReader(io.RawIOBase):
-    """A raw stream that yields to other greenlets, and so to timeouts, between reads.
-
-    Args:
-        raw: the stream that is read from; it is closed with this one.
+    """Reads from a raw stream, and yields to other greenlets and to timeouts between reads.
 
     Attributes:
         allowance: bytes that may still be read; infinite by default.
@@ -103,11 +100,7 @@ class YieldingReader(io.RawIOBase):
 
 
 class Budget:
-    """The bytes of memory that all requests together may hold while they are served.
-
-    Args:
-        limit: in bytes.
-    """
+    """The bytes of memory that all requests together may hold while they are served."""
 
     def __init__(self, limit: int) -> None:
         self._left = self._limit = self._least_left = limit
@@ -139,14 +132,14 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
 
     Args:
         body: gevent's own.
-        connection: what it is read from.
+        connection: the stream that ``body`` reads from.
         until: ``time.monotonic()`` by which it has to be complete.
-        budget: the memory that all bodies share.
+        budget: the memory of all bodies.
         waiting: makes the context in which the client is waited for.
 
     Attributes:
-        abandoned: whether the connection has to be closed, because the start of the next request
-            is not known.
+        abandoned: whether the start of the next request is unknown, so that the connection has to
+            be closed.
     """
 
     def __init__(
@@ -175,13 +168,11 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
         """
         if length is None or length < 0:
             return b"".join(iter(lambda: self.read(CHUNK_BYTES), b""))
-        return self._counted(self._limited(super().read, min(length, CHUNK_BYTES)))
+        return self._take(super().read, length)
 
     def readline(self, size: int | None = None) -> bytes:
         """Read a line like a file, but at most ``CHUNK_BYTES``; raises as ``read`` does."""
-        if size is None or size < 0:
-            size = CHUNK_BYTES
-        return self._counted(self._limited(super().readline, min(size, CHUNK_BYTES)))
+        return self._take(super().readline, CHUNK_BYTES if size is None or size < 0 else size)
 
     def hold(self, count: int) -> None:
         """Count bytes that stay in memory until the request is answered.
@@ -192,7 +183,8 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
         self._budget.take(count)
         self._held += count
 
-    def _counted(self, chunk: bytes) -> bytes:
+    def _take(self, read: Callable[[int], bytes], size: int) -> bytes:
+        chunk = self._limited(read, min(size, CHUNK_BYTES))
         self.hold(len(chunk))
         return chunk
 

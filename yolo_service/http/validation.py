@@ -13,7 +13,7 @@ from typing import Any
 
 import flask
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # connexion's own
-from werkzeug.datastructures import FileStorage, MultiDict
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
 from yolo_service.errors import BadRequest
@@ -41,10 +41,7 @@ class Field:
         return int(self._schema.get("maxItems", 1))
 
     def read(self, values: list[str]) -> str | float | None:
-        """Return the value that was sent; None if there is none.
-
-        Args:
-            values: the texts that were sent with this name.
+        """Return the value of the texts that were sent with this name; None if there are none.
 
         Raises:
             BadRequest: a required value is missing, or there are several or an invalid one.
@@ -133,17 +130,14 @@ class Body:
         found: dict[str, Any] = {}
         if kind == FORM:
             form, files = request.form, request.files
-            self._check_names(form, files)
+            for field in self._files:
+                _check_file(field, len(files.getlist(field.name)), field.name in form)
+            if self._is_strict:
+                _refuse_unknown(files, self._files, "the form's files")
+                _refuse_unknown(form, self._texts, "the form")
             texts = _read(self._texts, form)
             found = {name: file for name, file in files.items() if name in self._parameters}
         return found | {"body": texts} if "body" in self._parameters else found
-
-    def _check_names(self, form: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> None:
-        for field in self._files:
-            _check_file(field, len(files.getlist(field.name)), field.name in form)
-        if self._is_strict:
-            _refuse_unknown(files, self._files, "the form's files")
-            _refuse_unknown(form, self._texts, "the form")
 
 
 def _read(fields: Iterable[Field], sent: MultiDict[str, str]) -> dict[str, Any]:

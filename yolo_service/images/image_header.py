@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from yolo_service.errors import UndecodableImage, UnsupportedImageType
 from yolo_service.images import png
 
-FORMATS = ("JPEG", "PNG", "GIF", "WebP", "BMP", "TIFF")
-
 MAX_JPEG_SEGMENTS = 1024  # a file of 20 MB full of colour profiles and depth maps has 320
 MAX_EXIF_FIELDS = 100  # cameras write 20
 MAX_SCAN_PIXELS = 600_000_000
@@ -54,7 +52,7 @@ class Header:
     """Format, size and orientation in the header of an image; nothing is verified.
 
     Attributes:
-        format: one of ``FORMATS``.
+        format: JPEG, PNG, GIF, WebP, BMP or TIFF.
         width: pixels, as stored: before an EXIF orientation is applied.
         height: pixels, as stored.
         orientation: EXIF orientation of a grey or colour JPEG, 1 to 8, where 1 is upright; None for
@@ -78,27 +76,27 @@ def read(data: bytes) -> Header:
         data: the whole file.
 
     Raises:
-        UnsupportedImageType: the bytes are no image of one of ``FORMATS``.
+        UnsupportedImageType: the bytes are not an image of one of these formats.
         UndecodableImage: the header is cut off, contradicts itself or is made to exhaust a
             decoder.
     """
-    kind = _format(data)
+    kind, reader = _format(data)
     try:
-        return Header(kind, *_READERS[kind](data))
+        return Header(kind, *reader(data))
     except (struct.error, IndexError):
         raise UndecodableImage(f"the {kind} is cut off; send the whole file") from None
 
 
-def _format(data: bytes) -> str:
+def _format(data: bytes) -> tuple[str, _Reader]:
     if not data:
         raise UndecodableImage("the file is empty; send an image")
-    for kind, signature in _SIGNATURES.items():
+    for kind, (signature, reader) in _FORMATS.items():
         if signature.match(data):
-            return kind
+            return kind, reader
     found = (name for start, name in _OTHER_FORMATS if start.match(data[:256]))
     raise UnsupportedImageType(
         f"the bytes are {next(found, 'no image of a known format')}; "
-        f"send one of {', '.join(FORMATS)}"
+        f"send one of {', '.join(_FORMATS)}"
     )
 
 
@@ -209,24 +207,19 @@ def _tiff(data: bytes) -> tuple[int, int]:
 def _tiff_number(order: str, fields: list[tuple[int, int, int, bytes]]) -> int:
     """Return the value of a tag, which must occur once: readers differ on which of two counts."""
     if len(fields) != 1 or fields[0][1] not in _TIFF_NUMBERS:
-        raise _damaged("TIFF", "has not one tag each for width and height")
+        raise _damaged("TIFF", "has no tags for width and height, or not each once")
     _, kind, _, value = fields[0]
     return int(struct.unpack_from(order + _TIFF_NUMBERS[kind], value)[0])
 
 
-_SIGNATURES = {
-    "JPEG": re.compile(rb"\xff\xd8\xff"),
-    "PNG": re.compile(re.escape(png.SIGNATURE)),
-    "GIF": re.compile(rb"GIF8[79]a"),
-    "WebP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
-    "BMP": re.compile(rb"BM"),
-    "TIFF": re.compile(rb"II\*\x00|MM\x00\*"),
+_Reader = Callable[[bytes], tuple[int, int] | tuple[int, int, int | None, bool]]
+
+_FORMATS: dict[str, tuple[re.Pattern[bytes], _Reader]] = {
+    "JPEG": (re.compile(rb"\xff\xd8\xff"), _jpeg),
+    "PNG": (re.compile(re.escape(png.SIGNATURE)), _png),
+    "GIF": (re.compile(rb"GIF8[79]a"), _gif),
+    "WebP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), _webp),
+    "BMP": (re.compile(rb"BM"), _bmp),
+    "TIFF": (re.compile(rb"II\*\x00|MM\x00\*"), _tiff),
 }
-_READERS: dict[str, Callable[[bytes], tuple[int, int] | tuple[int, int, int | None, bool]]] = {
-    "JPEG": _jpeg,
-    "PNG": _png,
-    "GIF": _gif,
-    "WebP": _webp,
-    "BMP": _bmp,
-    "TIFF": _tiff,
-}
+"""Signature of each format, and the function that returns size and orientation."""

@@ -55,6 +55,13 @@ class LoadedModel:
         self._unloaded = False
         self._lock = threading.Lock()
 
+    @property
+    def description(self) -> str:
+        """Name, engine, device and precision, for the log."""
+        network = self.network
+        engine = f"{network.engine_name} on {network.device} in {network.precision}"
+        return f"{self.name} with {engine}"
+
     def acquire(self) -> bool:
         """Hold the model until ``release``; returns False if it was unloaded and may be closed."""
         with self._lock:

@@ -62,8 +62,8 @@ def pull_model(
         entry: the model.
         models_dir: the folder of models; made if it is missing.
         mirror: a URL or a folder that has ``NAME/FILE``, used instead of the model's own sources.
-        bar: opens a progress bar for each file.
-        pauses: seconds between tries of one URL.
+        bar: see ``download``.
+        pauses: see ``download``.
 
     Raises:
         PullError: a file cannot be downloaded or is not the expected one. Nothing of the model
@@ -117,8 +117,8 @@ def add_model(
             files that these name (class trees, maps).
         models_dir: the folder of models; made if it is missing.
         options: the contents of its model.yaml, but for the sources.
-        bar: opens a progress bar for each file.
-        pauses: seconds between tries of one URL.
+        bar: see ``download``.
+        pauses: see ``download``.
 
     Raises:
         PullError: the name is taken or not a plain one, a file cannot be had, or the files are

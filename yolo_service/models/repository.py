@@ -189,13 +189,9 @@ class ModelRepository:
         return self._reader.submit(self._describe)
 
     def close(self, until: float) -> bool:
-        """Close all models that are in memory and not in use.
+        """Close all models that are not in use; waits until ``time.monotonic()`` is ``until``.
 
-        Args:
-            until: ``time.monotonic()`` after which nothing is waited for.
-
-        Returns:
-            Whether every model is closed; else native code still computes in this process.
+        Returns whether every model is closed; else native code still computes in this process.
         """
         self._closing.set()
         models = self._in_memory()
@@ -255,8 +251,7 @@ class ModelRepository:
             raise ModelUnavailable(f"model {entry.name}: {error}") from error
         entry.error = None
         metrics.model_loaded(entry.name, network)
-        where = f"{network.engine_name} on {network.device} in {network.precision}"
-        log.info("model %s loaded: %s", entry.name, where)
+        log.info("model loaded: %s", model.description)
         return model
 
     def _close_later(self, model: LoadedModel) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from darknet.detections import Detections
 from darknet.model import RgbImage
@@ -14,20 +14,19 @@ from yolo_service.predictor.answer import Answer, Timings
 from yolo_service.predictor.job import Job
 from yolo_service.threads import set_result
 
-T = TypeVar("T")
-
 DecodeImage = Callable[[bytes, DecodeOptions], DecodedImage | None]
+"""Returns None for an image that is not plain."""
 
 
 class Group:
-    """Jobs of equal ``group_key``.
+    """Jobs of equal ``group_key``, at least one.
 
     Each image is decoded when the network asks for it, so that it is resized while it is still in
     the processor's cache, and a worker never holds two large ones.
 
     Args:
         jobs: at least one.
-        decode: makes pixels out of bytes; returns None for an image that is not plain.
+        decode: decodes a plain image.
         set_aside: called with a job whose image is not plain; the group forgets it.
     """
 
@@ -36,6 +35,7 @@ class Group:
     ) -> None:
         self._jobs, self._decode, self._set_aside = list(jobs), decode, set_aside
         self._decoded: list[_DecodedJob] = []
+        self._decoding_seconds = 0.0
 
     def run(self) -> None:
         """Finish all jobs that are still wanted.
@@ -58,17 +58,20 @@ class Group:
         """Return the detections, and the seconds in the network without those of decoding."""
         model, thresholds = jobs[0].model, jobs[0].thresholds
         context = jobs[0].request.context.copy()
-        began, images = time.monotonic(), _Timed(self._images(jobs))
-        found = context.run(model.detect, images, thresholds)
-        seconds = time.monotonic() - began - images.seconds
+        began = time.monotonic()
+        found = context.run(model.detect, self._images(jobs), thresholds)
+        seconds = time.monotonic() - began - self._decoding_seconds
         metrics.observe_inference(model.name, found, seconds)
         return found, seconds
 
     def _images(self, jobs: list[Job[Any]]) -> Iterator[RgbImage]:
         for job in jobs:
+            began = time.monotonic()
             decoded = job.request.context.run(self._decode_job, job)
             # Decoding takes time: by now the deadline may have passed, or the client disconnected.
-            if decoded and job.is_wanted():
+            is_wanted = decoded and job.is_wanted()
+            self._decoding_seconds += time.monotonic() - began
+            if decoded and is_wanted:
                 self._decoded.append(decoded)
                 yield decoded.take_pixels()
 
@@ -129,20 +132,3 @@ class _DecodedJob:
             self.job.request.name,
             self._kept,
         )
-
-
-class _Timed(Generic[T]):
-    """An iterator that adds up the ``seconds`` in which its items are made."""
-
-    def __init__(self, items: Iterable[T]) -> None:
-        self._items, self.seconds = iter(items), 0.0
-
-    def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
-        began = time.monotonic()
-        try:
-            return next(self._items)
-        finally:
-            self.seconds += time.monotonic() - began

@@ -153,12 +153,9 @@ class Predictor:
     def close(self, until: float) -> bool:
         """Fail queued and new images with ShuttingDown, and close all models.
 
-        Args:
-            until: ``time.monotonic()`` at which waiting ends.
-
-        Returns:
-            Whether every worker has ended and every model is closed; else native code still
-            computes, and leaving the interpreter in order may hang or crash.
+        Waits until ``time.monotonic()`` is ``until``. Returns whether every worker has ended and
+        every model is closed; else native code still computes, and leaving the interpreter in order
+        may hang or crash.
         """
         self.queue.close()
         ended = join_all(self._workers, until)
