@@ -348,7 +348,7 @@ class TestFilesMadeToExhaustADecoder:
 
     def test_a_tiff_that_says_its_width_twice(self) -> None:
         fields = [(256, 4, 1, 10), (256, 4, 1, 60_000), (257, 4, 1, HEIGHT)]
-        with pytest.raises(UndecodableImage, match="one tag each for width and height"):
+        with pytest.raises(UndecodableImage, match="each once"):
             decode(sample_images.tiff(fields))
 
     def test_a_tiff_whose_tags_overlap(self) -> None:
