@@ -94,6 +94,17 @@ def test_each_bad_value_gets_a_line_that_names_its_variable(
     assert "10.0.0.0/8" in lines[3]
 
 
+@pytest.mark.parametrize("key", ["clé", " key", "key\n", "a\tb"])
+@pytest.mark.parametrize("name", ["YOLO_API_KEY", "ML_API_TOKEN"])
+def test_a_key_that_no_header_can_carry_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, key: str
+) -> None:
+    monkeypatch.setenv(name, key)
+    with pytest.raises(ConfigurationError, match=f"{name}: expected printable ASCII") as caught:
+        load_settings()
+    assert key.strip() not in str(caught.value)
+
+
 def test_a_secret_is_neither_shown_nor_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("YOLO_API_KEY", "sesame")
     assert "sesame" not in repr(load_settings())

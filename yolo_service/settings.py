@@ -130,6 +130,14 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise ValueError(f"{error}; expected networks such as 10.0.0.0/8,fd00::/8") from error
 
+    @field_validator("api_key", "ml_api_token")
+    @classmethod
+    def _can_be_sent(cls, key: SecretStr | None) -> SecretStr | None:
+        text = key.get_secret_value() if key else "-"
+        if not (text.isascii() and text.isprintable() and text == text.strip()):
+            raise ValueError("expected printable ASCII without blanks around it, as headers carry")
+        return key
+
     @check_model(mode="after")
     def _three_files_or_none(self) -> Settings:
         files = ("config_file", "weights_file", "meta_file")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 
@@ -38,6 +39,12 @@ def test_an_unexpected_error_is_logged_and_not_shown_to_the_client(
     assert problem.status == 500
     assert b"secret" not in problem.body
     assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "too many open files")])
+def test_a_system_without_memory_or_files_is_an_overload(error: Exception) -> None:
+    problem = problems.of_error(error)
+    assert (problem.status, problem.headers) == (503, {"Retry-After": "1"})
 
 
 def test_headers_have_the_time_to_retry_and_the_kind_of_authentication() -> None:

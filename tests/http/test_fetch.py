@@ -100,6 +100,7 @@ class TestAnswers:
             (f"{OK}\nContent-Encoding: gzip", b"\x1f\x8b", "compressed"),
             (f"{OK}\nContent-Length: 100", b"short", "broke off after 5 bytes"),
             (f"{OK}\nTransfer-Encoding: chunked", b"64\r\nshort", "valid HTTP"),
+            (f"{OK}\nTransfer-Encoding: chunked", b"-5\r\nshort\r\n0\r\n\r\n", "valid HTTP"),
             ("220 smtp.example ESMTP", b"", "valid HTTP"),
             ("HTTP/1.1 200 OK\n" + "X: y\n" * 200, b"", "valid HTTP"),
             ("HTTP/1.1 200 OK\nX: " + "y" * 70_000, b"", "valid HTTP"),
@@ -126,6 +127,10 @@ class TestRedirects:
         url = site.on("/a/old", f"HTTP/1.1 {status} Moved\nLocation: new?x=1\nContent-Length: 0")
         site.on("/a/new", OK, IMAGE)
         assert fetch(url, LOCAL) == IMAGE
+
+    def test_a_redirect_in_utf_8_is_escaped_once(self, site: Site) -> None:
+        site.on("/voil%C3%A0.jpg", OK, IMAGE)
+        assert fetch(site.on("/start", f"{MOVED}/voil\u00e0.jpg"), LOCAL) == IMAGE
 
     def test_three_redirects_are_followed_and_four_are_not(self, site: Site) -> None:
         site.on("/0", OK, IMAGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from yolo_service import metrics
 from yolo_service.errors import Overloaded, ServiceError, Unauthorized
 
 log = logging.getLogger(__name__)
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -61,9 +64,9 @@ def of_status(status: int, detail: str) -> Problem:
 
 def of_error(error: Exception) -> Problem:
     """Turn any exception into a problem; an unexpected one is logged, not told."""
-    if isinstance(error, MemoryError):
-        log.warning("a request needed more memory than there is")
-        error = Overloaded("there is not enough memory for this request now; try again later")
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in _EXHAUSTED:
+        log.warning("a request needed what the system has not: %s", error or "memory")
+        error = Overloaded("the system has no memory or files left for this request; try later")
     if isinstance(error, ServiceError):
         metrics.ERRORS.labels(error.type).inc()
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}

@@ -67,6 +67,8 @@ class Service:
             why = f"a worker has been computing for {seconds:.0f} s"
             raise Unavailable(f"{why}; restart the service")
         model = self.predictor.models.loaded(None)
+        if model is None and (error := self.predictor.models.load_error):
+            raise Unavailable(error)
         if model and model.failing and not self._has_recovered():
             raise Unavailable(f"model {model.name} fails with every image; see the log")
 

@@ -9,6 +9,7 @@ not supported: they would do the look-up.
 
 from __future__ import annotations
 
+import errno
 import functools
 import http.client
 import importlib.metadata
@@ -32,7 +33,13 @@ import gevent.ssl
 from yolo_service import metrics
 from yolo_service.api.client import current_client
 from yolo_service.api.waiting import wait
-from yolo_service.errors import DeadlineExceeded, FetchFailed, FetchForbidden, PayloadTooLarge
+from yolo_service.errors import (
+    DeadlineExceeded,
+    FetchFailed,
+    FetchForbidden,
+    Overloaded,
+    PayloadTooLarge,
+)
 from yolo_service.http.addresses import IpNetwork, may_fetch
 from yolo_service.http.streams import YieldingReader
 from yolo_service.settings import Settings
@@ -58,7 +65,7 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
     (ssl.SSLError, "does not speak TLS there; check the port, or use http"),
     (ConnectionRefusedError, "refused the connection; check the host and the port"),
     (OSError, "could not be reached, or broke the connection; check the host and the port"),
-    (http.client.HTTPException, "did not answer with valid HTTP; check the URL"),
+    (Exception, "did not answer with valid HTTP; check the URL"),
 )
 
 RESOLVER_THREADS = 32
@@ -230,10 +237,14 @@ class _Download:
                 with connection.getresponse() as response:
                     location = response.headers.get("Location")
                     if response.status in _REDIRECTS and location:
-                        return location
+                        # http.client decodes as Latin-1 what is usually UTF-8.
+                        return quote(location.encode("latin-1"), safe=f"{_URL_SAFE}#")
                     self._check_headers(response)
                     return self._read(response)
-        except (OSError, http.client.HTTPException) as error:
+        # http.client raises ValueError for chunks whose size is no number or negative.
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+                raise Overloaded("too many files and connections are open; try later") from error
             reason = next(text for kind, text in _REASONS if isinstance(error, kind))
             raise self._failed(reason) from error
 

@@ -90,6 +90,7 @@ class Handler(Client, WSGIHandler):  # type: ignore[misc]  # gevent's classes ha
     request_id = "-"
     deadline = 0.0
     is_idle = False
+    _began = 0.0
     _unsent: bytearray | None = None
     _held_for_response = 0
 
@@ -157,11 +158,12 @@ class Handler(Client, WSGIHandler):  # type: ignore[misc]  # gevent's classes ha
     def get_environ(self) -> dict[str, Any]:
         """Return the WSGI environment of a request."""
         environ: dict[str, Any] = super().get_environ()
+        self._began = time.monotonic()
         given = environ.get("HTTP_X_REQUEST_ID", "")
         if _REQUEST_ID.fullmatch(given):
             self.request_id = given
         logs.request_id.set(self.request_id)
-        self.deadline = time.monotonic() + self.server.request_seconds
+        self.deadline = self._began + self.server.request_seconds
         waiting = functools.partial(self.server.waiting.body, self)
         self.wsgi_input = Body(
             self.wsgi_input, self._connection, self.deadline, self.server.budget, waiting
@@ -305,7 +307,7 @@ class Handler(Client, WSGIHandler):  # type: ignore[misc]  # gevent's classes ha
 
     def log_request(self) -> None:
         """Count and log the response, without the query, which may hold signed URLs."""
-        path, seconds = self.path.partition("?")[0], time.time() - self.time_start
+        path, seconds = self.path.partition("?")[0], time.monotonic() - self._began
         fields = {
             "client": self.client_address[0],
             "method": self.command,

@@ -114,6 +114,12 @@ class ModelRepository:
         entry = self._entries.get(name or self.default)
         return entry.model if entry else None
 
+    @property
+    def load_error(self) -> str | None:
+        """Why the default model could not be loaded again, if that was tried."""
+        entry = self._entries.get(self.default)
+        return entry.error if entry else "the default model was removed"
+
     def load(self, name: str | None) -> Future[LoadedModel]:
         """Load a model (None: the default) unless it is in memory; never waits.
 
