@@ -25,6 +25,7 @@ with atheris.instrument_imports(include=["darknet", "yolo_service"]):
     from yolo_service.errors import ServiceError
     from yolo_service.http import forms
     from yolo_service.images import decode as images
+    from yolo_service.images.opencv import decode_by_opencv
 
 from tests.support import sample_images
 from tests.support.fixtures import BOUNDARY, multipart
@@ -50,10 +51,13 @@ def fuzz_weights(data: bytes) -> None:
 
 
 def fuzz_image(data: bytes) -> None:
-    """Decode any bytes as an image."""
+    """Decode any bytes as an image, also those that the service decodes in another process."""
     try:
-        image = images.decode(data, max_pixels=MAX_PIXELS)
+        decoded = images.ImageDecoder(MAX_PIXELS).decode_plain(data, images.DecodeOptions())
     except ServiceError:
+        return
+    image = decoded.pixels if decoded else decode_by_opencv(data)
+    if image is None:
         return
     assert image.ndim == 3
     assert image.shape[2] == 3
