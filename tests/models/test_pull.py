@@ -127,7 +127,8 @@ def test_an_interrupted_pull_is_resumed_by_the_next(
 def _interrupt_in_the_weights(publisher: Publisher, models: Path, how: signal.Signals) -> None:
     """End a process that pulls when half of the weights have arrived."""
     code = """if True:
-        import sys, contextlib
+        import sys, contextlib, signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" ignores it
         from pathlib import Path
         from yolo_service.models.catalog import read_entry
         from yolo_service.models.pull import pull_model
