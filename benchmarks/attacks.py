@@ -183,9 +183,11 @@ def _memory(pid: int) -> float:
 
 
 def _children(pid: int) -> list[int]:
-    with suppress(OSError):
-        return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, task.read_text().split())
+    return found
 
 
 def _resident(pid: int) -> float:

@@ -56,6 +56,14 @@ class ServiceError(Exception):
         self.detail = detail or self.default_detail
         super().__init__(self.detail)
 
+    def drop_traceback(self) -> None:
+        """Forget where it was raised, for when it is answered or handed to another thread.
+
+        The frames of a traceback hold the image, and the exception is in them: a cycle that stays
+        in memory until the garbage collector looks at it.
+        """
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+
 
 class BadRequest(ServiceError):
     """A parameter, a form or a body is wrong; the client has to change it.

@@ -68,6 +68,7 @@ def of_error(error: Exception) -> Problem:
         log.warning("a request needed what the system has not: %s", error or "memory")
         error = Overloaded("the system has no memory or files left for this request; try later")
     if isinstance(error, ServiceError):
+        error.drop_traceback()
         metrics.ERRORS.labels(error.type).inc()
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
         if error.status == HTTPStatus.UNAUTHORIZED:

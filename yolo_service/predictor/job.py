@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from darknet.model import RgbImage, Thresholds
-from yolo_service.errors import BadRequest, ClientGone, DeadlineExceeded
+from yolo_service.errors import BadRequest, ClientGone, DeadlineExceeded, ServiceError
 from yolo_service.images.decode import DecodeOptions
 from yolo_service.models.folder import ModelOptions
 from yolo_service.models.loaded import LoadedModel
@@ -159,6 +159,8 @@ class Job(Generic[T]):
 
     def fail(self, error: BaseException) -> None:
         """Set the exception, unless the future is done or was cancelled."""
+        if isinstance(error, ServiceError):
+            error.drop_traceback()
         set_exception(self.future, error)
 
     def is_wanted(self) -> bool:
