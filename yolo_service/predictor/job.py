@@ -64,10 +64,6 @@ class Options:
         return own.thresholds(threshold, self.nms, self.hier_threshold)
 
 
-def _always() -> bool:
-    return True
-
-
 @dataclass(frozen=True, eq=False)
 class Request(Generic[T]):
     """The arguments of ``Predictor.submit`` for an image.
@@ -89,7 +85,7 @@ class Request(Generic[T]):
     name: str = ""
     fetch_ms: float = 0.0
     deadline: float | None = None
-    is_wanted: Callable[[], bool] = _always
+    is_wanted: Callable[[], bool] = lambda: True
     submitted: float = field(default_factory=time.monotonic)
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
@@ -97,16 +93,7 @@ class Request(Generic[T]):
 class Job(Generic[T]):
     """An image with its model, in the queue or on a worker.
 
-    Args:
-        image: encoded or not.
-        request: what was submitted with it.
-        future: of its result.
-        model: acquired by the caller; released when the future is done or cancelled.
-        decode: the setting of this name.
-
-    Attributes:
-        thresholds: for this image.
-        decode_options: for this image.
+    The caller has acquired the model; it is released when the future is done or cancelled.
     """
 
     def __init__(

@@ -44,11 +44,6 @@ CLOSE_SECONDS = 5.0
 class Predictor:
     """Worker threads behind a bounded queue; models are loaded at their first use.
 
-    Args:
-        models: where models come from.
-        settings: ``workers``, ``queue_size``, ``batch_size``, ``batch_wait_ms``, ``max_pixels`` and
-            ``decode`` are used.
-
     Example::
 
         with open_predictor(load_settings()) as predictor:
