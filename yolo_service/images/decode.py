@@ -83,15 +83,10 @@ class DecodedImage:
 def decode_image(data: bytes, options: DecodeOptions, *, max_pixels: int) -> DecodedImage:
     """Decode an image like ``decode``, at the size and quality that the options ask for.
 
-    Args:
-        data: see ``decode``.
-        options: channels, chroma and smallest size.
-        max_pixels: see ``decode``; it counts the pixels of the file, not of the result.
+    ``max_pixels`` limits the width * height of the file, not of the result.
 
     Raises:
-        UnsupportedImageType: see ``decode``, also for the others.
-        ImageTooLarge: more than ``max_pixels``, or a side longer than ``MAX_SIDE``.
-        UndecodableImage: the file is damaged.
+        UnsupportedImageType, ImageTooLarge, UndecodableImage: see ``decode``.
     """
     header = image_header.read(data)
     _check_size(header, max_pixels)

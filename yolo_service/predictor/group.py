@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from darknet.detections import Detections
 from darknet.model import RgbImage
@@ -24,7 +23,7 @@ class Group:
     the processor's cache, and a worker never holds two large ones.
     """
 
-    def __init__(self, jobs: Iterable[Job[Any]], decode: DecodeImage) -> None:
+    def __init__(self, jobs: Iterable[Job], decode: DecodeImage) -> None:
         self._jobs, self._decode = list(jobs), decode
         self._decoded: list[_DecodedJob] = []
         self._decoding_seconds = 0.0
@@ -46,7 +45,7 @@ class Group:
             if found:
                 model.observe(len(found), time.monotonic() - began)
 
-    def _detect(self, jobs: list[Job[Any]]) -> tuple[list[Detections], float]:
+    def _detect(self, jobs: list[Job]) -> tuple[list[Detections], float]:
         """Return the detections, and the seconds in the network without those of decoding."""
         model, thresholds = jobs[0].model, jobs[0].thresholds
         context = jobs[0].request.context.copy()
@@ -56,7 +55,7 @@ class Group:
         metrics.observe_inference(model.name, found, seconds)
         return found, seconds
 
-    def _images(self, jobs: list[Job[Any]]) -> Iterator[RgbImage]:
+    def _images(self, jobs: list[Job]) -> Iterator[RgbImage]:
         for job in jobs:
             began = time.monotonic()
             decoded = job.request.context.run(self._decode_job, job)
@@ -67,7 +66,7 @@ class Group:
                 self._decoded.append(decoded)
                 yield decoded.take_pixels()
 
-    def _decode_job(self, job: Job[Any]) -> _DecodedJob | None:
+    def _decode_job(self, job: Job) -> _DecodedJob | None:
         began, data = time.monotonic(), job.image
         try:
             if isinstance(data, bytes):
@@ -85,9 +84,7 @@ class Group:
 class _DecodedJob:
     """A job whose image is or was in memory."""
 
-    def __init__(
-        self, job: Job[Any], image: DecodedImage, queue_ms: float, decode_ms: float
-    ) -> None:
+    def __init__(self, job: Job, image: DecodedImage, queue_ms: float, decode_ms: float) -> None:
         self.job, self._queue_ms, self._decode_ms = job, queue_ms, decode_ms
         self._pixels, self._size, self._scale = image.pixels, image.size, image.scale
         self._kept = image.pixels if job.request.options.keep_image else None
@@ -112,14 +109,6 @@ class _DecodedJob:
 
     def _answer(self, found: Detections, timings: Timings) -> Answer:
         model, network = self.job.model.name, self.job.model.network
-        return Answer(
-            model,
-            network.engine_name,
-            network.device,
-            network.precision,
-            *self._size,
-            found,
-            timings,
-            self.job.request.name,
-            self._kept,
-        )
+        engine = (network.engine_name, network.device, network.precision)
+        name = self.job.request.name
+        return Answer(model, *engine, *self._size, found, timings, name, self._kept)

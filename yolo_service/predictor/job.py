@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from darknet.model import RgbImage, Thresholds
 from yolo_service.errors import BadRequest, ClientGone, DeadlineExceeded
@@ -17,8 +17,6 @@ from yolo_service.models.loaded import LoadedModel
 from yolo_service.predictor.answer import Answer
 from yolo_service.settings import Decode
 from yolo_service.threads import set_exception
-
-T = TypeVar("T")
 
 Image = bytes | RgbImage
 """An image as a file of a known format, or decoded: uint8[height, width, 3], red first."""
@@ -65,7 +63,7 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
-class Request(Generic[T]):
+class Request:
     """The arguments of ``Predictor.submit`` for an image.
 
     Attributes:
@@ -81,7 +79,7 @@ class Request(Generic[T]):
     """
 
     options: Options
-    finish: Callable[[Answer], T]
+    finish: Callable[[Answer], Any]
     name: str = ""
     fetch_ms: float = 0.0
     deadline: float | None = None
@@ -90,7 +88,7 @@ class Request(Generic[T]):
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
 
-class Job(Generic[T]):
+class Job:
     """An image with its model, in the queue or on a worker.
 
     The caller has acquired the model; it is released when the future is done or cancelled.
@@ -99,18 +97,16 @@ class Job(Generic[T]):
     def __init__(
         self,
         image: Image,
-        request: Request[T],
-        future: Future[T],
+        request: Request,
+        future: Future[Any],
         model: LoadedModel,
         decode: Decode | None,
     ) -> None:
         self.request, self.future, self.model = request, future, model
         self.thresholds = request.options.thresholds(model.options)
-        self.decode_options = (
-            DecodeOptions()
-            if request.options.keep_image
-            else DecodeOptions.for_network(model.network, decode)
-        )
+        self.decode_options = DecodeOptions()
+        if not request.options.keep_image:
+            self.decode_options = DecodeOptions.for_network(model.network, decode)
         self._wanted_until = 0.0
         self._held = _Held(image, model)
         # Not a method of the job: job and future would refer to each other, and every image would

@@ -154,7 +154,7 @@ class Predictor:
         self.close(time.monotonic() + CLOSE_SECONDS)
 
     def _start(
-        self, image: Image, request: Request[Any], future: Future[Any], model: LoadedModel
+        self, image: Image, request: Request, future: Future[Any], model: LoadedModel
     ) -> bool:
         """Queue a request for a loaded model; returns False if the model was just unloaded."""
         if not model.acquire():
