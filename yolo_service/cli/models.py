@@ -45,8 +45,8 @@ def list_models(models_dir: Path | None) -> None:
 @models_dir_option
 def pull(names: tuple[str, ...], mirror: str | None, models_dir: Path | None) -> None:
     """Download the models NAMES from where they are published, and check them."""
-    settings = settings_from(models_dir=models_dir)
-    root, source = settings.models_dir, mirror or settings.models_mirror
+    settings = settings_from(models_dir=models_dir, models_mirror=mirror)
+    root, source = settings.models_dir, settings.models_mirror
     catalog = {entry.name for entry in entries(root)}
     for name in names:
         folder = model_folders([root, CATALOG]).get(name)
