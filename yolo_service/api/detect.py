@@ -34,8 +34,11 @@ def by_upload(body: dict[str, Any]) -> Response:
     options, finish = Options(**body), _in_format(form)
     if len(files) == 1:
         return _response(detect_image(upload(files[0]), options, finish, _name(files[0])), form)
-    entries = detect_each(files, upload, options, finish, _name)
-    return _response(b"[" + b",".join(map(_entry, entries)) + b"]\n", form)
+    entries = (
+        problems.of_error(entry).body if isinstance(entry, ServiceError) else entry
+        for entry in detect_each(files, upload, options, finish, _name)
+    )
+    return _response(b"[" + b",".join(entries) + b"]\n", form)
 
 
 def _in_format(name: str) -> Finish[bytes]:
@@ -48,11 +51,6 @@ def _in_format(name: str) -> Finish[bytes]:
 
 def _name(file: FileStorage) -> str:
     return file.filename or ""
-
-
-def _entry(answer: bytes | ServiceError) -> bytes:
-    """Return the JSON of one image of a batch: detections or a problem."""
-    return problems.of_error(answer).body if isinstance(answer, ServiceError) else answer
 
 
 def _response(body: bytes, form: str) -> Response:

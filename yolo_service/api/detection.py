@@ -54,15 +54,9 @@ def detect_each(
 ) -> list[T | ServiceError]:
     """Detect in several images, in order.
 
-    No more of them are submitted at once than there are workers, so that a large request does not
-    fill the queue.
-
-    Args:
-        items: arguments of ``read`` and ``name``.
-        read: returns the image of an item.
-        options: of the request.
-        finish: makes an entry of the response.
-        name: returns the name of an item, for ``Answer.name``.
+    ``read`` returns the image of an item, ``name`` its name, and ``finish`` makes its entry of the
+    response. No more items are submitted at once than there are workers, so that a large request
+    does not fill the queue.
 
     Returns:
         For each item its entry, or the error of its image (4xx).

@@ -11,7 +11,7 @@ from yolo_service.api.documents import json_response
 from yolo_service.errors import FetchFailed, Unavailable
 from yolo_service.formats import darknet
 from yolo_service.formats.json import to_json
-from yolo_service.predictor import Answer, Options
+from yolo_service.predictor import Options
 
 DEFAULT_THRESHOLD = 0.08
 """Obico combines the detections of many frames, weak ones included."""
@@ -20,7 +20,8 @@ DEFAULT_THRESHOLD = 0.08
 def predict(img: str) -> Response:
     """Detect failures in an image of a print that is downloaded."""
     options = Options(default_threshold=DEFAULT_THRESHOLD)
-    return json_response(detect_url(img, options, _encoded))
+    body = detect_url(img, options, lambda answer: to_json({"detections": darknet(answer)}))
+    return json_response(body)
 
 
 def healthy() -> Response:
@@ -42,7 +43,3 @@ def error(error: Exception) -> Response:
         status = 422
     body = to_json({"detections": [], "message": problem.detail})
     return json_response(body, status, problem.headers)
-
-
-def _encoded(answer: Answer) -> bytes:
-    return to_json({"detections": darknet(answer)})

@@ -99,5 +99,4 @@ def _of_http_exception(error: HTTPException) -> Problem:
         return of_error(Unauthorized("send the API key as X-API-Key or Authorization: Bearer"))
     headers = {name: value for name, value in error.get_headers() if name == "Allow"}
     detail = _ADVICE.get(status) or error.description or HTTPStatus(status).phrase
-    problem = of_status(status, detail)
-    return Problem(status, problem.title, detail, headers=headers)
+    return Problem(status, HTTPStatus(status).phrase, detail, headers=headers)

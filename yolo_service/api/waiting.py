@@ -19,13 +19,9 @@ LONG_SECONDS = 1e8
 
 
 def wait(future: Future[T], deadline: float = math.inf) -> T:
-    """Wait for a future that native threads complete, and return its result.
+    """Wait for a future of a native thread until ``time.monotonic()`` is ``deadline``.
 
     If the wait ends early, by the deadline or the end of the greenlet, the future is cancelled.
-
-    Args:
-        future: from the predictor or a ``DaemonExecutor``.
-        deadline: ``time.monotonic()`` at which to give up.
 
     Raises:
         DeadlineExceeded: the deadline has passed.

@@ -14,7 +14,6 @@ from yolo_service.cli.options import models_dir_option, path, progress_bar, sett
 from yolo_service.errors import ModelUnavailable
 from yolo_service.models.catalog import CatalogEntry, changed_files, entries, find_entry
 from yolo_service.models.folder import ModelOptions, model_folders, read_folder
-from yolo_service.models.info import ModelInfo
 from yolo_service.models.pull import add_model, check_folder, pull_model
 from yolo_service.models.repository import describe_folders
 from yolo_service.package_data import CATALOG
@@ -37,7 +36,7 @@ def list_models(models_dir: Path | None) -> None:
         if name in catalog and (info is None or info.error):
             click.echo(_pullable(catalog[name]))
         elif info:
-            click.echo(_served(info))
+            click.echo(_row(name, info.input_size, len(info.classes), info.error or ""))
 
 
 @models.command()
@@ -46,8 +45,8 @@ def list_models(models_dir: Path | None) -> None:
 @models_dir_option
 def pull(names: tuple[str, ...], mirror: str | None, models_dir: Path | None) -> None:
     """Download the models NAMES from where they are published, and check them."""
-    settings = settings_from(models_dir=models_dir)
-    root, source = settings.models_dir, mirror or settings.models_mirror
+    settings = settings_from(models_dir=models_dir, models_mirror=mirror)
+    root, source = settings.models_dir, settings.models_mirror
     catalog = {entry.name for entry in entries(root)}
     for name in names:
         folder = model_folders([root, CATALOG]).get(name)
@@ -87,10 +86,6 @@ def add(name: str, files: tuple[str, ...], models_dir: Path | None, **options: A
         name, files, settings_from(models_dir=models_dir).models_dir, own, bar=progress_bar
     )
     click.echo(f"{name}: complete in {folder}")
-
-
-def _served(info: ModelInfo) -> str:
-    return _row(info.name, info.input_size, len(info.classes), info.error or "")
 
 
 def _pullable(entry: CatalogEntry) -> str:

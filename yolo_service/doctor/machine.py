@@ -45,10 +45,10 @@ def cpu(settings: Settings) -> Iterator[Finding]:
     if not {"AVX2", "NEON"}.intersection(found):
         advice = "if this is a virtual machine, give it the host's CPU model"
         yield Finding("cpu", "warn", f"{message}; without AVX2 detection is slow", advice)
-    elif {"BF16", "AMX"}.intersection(found):
-        yield Finding("cpu", "ok", f"{message}; precision=fast computes in bf16 here")
     else:
-        yield Finding("cpu", "ok", f"{message}; precision=fast gains nothing without BF16")
+        has_bf16 = {"BF16", "AMX"}.intersection(found)
+        gain = "computes in bf16 here" if has_bf16 else "gains nothing without BF16"
+        yield Finding("cpu", "ok", f"{message}; precision=fast {gain}")
     if (share := cpu_share()) is not None:
         yield compare_workers(settings.workers, share, available_cpus())
 

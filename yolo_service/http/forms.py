@@ -118,10 +118,11 @@ def _parts(events: Iterator[Any]) -> Iterator[tuple[Any, bytes]]:
 def _names(segment: Any) -> tuple[str, str | None]:
     """Return the name of a part, and its file name if it is a file."""
     filename = segment.filename
-    if filename is None and "*=" in (disposition := segment["Content-Disposition"]):
+    if filename is not None:
+        filename = _decode(filename)
+    elif "*=" in (disposition := segment["Content-Disposition"]):
         filename = parse_options_header(disposition)[1].get("filename")  # RFC 2231's filename*=
-        return _decode(segment.name), filename
-    return _decode(segment.name), None if filename is None else _decode(filename)
+    return _decode(segment.name), filename
 
 
 def _decode(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flask
@@ -11,6 +12,8 @@ from connexion.lifecycle import ConnexionRequest
 from flask.typing import ResponseReturnValue
 
 from yolo_service.http.validation import Arguments
+
+Handler = Callable[..., ResponseReturnValue]
 
 __all__ = ["Api", "FlaskApp"]
 
@@ -25,22 +28,20 @@ class Api(FlaskApi):  # type: ignore[misc]  # connexion has no types
 
     def _add_operation_internal(self, method: str, path: str, operation: Any) -> None:
         """Route to the handler that an operation of the contract names."""
-        handler = self.resolver.resolve(operation).function
+        handler: Handler = self.resolver.resolve(operation).function
         arguments = Arguments(operation, handler)
 
         def answer(request: ConnexionRequest) -> ResponseReturnValue:
             sent: flask.Request = flask.request._get_current_object()  # type: ignore[attr-defined]
-            returned: ResponseReturnValue = handler(**request.path_params, **arguments.read(sent))
-            return returned
+            return handler(**request.path_params, **arguments.read(sent))
 
-        secured = operation.security_decorator(answer)
+        secured: Handler = operation.security_decorator(answer)
 
         def view(**path_params: str) -> ResponseReturnValue:
             request = ConnexionRequest(path, method, path_params=path_params)
             # What the security schemes need; the constructor would count them (``headers or {}``).
             request.headers = flask.request.headers
-            returned: ResponseReturnValue = secured(request)
-            return returned
+            return secured(request)
 
         rule = flaskify_path(path, operation.get_path_parameter_types())
         self.blueprint.add_url_rule(

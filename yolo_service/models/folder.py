@@ -146,8 +146,8 @@ def model_folders(roots: Sequence[Path]) -> dict[str, Path]:
     """
     folders = {folder.name: folder for folder in subfolders(roots[0])}
     for root in roots[1:]:
-        complete = {folder.name: folder for folder in subfolders(root) if is_complete(folder)}
-        folders |= {name: complete[name] for name in complete if name not in folders}
+        for folder in filter(is_complete, subfolders(root)):
+            folders.setdefault(folder.name, folder)
     return folders
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from darknet.cfg import read_cfg
 from darknet.errors import DarknetError
+from darknet.names import read_names
 from darknet.network import Network
 from yolo_service import metrics, process
 from yolo_service.errors import (
@@ -27,7 +29,7 @@ from yolo_service.errors import (
     ShuttingDown,
 )
 from yolo_service.models.folder import ModelFiles, model_folders, read_folder
-from yolo_service.models.info import ModelInfo, describe_files
+from yolo_service.models.info import ModelInfo
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.threads import DaemonExecutor, copy_result, set_exception
 
@@ -57,9 +59,18 @@ class _Entry:
         return self.files
 
     def info(self) -> ModelInfo:
-        if self.files is None:
+        files, model = self.files, self.model
+        if files is None:
             return ModelInfo(self.name, error=self.error)
-        return describe_files(self.files, self.model, self.error)
+        if model:
+            network = model.network
+            return ModelInfo(self.name, network.names, network.input_size, files.options, model)
+        try:
+            shape, classes = read_cfg(files.cfg).net.input, read_names(files.names)
+        except DarknetError as error:
+            return ModelInfo(self.name, options=files.options, error=str(error))
+        size = shape.width, shape.height
+        return ModelInfo(self.name, classes, size, files.options, error=self.error)
 
 
 class ModelRepository:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from darknet.detections import Detections
 from darknet.model import RgbImage
@@ -31,7 +30,7 @@ class Group:
     """
 
     def __init__(
-        self, jobs: Iterable[Job[Any]], decode: DecodeImage, set_aside: Callable[[Job[Any]], None]
+        self, jobs: Iterable[Job], decode: DecodeImage, set_aside: Callable[[Job], None]
     ) -> None:
         self._jobs, self._decode, self._set_aside = list(jobs), decode, set_aside
         self._decoded: list[_DecodedJob] = []
@@ -54,7 +53,7 @@ class Group:
             if found:
                 model.observe(len(found), time.monotonic() - began)
 
-    def _detect(self, jobs: list[Job[Any]]) -> tuple[list[Detections], float]:
+    def _detect(self, jobs: list[Job]) -> tuple[list[Detections], float]:
         """Return the detections, and the seconds in the network without those of decoding."""
         model, thresholds = jobs[0].model, jobs[0].thresholds
         context = jobs[0].request.context.copy()
@@ -64,7 +63,7 @@ class Group:
         metrics.observe_inference(model.name, found, seconds)
         return found, seconds
 
-    def _images(self, jobs: list[Job[Any]]) -> Iterator[RgbImage]:
+    def _images(self, jobs: list[Job]) -> Iterator[RgbImage]:
         for job in jobs:
             began = time.monotonic()
             decoded = job.request.context.run(self._decode_job, job)
@@ -75,7 +74,7 @@ class Group:
                 self._decoded.append(decoded)
                 yield decoded.take_pixels()
 
-    def _decode_job(self, job: Job[Any]) -> _DecodedJob | None:
+    def _decode_job(self, job: Job) -> _DecodedJob | None:
         began, data = time.monotonic(), job.image
         image = DecodedImage.of(data) if not isinstance(data, bytes) else None
         try:
@@ -94,9 +93,7 @@ class Group:
 class _DecodedJob:
     """A job whose image is or was in memory."""
 
-    def __init__(
-        self, job: Job[Any], image: DecodedImage, queue_ms: float, decode_ms: float
-    ) -> None:
+    def __init__(self, job: Job, image: DecodedImage, queue_ms: float, decode_ms: float) -> None:
         self.job, self._queue_ms, self._decode_ms = job, queue_ms, decode_ms
         self._pixels, self._size, self._scale = image.pixels, image.size, image.scale
         self._kept = image.pixels if job.request.options.keep_image else None
@@ -121,14 +118,6 @@ class _DecodedJob:
 
     def _answer(self, found: Detections, timings: Timings) -> Answer:
         model, network = self.job.model.name, self.job.model.network
-        return Answer(
-            model,
-            network.engine_name,
-            network.device,
-            network.precision,
-            *self._size,
-            found,
-            timings,
-            self.job.request.name,
-            self._kept,
-        )
+        engine = (network.engine_name, network.device, network.precision)
+        name = self.job.request.name
+        return Answer(model, *engine, *self._size, found, timings, name, self._kept)

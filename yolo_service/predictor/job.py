@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from darknet.model import RgbImage, Thresholds
 from yolo_service.errors import BadRequest, ClientGone, DeadlineExceeded, ServiceError
@@ -18,8 +18,6 @@ from yolo_service.models.loaded import LoadedModel
 from yolo_service.predictor.answer import Answer
 from yolo_service.settings import Decode
 from yolo_service.threads import set_exception
-
-T = TypeVar("T")
 
 Image = bytes | RgbImage
 """An image as a file of a known format, or decoded: uint8[height, width, 3], red first."""
@@ -65,12 +63,8 @@ class Options:
         return own.thresholds(threshold, self.nms, self.hier_threshold)
 
 
-def _always() -> bool:
-    return True
-
-
 @dataclass(frozen=True, eq=False)
-class Request(Generic[T]):
+class Request:
     """The arguments of ``Predictor.submit`` for an image.
 
     Attributes:
@@ -86,28 +80,21 @@ class Request(Generic[T]):
     """
 
     options: Options
-    finish: Callable[[Answer], T]
+    finish: Callable[[Answer], Any]
     name: str = ""
     fetch_ms: float = 0.0
     deadline: float | None = None
-    is_wanted: Callable[[], bool] = _always
+    is_wanted: Callable[[], bool] = lambda: True
     submitted: float = field(default_factory=time.monotonic)
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
 
-class Job(Generic[T]):
+class Job:
     """An image with its model, in the queue or on a worker.
 
-    Args:
-        image: encoded or not.
-        request: what was submitted with it.
-        future: of its result.
-        model: acquired by the caller; released when the future is done or cancelled.
-        decode: the setting of this name.
+    The caller has acquired the model; it is released when the future is done or cancelled.
 
     Attributes:
-        thresholds: for this image.
-        decode_options: for this image.
         encoded_bytes: of the image; None if it was submitted decoded.
         decode_seconds: what decoding outside of the workers took.
         expected_seconds: what the image will take a worker; 0 before the model's first image.
@@ -116,18 +103,16 @@ class Job(Generic[T]):
     def __init__(
         self,
         image: Image,
-        request: Request[T],
-        future: Future[T],
+        request: Request,
+        future: Future[Any],
         model: LoadedModel,
         decode: Decode | None,
     ) -> None:
         self.request, self.future, self.model = request, future, model
         self.thresholds = request.options.thresholds(model.options)
-        self.decode_options = (
-            DecodeOptions()
-            if request.options.keep_image
-            else DecodeOptions.for_network(model.network, decode)
-        )
+        self.decode_options = DecodeOptions()
+        if not request.options.keep_image:
+            self.decode_options = DecodeOptions.for_network(model.network, decode)
         self.encoded_bytes = len(image) if isinstance(image, bytes) else None
         self.decode_seconds = 0.0
         measured = model.seconds_per_image

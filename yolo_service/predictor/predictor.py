@@ -45,10 +45,6 @@ CLOSE_SECONDS = 5.0
 class Predictor:
     """Worker threads behind a bounded queue; models are loaded at their first use.
 
-    Args:
-        models: where models come from.
-        settings: those of workers, queue, batches and decoding are used.
-
     Example::
 
         with open_predictor(load_settings()) as predictor:
@@ -169,7 +165,7 @@ class Predictor:
         self.close(time.monotonic() + CLOSE_SECONDS)
 
     def _start(
-        self, image: Image, request: Request[Any], future: Future[Any], model: LoadedModel
+        self, image: Image, request: Request, future: Future[Any], model: LoadedModel
     ) -> bool:
         """Queue a request for a loaded model; returns False if the model was just unloaded."""
         if not model.acquire():
@@ -181,7 +177,7 @@ class Predictor:
             job.fail(error)
         return True
 
-    def _decode_isolated(self, job: Job[Any]) -> None:
+    def _decode_isolated(self, job: Job) -> None:
         """Decode an image that is not plain outside of the workers, and queue its job again.
 
         Raises:

@@ -6,7 +6,6 @@ import math
 import threading
 import time
 from collections import deque
-from typing import Any
 
 from yolo_service.errors import Overloaded, ShuttingDown
 from yolo_service.predictor.job import Job
@@ -47,7 +46,7 @@ class JobQueue:
         self.capacity, self._workers, self._max_wait = capacity, workers, max_wait
         self._work_seconds = 0.0
         self._batch_size, self._batch_wait = batch_size, batch_wait if batch_size else 0.0
-        self._jobs: deque[Job[Any]] = deque()
+        self._jobs: deque[Job] = deque()
         self._busy = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -55,7 +54,7 @@ class JobQueue:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def put(self, job: Job[Any]) -> None:
+    def put(self, job: Job) -> None:
         """Append a job; never waits.
 
         Raises:
@@ -71,7 +70,7 @@ class JobQueue:
             # A worker that waits for its group to fill may not take this job: wake all of them.
             self._changed.notify(self._workers if self._batch_wait else 1)
 
-    def put_back(self, job: Job[Any]) -> None:
+    def put_back(self, job: Job) -> None:
         """Insert a job that was taken before, at the front, even if the queue is full."""
         with self._changed:
             if not self._closed:
@@ -95,7 +94,7 @@ class JobQueue:
                 retry_after=math.ceil(seconds),
             )
 
-    def take(self) -> list[Job[Any]]:
+    def take(self) -> list[Job]:
         """Wait for the next group; an empty list means that the queue was closed.
 
         The worker counts as busy until ``group_done``.
@@ -126,18 +125,16 @@ class JobQueue:
         for job in refused:
             job.fail(ShuttingDown())
 
-    def _group_size(self, first: Job[Any], share: int) -> int:
+    def _group_size(self, first: Job, share: int) -> int:
         max_by_latency = int(MAX_GROUP_SECONDS / first.model.seconds_per_image)
         return max(1, min(share, max_by_latency, MAX_GROUP))
 
-    def _fill(self, group: list[Job[Any]], size: int) -> None:
+    def _fill(self, group: list[Job], size: int) -> None:
         until = time.monotonic() + self._batch_wait
         while len(group) < size and not self._closed:
-            if fitting := self._next_fitting(group[0]):
+            key = group[0].group_key
+            if fitting := next((job for job in self._jobs if job.group_key == key), None):
                 self._jobs.remove(fitting)
                 group.append(fitting)
             elif not self._changed.wait(until - time.monotonic()):
                 break
-
-    def _next_fitting(self, first: Job[Any]) -> Job[Any] | None:
-        return next((job for job in self._jobs if job.group_key == first.group_key), None)
