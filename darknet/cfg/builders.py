@@ -344,7 +344,8 @@ def _crop(at: Context) -> L.Layer:
 def _recurrent(at: Context) -> L.Layer:
     s = at.section
     s.known(frozenset(("logistic", "tanh", "shortcut")))
-    s.check_numbers("hidden", "batch_normalize")
+    s.integer("hidden", 1, low=1)
+    s.flag("batch_normalize")
     s.choice("activation", "logistic", ACTIVATIONS)
     return L.Recurrent(**at.base, output=L.Shape(s.integer("output", 1, low=1), 1, 1))
 
