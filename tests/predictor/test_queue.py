@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tests.support.fakes import GREY, FakeEngine
@@ -132,3 +134,18 @@ def test_a_queue_that_would_take_too_long_refuses_at_once(
     for future in waiting:
         future.result(SECONDS)
     assert predictor.submit(GREY).result(SECONDS)
+
+
+def test_one_worker_is_free_for_images_that_are_not_kept(
+    make_predictor: MakePredictor, engine: FakeEngine
+) -> None:
+    predictor, go = make_predictor(workers=2), threading.Event()
+    drawing = [
+        predictor.submit(GREY, Options(keep_image=True), finish=lambda _: go.wait(SECONDS))
+        for _ in range(4)
+    ]
+    for _ in range(3):
+        assert predictor.submit(GREY).result(SECONDS)
+    assert not any(future.done() for future in drawing)
+    go.set()
+    assert all(future.result(SECONDS) for future in drawing)

@@ -12,7 +12,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import NotAcceptable
 
 from yolo_service.api.detection import Finish, detect_image, detect_url, upload
-from yolo_service.images.draw import Kind, draw, encode
+from yolo_service.images.draw import Kind, draw_file
 from yolo_service.predictor import Options
 
 KINDS: dict[str, Kind] = {"image/jpeg": "jpeg", "image/png": "png"}
@@ -32,7 +32,7 @@ def _drawn(detect: Callable[[Options, Finish[bytes]], bytes], values: dict[str, 
     media_type = _accepted()
     body = detect(
         Options(**values, keep_image=True),
-        lambda answer: encode(draw(answer.image, answer.detections), KINDS[media_type]),
+        lambda answer: draw_file(answer.image, answer.detections, KINDS[media_type]),
     )
     return Response(body, mimetype=media_type, headers={"Vary": "Accept"})
 

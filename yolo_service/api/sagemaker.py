@@ -13,7 +13,7 @@ from yolo_service.api.detection import detect_image, upload
 from yolo_service.api.documents import json_response, read_base64, read_document
 from yolo_service.formats import counts
 from yolo_service.formats.json import to_json
-from yolo_service.images.draw import draw, encode
+from yolo_service.images.draw import draw_file
 from yolo_service.predictor import Answer, Options
 
 
@@ -56,5 +56,5 @@ def _image() -> bytes:
 
 
 def _drawn_and_counted(answer: Answer) -> bytes:
-    drawn = encode(draw(answer.image, answer.detections), "jpeg")
+    drawn = draw_file(answer.image, answer.detections, "jpeg")
     return to_json({"img": base64.b64encode(drawn).decode(), "stat": counts(answer)})

@@ -111,10 +111,10 @@ def _finish(path: Path, target: Path | None, answer: Answer) -> bytes:
     """Draw the image if it has a target, and return its line; runs on a worker."""
     from yolo_service.formats import objects
     from yolo_service.formats.json import to_json
-    from yolo_service.images.draw import draw, encode
+    from yolo_service.images.draw import draw_file
 
     if target is not None:
-        target.write_bytes(encode(draw(answer.image, answer.detections), "png"))
+        target.write_bytes(draw_file(answer.image, answer.detections, "png"))
     return to_json({"file": _text(path), **objects(answer)})
 
 

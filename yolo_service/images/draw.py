@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
+from cv2.typing import MatLike
 
 from darknet.detections import Detections, FloatArray
 from darknet.model import RgbImage
@@ -87,6 +88,12 @@ def draw(image: RgbImage, detections: Detections) -> RgbImage:
     return canvas
 
 
+def draw_file(image: RgbImage, detections: Detections, kind: Kind) -> bytes:
+    """Return an image file with what ``draw`` draws; takes the memory of one copy less."""
+    canvas = draw(image, detections)
+    return _encode_bgr(cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR, dst=canvas), kind)
+
+
 def class_colour(class_id: int) -> Colour:
     """Return the RGB colour of a class: bright, and unlike those of neighbouring classes.
 
@@ -105,9 +112,12 @@ def encode(image: RgbImage, kind: Kind) -> bytes:
         image: uint8[height, width, 3], RGB.
         kind: "jpeg" with quality ``JPEG_QUALITY``, or "png", which is lossless.
     """
+    return _encode_bgr(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), kind)
+
+
+def _encode_bgr(image: MatLike, kind: Kind) -> bytes:
     parameters = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if kind == "jpeg" else []
-    _, data = cv2.imencode(f".{kind}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
-    return data.tobytes()
+    return cv2.imencode(f".{kind}", image, parameters)[1].tobytes()
 
 
 def _best(detections: Detections) -> Detections:

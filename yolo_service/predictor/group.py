@@ -96,7 +96,7 @@ class _DecodedJob:
     def __init__(self, job: Job, image: DecodedImage, queue_ms: float, decode_ms: float) -> None:
         self.job, self._queue_ms, self._decode_ms = job, queue_ms, decode_ms
         self._pixels, self._size, self._scale = image.pixels, image.size, image.scale
-        self._kept = image.pixels if job.request.options.keep_image else None
+        self._kept = image.pixels if job.keeps_image else None
 
     def take_pixels(self) -> RgbImage:
         """Return the pixels and drop the reference to them, so that the caller can free them."""

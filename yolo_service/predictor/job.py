@@ -133,13 +133,18 @@ class Job:
         self._held.image, self.decode_seconds = pixels, seconds
 
     @property
+    def keeps_image(self) -> bool:
+        """Whether the image stays in memory until the result is made."""
+        return self.request.options.keep_image
+
+    @property
     def group_key(self) -> tuple[int, Thresholds, int | None]:
         """Jobs with equal keys can share a call of the network.
 
         One that keeps its image shares it with none, because the image stays in memory until the
         result is made; others are freed as soon as they are resized.
         """
-        own = id(self) if self.request.options.keep_image else None
+        own = id(self) if self.keeps_image else None
         return id(self.model), self.thresholds, own
 
     def fail(self, error: BaseException) -> None:

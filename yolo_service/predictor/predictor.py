@@ -211,7 +211,7 @@ class Predictor:
                     job.fail(error)
             finally:
                 del self._busy_since[me]
-                self.queue.group_done()
+                self.queue.group_done(group)
                 group.clear()  # so that an idle worker keeps no image and no model in memory
 
 
