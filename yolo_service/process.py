@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import platform
 from contextlib import suppress
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 _KEPT_BYTES = 256 << 20
@@ -30,6 +32,15 @@ def return_freed_memory() -> None:
     """Return freed memory to the system, for example after a model was loaded."""
     if libc := _glibc():
         libc.malloc_trim(0)
+
+
+def resident_bytes() -> int:
+    """Return the memory in use by this process; 0 where the system does not tell it."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * mmap.PAGESIZE
 
 
 def raise_open_files_limit(wanted: int) -> None:

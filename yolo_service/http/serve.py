@@ -16,6 +16,7 @@ from gevent.event import Event
 
 from yolo_service import logs, process
 from yolo_service.api.service import Service
+from yolo_service.api.waiting import wait
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 from yolo_service.http.app import create_app
 from yolo_service.http.fetch import Fetcher
@@ -34,7 +35,7 @@ CLOSE_SECONDS = 1.0
 """How long closing the models may take after that; Cloud Run kills after 10 seconds in all."""
 
 RETURN_SECONDS = 5.0
-"""How often freed memory is returned to the system, if much was in use in between."""
+"""How often it is looked whether memory can be returned to the system."""
 MUCH_BYTES = 64_000_000
 
 BODIES_BYTES = 256_000_000
@@ -88,7 +89,6 @@ def _listen(settings: Settings, service: Service) -> Server:
     budget = Budget(max(BODIES_BYTES, 2 * settings.max_upload_bytes))
     server = Server(listener, create_app(service), settings.request_timeout, budget)
     server.start()
-    gevent.spawn(_return_memory, server)
     log.info("listening on %s", server.url)
     _log_missing_key(settings, server)
     return server
@@ -111,6 +111,7 @@ def _run(server: Server, service: Service, stop: Event) -> int:
             model = service.start()
             log.info("serving %s; see %s/ui/", model.description, server.url)
             _freeze_memory()
+            gevent.spawn(_return_memory, service)
             return True
         except ModelUnavailable as error:
             log.error("cannot start: %s", error)
@@ -140,13 +141,15 @@ def _stop(server: Server, service: Service, exit_code: int) -> int:
     return exit_code
 
 
-def _return_memory(server: Server) -> None:
-    """Return freed memory to the system again and again, after much of it was in use."""
+def _return_memory(service: Service) -> None:
+    """Return freed memory to the system, when nothing is computed and much more is in use."""
     executor = DaemonExecutor("memory")
+    at_rest = process.resident_bytes()
     while True:
         gevent.sleep(RETURN_SECONDS)
-        if server.budget.pop_peak() + server.responses.pop_peak() > MUCH_BYTES:
-            executor.submit(process.return_freed_memory)
+        if service.predictor.is_idle and process.resident_bytes() > at_rest + MUCH_BYTES:
+            wait(executor.submit(process.return_freed_memory))
+            at_rest = process.resident_bytes()
 
 
 def _freeze_memory() -> None:

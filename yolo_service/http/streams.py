@@ -103,7 +103,7 @@ class Budget:
     """The bytes of memory that all requests together may hold while they are served."""
 
     def __init__(self, limit: int) -> None:
-        self._left = self._limit = self._least_left = limit
+        self._left = self._limit = limit
 
     def take(self, count: int) -> None:
         """Reserve some bytes until ``give_back``.
@@ -115,12 +115,6 @@ class Budget:
             megabytes = self._limit // 1_000_000
             raise Overloaded(f"{megabytes} MB of images are being served already; try again soon")
         self._left -= count
-        self._least_left = min(self._least_left, self._left)
-
-    def pop_peak(self) -> int:
-        """Return the most bytes that were reserved at once since the last call."""
-        least, self._least_left = self._least_left, self._left
-        return self._limit - least
 
     def give_back(self, count: int) -> None:
         """Release bytes that were reserved."""

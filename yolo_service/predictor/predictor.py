@@ -141,6 +141,11 @@ class Predictor:
                 future.cancel()
 
     @property
+    def is_idle(self) -> bool:
+        """Whether no image waits or is computed."""
+        return not (len(self.queue) or self._busy_since)
+
+    @property
     def longest_run(self) -> float:
         """Longest time in seconds of a worker on its current group; 0 if all are idle."""
         now = time.monotonic()
