@@ -45,7 +45,7 @@ def list_models(models_dir: Path | None) -> None:
 @models_dir_option
 def pull(names: tuple[str, ...], mirror: str | None, models_dir: Path | None) -> None:
     """Download the models NAMES from where they are published, and check them."""
-    settings = settings_from(models_dir=models_dir, models_mirror=mirror)
+    settings = settings_from(models_dir=models_dir, models_mirror=mirror or None)
     root, source = settings.models_dir, settings.models_mirror
     catalog = {entry.name for entry in entries(root)}
     for name in names:
