@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write("\n".join((*layer_table(cfg), *cfg.warnings)) + "\n")
         for path in arguments[1:]:
             header = read_weights(path, cfg).header
-            sys.stdout.write(f"{path}: fits; trained on {header.seen} images\n")
+            sys.stdout.write(f"{path}: matches the .cfg; trained on {header.seen} images\n")
     except DarknetError as error:
         sys.stderr.write(f"{error}\n")
         return 1
