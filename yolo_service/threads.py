@@ -99,20 +99,21 @@ class DaemonExecutor:
     def _work(self) -> None:
         lower_thread_priority()
         while call := self._calls.get():
-            _complete(*call)
-            del call  # its result must not stay in memory until the next call
+            complete = _called(*call)
             with self._lock:
-                self._pending -= 1
+                self._pending -= 1  # before somebody who has waited for the result comes again
+            complete()
+            del call, complete  # the result must not stay in memory until the next call
 
 
-def _complete(future: Future[T], function: Callable[[], T]) -> None:
-    """Call a function for a future, unless it was cancelled."""
+def _called(future: Future[T], function: Callable[[], T]) -> Callable[[], None]:
+    """Call a function, unless its future was cancelled; returns what completes the future."""
     if not future.set_running_or_notify_cancel():
-        return
+        return lambda: None
     try:
-        future.set_result(function())
+        return functools.partial(future.set_result, function())
     except BaseException as error:
-        future.set_exception(error)
+        return functools.partial(future.set_exception, error)
 
 
 def join_all(threads: list[threading.Thread], until: float) -> bool:
