@@ -58,11 +58,13 @@ def detect(
         predictor.models.get()  # raises here if the model is broken, not once per image
         submit = functools.partial(_submit, predictor, chosen, targets)
         for path, future in zip(paths, predictor.submit_each(paths, submit), strict=True):
+            if not future.done():
+                sys.stdout.buffer.flush()  # the lines so far must not wait for this image
             line, is_good = _line(path, future)
             failed += not is_good
             sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
             bar.update(1)
+        sys.stdout.buffer.flush()
     sys.exit(1 if failed else 0)
 
 
