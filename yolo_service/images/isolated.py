@@ -50,6 +50,7 @@ class DecoderProcesses:
     def __init__(self) -> None:
         self._idle: list[_DecoderProcess] = []
         self._lock = threading.Lock()
+        atexit.register(self.close)
 
     def decode(self, data: bytes, pixels_bytes: int) -> RgbImage | None:
         """Decode an image to upright RGB of full size; blocks the calling thread.
@@ -85,7 +86,6 @@ class DecoderProcesses:
                 if (process := self._idle.pop()).is_alive():
                     return process
                 process.kill()
-        atexit.register(self.close)
         return _DecoderProcess()
 
     def close(self) -> None:

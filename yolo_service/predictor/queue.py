@@ -67,17 +67,14 @@ class JobQueue:
                 raise ShuttingDown()
             self.raise_if_full()
             self._jobs.append(job)
-            self._work_seconds += job.expected_seconds
-            # A worker that waits for its group to fill may not take this job: wake all of them.
-            self._changed.notify(self._workers if self._batch_wait else 1)
+            self._added(job)
 
     def put_back(self, job: Job) -> None:
         """Insert a job that was taken before, at the front, even if the queue is full."""
         with self._changed:
             if not self._closed:
                 self._jobs.appendleft(job)
-                self._work_seconds += job.expected_seconds
-                self._changed.notify(self._workers if self._batch_wait else 1)
+                self._added(job)
                 return
         job.fail(ShuttingDown())
 
@@ -131,6 +128,11 @@ class JobQueue:
             self._changed.notify_all()
         for job in refused:
             job.fail(ShuttingDown())
+
+    def _added(self, job: Job) -> None:
+        self._work_seconds += job.expected_seconds
+        # A worker that waits for its group to fill may not take this job: wake all of them.
+        self._changed.notify(self._workers if self._batch_wait else 1)
 
     def _first(self) -> Job | None:
         """Return the job that has waited longest, of those that may be computed now."""
