@@ -10,7 +10,6 @@ processes was above its rest at most, and ten seconds after the attack.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 import threading
@@ -178,8 +177,8 @@ def _peak(pid: int) -> Iterator[list[float]]:
 
 
 def _memory(pid: int) -> float:
-    """Return the resident memory of a process and its children in MB."""
-    return sum(map(_resident, (pid, *_children(pid))))
+    """Return the memory of a process and its children in MB; what they share counts once."""
+    return sum(map(_proportional, (pid, *_children(pid))))
 
 
 def _children(pid: int) -> list[int]:
@@ -190,11 +189,10 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _resident(pid: int) -> float:
-    with suppress(OSError, IndexError):
-        return (
-            int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
-        )
+def _proportional(pid: int) -> float:
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return next((float(line.split()[1]) for line in lines if line.startswith("Pss:")), 0) / 1000
     return 0.0
 
 

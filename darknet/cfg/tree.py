@@ -14,6 +14,10 @@ from darknet.text_files import read_bytes
 
 IntArray = npt.NDArray[np.int32]
 
+SUFFIXES = frozenset({".list", ".map", ".tree", ".txt"})
+"""Of files outside of the .cfg's folder. Others are not read: a .cfg that somebody sent could name
+any file, whose lines would be part of an error."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tree:
@@ -94,8 +98,21 @@ def _named_path(section: Section, option: str, folder: Path | None) -> Path | No
     beside = [folder / name, folder / Path(name).name] if folder else []
     for path in (*beside, Path(name)):
         if path.is_file():
+            _check_inside(section, option, folder, path)
             return path
     raise section.error(f"{name} not found; put {Path(name).name} beside the .cfg", option)
+
+
+def _check_inside(section: Section, option: str, folder: Path | None, path: Path) -> None:
+    """Refuse a file of another kind outside of the .cfg's folder, also behind a link."""
+    target = path.resolve()
+    is_inside = folder is not None and target.is_relative_to(folder.resolve())
+    if not is_inside and target.suffix not in SUFFIXES:
+        raise section.error(
+            f"{path} is outside of the .cfg's folder and not one of "
+            f"{', '.join(sorted(SUFFIXES))}; copy it beside the .cfg",
+            option,
+        )
 
 
 def read_lines(path: Path, what: str) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 
 from tests.support import hostile, sample_images
 from tests.support.predictors import SECONDS, MakePredictor
-from yolo_service.errors import ServiceError, UndecodableImage
+from yolo_service.errors import ServiceError, Unavailable, UndecodableImage
 from yolo_service.images import image_header, isolated
 from yolo_service.images.decode import PROCESSES, DecodeOptions, ImageDecoder, decode
 
@@ -98,6 +100,18 @@ def test_an_odd_image_goes_through_the_predictor(make_predictor: MakePredictor) 
     answer = make_predictor().submit(ODD["TIFF"]).result(SECONDS)
     assert (answer.width, answer.height) == (64, 48)
     assert answer.timings.decode_ms > 0
+
+
+@pytest.mark.parametrize("executable", ["/bin/false", "/does/not/exist"])
+def test_a_process_that_cannot_be_started_is_the_services_fault(
+    executable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PROCESSES.close()
+    files = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(Unavailable, match="decoder process"):
+        decode(ODD["GIF"], max_pixels=MAX_PIXELS)
+    assert len(list(Path("/proc/self/fd").iterdir())) == files
 
 
 def test_where_files_in_memory_are_missing_images_are_decoded_in_this_process(

@@ -116,11 +116,15 @@ class ImageDecoder:
 
     def decode_isolated(self, data: bytes) -> DecodedImage:
         """Decode any image at full size, in a process of its own; raises as ``decode_plain``."""
-        header = self._header(data)
-        pixels = PROCESSES.decode(data, 3 * header.width * header.height)
+        pixels = PROCESSES.decode(data, self.decoded_bytes(data))
         if pixels is None:
-            raise _undecodable(header.format)
+            raise _undecodable(self._header(data).format)
         return DecodedImage.of(pixels)
+
+    def decoded_bytes(self, data: bytes) -> int:
+        """Return the size of an image's pixels by its header; raises as ``decode_plain``."""
+        header = self._header(data)
+        return 3 * header.width * header.height
 
     def decode(self, data: bytes, options: DecodeOptions) -> DecodedImage:
         """Decode any image; raises as ``decode_plain`` does."""

@@ -25,6 +25,7 @@ from contextlib import suppress
 import numpy as np
 
 from darknet.model import RgbImage
+from yolo_service.errors import Unavailable
 from yolo_service.images.opencv import decode_by_opencv
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,9 @@ class DecoderProcesses:
         Returns:
             uint8[height, width, 3]; None if it is damaged, or needs more time or memory than is
             allowed.
+
+        Raises:
+            Unavailable: no process can be started now.
         """
         if not IS_SUPPORTED:
             return decode_by_opencv(data)
@@ -86,7 +90,14 @@ class DecoderProcesses:
                 if (process := self._idle.pop()).is_alive():
                     return process
                 process.kill()
-        return _DecoderProcess()
+        try:
+            return _DecoderProcess()
+        except OSError as error:
+            log.error("a decoder process cannot be started: %s", error)
+            raise Unavailable(
+                f"the image needs a decoder process, which cannot be started ({error}); try again, "
+                "or send the image as JPEG or PNG"
+            ) from error
 
     def close(self) -> None:
         """End the idle processes."""
@@ -100,18 +111,28 @@ class _DecoderProcess:
     """One process and the socket to it."""
 
     def __init__(self) -> None:
+        """Start a process and wait until it is ready.
+
+        Raises:
+            OSError: it cannot be started, ended at once or is not ready in ``START_SECONDS``.
+        """
         self._socket, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, "-m", "yolo_service.images.decoder_process"]
-            self._process = subprocess.Popen(  # noqa: S603 - this Python with a module of ours
-                [*command, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+        try:
+            with theirs:
+                self._process = _start(theirs)
+        except BaseException:
+            self._socket.close()
+            raise
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_until_ready(self) -> None:
         self._socket.settimeout(START_SECONDS)
-        self._socket.recv(len(READY))
+        if self._socket.recv(len(READY)) != READY:
+            raise OSError(f"it ended with exit status {self._process.wait()}")
 
     def decode(self, data: bytes, pixels_bytes: int) -> RgbImage | None:
         """Decode a file; None if it cannot be decoded.
@@ -143,6 +164,17 @@ class _DecoderProcess:
         self._process.kill()
         with suppress(OSError):
             self._process.wait()
+
+
+def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "yolo_service.images.decoder_process"]
+    return subprocess.Popen(  # noqa: S603 - this Python with a module of ours
+        [*command, str(connection.fileno())],
+        pass_fds=[connection.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def _write(file: int, data: bytes) -> None:

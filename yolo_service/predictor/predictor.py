@@ -19,7 +19,6 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from typing import Any, TypeVar, overload
 
-from darknet.limits import available_cpus
 from yolo_service import metrics
 from yolo_service.errors import ModelUnavailable, ServiceError
 from yolo_service.images.decode import PROCESSES, ImageDecoder
@@ -27,11 +26,12 @@ from yolo_service.models.loaded import LoadedModel
 from yolo_service.models.opening import open_repository
 from yolo_service.models.repository import ModelRepository
 from yolo_service.predictor.answer import Answer
+from yolo_service.predictor.decoding import IsolatedDecoding
 from yolo_service.predictor.group import Group
 from yolo_service.predictor.job import Image, Job, Options, Request
 from yolo_service.predictor.queue import MAX_GROUP, JobQueue
 from yolo_service.settings import Settings
-from yolo_service.threads import DaemonExecutor, join_all, lower_thread_priority, set_exception
+from yolo_service.threads import join_all, lower_thread_priority, set_exception
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +53,8 @@ class Predictor:
 
     def __init__(self, models: ModelRepository, settings: Settings) -> None:
         self.models, self._settings = models, settings
-        self._decoder = ImageDecoder(settings.max_pixels)
-        self._isolated = DaemonExecutor(
-            "decoder", available_cpus(), max_waiting=settings.queue_size
-        )
+        decoder = ImageDecoder(settings.max_pixels)
+        self._decode_plain = decoder.decode_plain
         count, wait = settings.workers, settings.batch_wait_ms / 1000
         self.queue = JobQueue(
             settings.queue_size,
@@ -64,6 +62,12 @@ class Predictor:
             max_wait=settings.queue_seconds,
             batch_size=settings.batch_size,
             batch_wait=wait,
+        )
+        self._isolated = IsolatedDecoding(
+            decoder,
+            max_bytes=3 * settings.max_pixels,
+            max_waiting=settings.queue_size,
+            queue=self.queue.put_back,
         )
         self._busy_since: dict[int, float] = {}
         metrics.watch_queue(self.queue.__len__, settings.queue_size, count)
@@ -182,27 +186,6 @@ class Predictor:
             job.fail(error)
         return True
 
-    def _decode_isolated(self, job: Job) -> None:
-        """Decode an image that is not plain outside of the workers, and queue its job again.
-
-        Raises:
-            Overloaded: too many such images wait already.
-        """
-
-        def decode() -> None:
-            data, began = job.image, time.monotonic()
-            if not (job.is_wanted() and isinstance(data, bytes)):
-                return
-            try:
-                pixels = self._decoder.decode_isolated(data).pixels
-            except Exception as error:
-                job.fail(error)
-            else:
-                job.replace_image(pixels, time.monotonic() - began)
-                self.queue.put_back(job)
-
-        self._isolated.submit(decode)
-
     def _work(self) -> None:
         lower_thread_priority()
         me = threading.get_ident()
@@ -210,7 +193,7 @@ class Predictor:
             self._busy_since[me] = time.monotonic()
             try:
                 with metrics.WORKERS_BUSY.track_inprogress():
-                    Group(group, self._decoder.decode_plain, self._decode_isolated).run()
+                    Group(group, self._decode_plain, self._isolated.submit).run()
             except Exception as error:
                 for job in group:
                     job.fail(error)

@@ -103,9 +103,9 @@ class JobQueue:
             first = self._first()
             if first is None:
                 return []
+            share = math.ceil(len(self._jobs) / max(1, self._workers - self._busy))
             self._jobs.remove(first)
             self._keeping += first.keeps_image
-            share = math.ceil(len(self._jobs) / max(1, self._workers - self._busy))
             self._busy += 1
             group = [first]
             self._fill(group, self._batch_size or self._group_size(group[0], share))

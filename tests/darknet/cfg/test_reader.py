@@ -238,3 +238,26 @@ def test_any_text_is_a_network_or_a_cfg_error(words: list[str]) -> None:
     with suppress(DarknetError):
         cfg = parse_cfg("\n".join(words))
         assert all(min(layer.output) > 0 for layer in cfg.layers)
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_tree_outside_of_the_cfgs_folder_that_is_another_kind_of_file_is_not_read(
+    is_linked: bool, tmp_path: Path
+) -> None:
+    folder, secret = tmp_path / "model", tmp_path / "passwords"
+    folder.mkdir()
+    secret.write_text("root secret")
+    if is_linked:
+        (folder / "a.tree").symlink_to(secret)
+    text = f"{NET}[softmax]\ntree={'a.tree' if is_linked else secret}"
+    with pytest.raises(CfgError, match="outside of the") as error:
+        parse_cfg(text, folder=folder)
+    assert "secret" not in str(error.value).replace(str(secret), "")
+
+
+def test_a_tree_outside_of_the_cfgs_folder_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "a.tree").write_text("animal -1\nplant -1\n")
+    net = "[net]\nwidth=1\nheight=1\nchannels=2\n"
+    assert parse_cfg(f"{net}[softmax]\ntree=../a.tree", folder=folder).layers
