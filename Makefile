@@ -61,7 +61,7 @@ soak: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 # atheris does not support every Python, so it is not pinned: pip install atheris
-PARSERS := $(if $(wildcard $(VENV)/lib/python3*/site-packages/atheris),cfg form image tensor weights)
+PARSERS := $(if $(wildcard $(VENV)/lib/python3*/site-packages/atheris),cfg form image process tensor weights)
 
 fuzz: $(VENV)/.dev $(PARSERS:%=fuzz-%)
 	YOLO_TEST_FUZZ_SECONDS=600 $(BIN)/python -m pytest tests/http/test_fuzz.py

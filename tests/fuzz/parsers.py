@@ -1,6 +1,6 @@
 """Parsers under coverage-guided fuzzing: nothing but a designed error may come out of them.
 
-Usage: python -m tests.fuzz.parsers cfg|weights|image|form|tensor [options of libFuzzer]
+Usage: python -m tests.fuzz.parsers cfg|weights|image|process|form|tensor [options of libFuzzer]
 
 for example ``-max_total_time=300``. Needs atheris (``pip install atheris``), which is not made for
 every Python and is therefore no dependency of the tests; those use hypothesis for the same.
@@ -64,6 +64,15 @@ def fuzz_image(data: bytes) -> None:
     assert image.size <= 3 * MAX_PIXELS
 
 
+def fuzz_process(data: bytes) -> None:
+    """Decode any bytes in a decoder process; it may end, but the answer is pixels or an error."""
+    with suppress(ServiceError):
+        pixels = images.ImageDecoder(MAX_PIXELS).decode_isolated(data).pixels
+        assert pixels.ndim == 3
+        assert pixels.shape[2] == 3
+        assert 0 < pixels.size <= 3 * MAX_PIXELS
+
+
 def fuzz_form(data: bytes) -> None:
     """Read any bytes as a multipart body; the contents of its files are pieces of it."""
     with suppress(ServiceError, RequestEntityTooLarge):
@@ -90,6 +99,7 @@ TARGETS = {
     "cfg": fuzz_cfg,
     "weights": fuzz_weights,
     "image": fuzz_image,
+    "process": fuzz_process,
     "form": fuzz_form,
     "tensor": fuzz_tensor,
 }
