@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from darknet.cfg.layers import Head
+from darknet.cfg.geometry import geometry
+from darknet.cfg.layers import Head, Shape
 from darknet.detections import FloatArray, IntArray
 
 IndexArray = npt.NDArray[np.intp]
@@ -40,33 +41,15 @@ NO_CANDIDATES = Candidates(
 
 
 class Grid:
-    """Cells and anchors of a head.
-
-    A box is (centre in the cell, size in anchors) * (scale of the anchor) + (origin of the cell).
+    """Cells and anchors of a head; see ``Geometry``.
 
     Args:
         layer: the head.
-        unit: width and height of the network's input in the unit of the anchors.
-        scale_x_y: see ``Yolo``.
+        net: shape of the network's input.
     """
 
-    def __init__(self, layer: Head, unit: tuple[int, int], scale_x_y: float = 1.0) -> None:
-        _, height, width = layer.input
-        x_unit, y_unit = unit
-        shift = 0.5 * (scale_x_y - 1)
-        self._scales = np.array(
-            [
-                (scale_x_y / width, scale_x_y / height, w / x_unit, h / y_unit)
-                for w, h in layer.anchors
-            ]
-        )
-        self._origins = np.array(
-            [
-                ((x - shift) / width, (y - shift) / height, 0, 0)
-                for y in range(height)
-                for x in range(width)
-            ]
-        )
+    def __init__(self, layer: Head, net: Shape) -> None:
+        self._scales, self._origins = geometry(layer, net)
 
     def select(self, raw: FloatArray, limit: float) -> tuple[IndexArray, IndexArray, FloatArray]:
         """Return the cells, anchors and values with a raw objectness above ``limit``.

@@ -27,7 +27,7 @@ class RegionHead:
     """
 
     def __init__(self, layer: Region, model: Model) -> None:
-        self._grid = Grid(layer, (layer.input.width, layer.input.height))
+        self._grid = Grid(layer, model.cfg.net.input)
         self._score = _score_rule(layer, model)
         bounded = layer.softmax or layer.tree is not None or model.dialect == "pjreddie"
         self._gated = bounded and not _has_background(layer, model)

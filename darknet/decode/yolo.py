@@ -14,7 +14,7 @@ class YoloHead:
     """Decoder of one ``[yolo]`` layer."""
 
     def __init__(self, layer: Yolo, net: Shape) -> None:
-        self._grid = Grid(layer, (net.width, net.height), layer.scale_x_y)
+        self._grid = Grid(layer, net)
         self._new_coords = layer.new_coords
 
     def candidates(self, raw: FloatArray, thresholds: Thresholds) -> Candidates:

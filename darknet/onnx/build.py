@@ -34,20 +34,39 @@ def build_onnx(model: Model, *, batch: int | None = None, half: bool = False) ->
         UnsupportedError: a layer has no equivalent, or the weights exceed the size limit of ONNX.
         WeightsError: weights exceed the range of float16, or after folding that of float32.
     """
-    _check_size(model, bytes_per_weight=2 if half else 4)
     graph = Graph(batch=batch, half=half)
-    tensors = {-1: Tensor(graph.input(INPUT, model.cfg.net.input), model.cfg.net.input)}
+    outputs = emit_network(graph, model)
+    for head, tensor in outputs:
+        graph.output(_name(head) if isinstance(head, L.Head) else "output", *tensor)
+    return graph.serialize()
+
+
+def emit_network(graph: Graph, model: Model) -> list[tuple[L.Layer, Tensor]]:
+    """Add a network to a graph, and return its outputs in order.
+
+    They are the inputs of its heads; without heads, the output of its last layer.
+
+    Raises:
+        UnsupportedError: see ``build_onnx``.
+        WeightsError: see ``build_onnx``.
+    """
+    _check_size(model, graph.bytes_per_weight)
+    shape = model.cfg.net.input
+    tensors = {-1: Tensor(graph.input(INPUT, shape), shape)}
+    heads: list[tuple[L.Layer, Tensor]] = []
     for layer in model.cfg.layers:
         arrays = model.weights.layers[layer.index]
-        name = f"{layer.kind}_{layer.index}"
-        at = EmitContext(graph, name, _inputs(layer, tensors), arrays, model.dialect)
+        at = EmitContext(graph, _name(layer), _inputs(layer, tensors), arrays, model.dialect)
         if isinstance(layer, L.Head):
-            graph.output(at.name, at.input, layer.output)
+            heads.append((layer, at.inputs[0]))
         else:
             tensors[layer.index] = Tensor(_emit(at, layer), layer.output)
-    if not model.cfg.heads:
-        graph.output("output", *tensors[model.cfg.layers[-1].index])
-    return graph.serialize()
+    last = model.cfg.layers[-1]
+    return heads or [(last, tensors[last.index])]
+
+
+def _name(layer: L.Layer) -> str:
+    return f"{layer.kind}_{layer.index}"
 
 
 def _check_size(model: Model, bytes_per_weight: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from onnx import TensorProto, helper
 from darknet.cfg.layers import Shape
 
 OPSET = 17
-"""Version of the operator set, which both runtimes support."""
+"""Version of the operator set by default, which both runtimes support."""
+OPSETS = range(13, 22)
+"""Versions in which the operators here mean the same."""
 
 FloatArray = npt.NDArray[np.floating]
 Attribute = str | int | float | Sequence[int]
@@ -27,17 +29,24 @@ class Graph:
     Args:
         batch: fixed batch size N; None: any.
         half: compute in float16; inputs and outputs stay float32.
+        opset: version of the operator set, one of ``OPSETS``.
     """
 
-    def __init__(self, *, batch: int | None, half: bool) -> None:
+    def __init__(self, *, batch: int | None, half: bool, opset: int = OPSET) -> None:
         self._batch = "N" if batch is None else batch
         self._half = half
         self._dtype = np.dtype(np.float16 if half else np.float32)
-        self._model = onnx.ModelProto(ir_version=8, producer_name="darknet")
-        self._model.opset_import.add(domain="", version=OPSET)
+        self._model = onnx.ModelProto(producer_name="darknet")
+        self._model.opset_import.add(domain="", version=opset)
+        self._model.ir_version = max(8, helper.find_min_ir_version_for(self._model.opset_import))
         self._graph = self._model.graph
         self._graph.name = "darknet"
         self._scalars: dict[float, str] = {}
+
+    @property
+    def bytes_per_weight(self) -> int:
+        """Size of a number of the graph's number type."""
+        return self._dtype.itemsize
 
     def input(self, name: str, shape: Shape) -> str:
         """Declare an input, float32[N, *shape]."""
@@ -46,13 +55,27 @@ class Graph:
             self.node("Cast", f"{name}/half", name, to=TensorProto.FLOAT16) if self._half else name
         )
 
-    def output(self, name: str, tensor: str, shape: Shape) -> None:
+    def input_number(self, name: str, default: float) -> str:
+        """Declare a scalar float32 input that may be left out."""
+        self._graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
+        return self.constant(name, np.array(default, np.float32))
+
+    def output(self, name: str, tensor: str, shape: Sequence[int]) -> None:
         """Make a tensor an output, float32[N, *shape], called ``name``."""
-        if self._half:
-            self.node("Cast", name, tensor, to=TensorProto.FLOAT)
-        else:
-            self.node("Identity", name, tensor)
+        self.float32(name, tensor)
         self._graph.output.append(self._value(name, shape))
+
+    def output_as(self, name: str, tensor: str, *shape: int | str, integer: bool = False) -> None:
+        """Make a tensor that is no feature map an output, float32[*shape] or int64[*shape]."""
+        self.node("Identity", name, tensor)
+        kind = TensorProto.INT64 if integer else TensorProto.FLOAT
+        self._graph.output.append(helper.make_tensor_value_info(name, kind, shape))
+
+    def float32(self, name: str, tensor: str) -> str:
+        """Convert a tensor of the graph's number type to float32."""
+        if self._half:
+            return self.node("Cast", name, tensor, to=TensorProto.FLOAT)
+        return self.node("Identity", name, tensor)
 
     def node(self, kind: str, name: str, *inputs: str, **attributes: Attribute) -> str:
         """Add an operator; ``name`` is its name and that of its output."""
@@ -68,7 +91,7 @@ class Graph:
 
     def floats(self, name: str, values: FloatArray) -> str:
         """Add a constant in the graph's number type."""
-        return self._constant(name, values.astype(self._dtype, copy=False))
+        return self.constant(name, values.astype(self._dtype, copy=False))
 
     def holds(self, values: FloatArray) -> bool:
         """Return whether all values are finite and within the range of the graph's number type."""
@@ -83,7 +106,7 @@ class Graph:
 
     def integers(self, name: str, values: Sequence[int]) -> str:
         """Add a constant int64 vector (shapes, starts, sizes)."""
-        return self._constant(name, np.array(values, np.int64))
+        return self.constant(name, np.array(values, np.int64))
 
     def reshape(self, name: str, tensor: str, *shape: int) -> str:
         """Reshape everything but the batch."""
@@ -105,7 +128,7 @@ class Graph:
 
     def upsample(self, name: str, tensor: str, factor: int) -> str:
         """Repeat every value ``factor`` times in both directions."""
-        scales = self._constant(f"{name}/scales", np.array((1, 1, factor, factor), np.float32))
+        scales = self.constant(f"{name}/scales", np.array((1, 1, factor, factor), np.float32))
         return self.node(
             "Resize",
             name,
@@ -117,12 +140,17 @@ class Graph:
             nearest_mode="floor",
         )
 
+    def describe(self, entries: Mapping[str, str]) -> None:
+        """Write texts into the file, for whoever reads it."""
+        for key, value in entries.items():
+            self._model.metadata_props.add(key=key, value=value)
+
     def serialize(self) -> bytes:
         """Return the model as bytes."""
         data: bytes = self._model.SerializeToString()
         return data
 
-    def _constant(self, name: str, values: npt.NDArray[Any]) -> str:
+    def constant(self, name: str, values: npt.NDArray[Any]) -> str:
         """Add a constant array without converting it."""
         self._graph.initializer.add(
             name=name,
@@ -132,5 +160,5 @@ class Graph:
         )
         return name
 
-    def _value(self, name: str, shape: Shape) -> onnx.ValueInfoProto:
+    def _value(self, name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, [self._batch, *shape])
