@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
 from darknet.cfg.geometry import geometry
@@ -102,7 +103,10 @@ def _region_scores(
         every = graph.node("Concat", f"{classes}/every", objectness, classes, axis=3)
         active = _activate_classes(graph, head, every, logistic=True)
         return graph.slice(
-            f"{classes}/scores", active, (0, 0, 1), (2**31 - 1, 2**31 - 1, head.classes + 1)
+            f"{classes}/scores",
+            active,
+            (0, 0, 1),
+            (head.input.height * head.input.width, len(head.anchors), head.classes + 1),
         )
     active = _activate_classes(graph, head, classes, logistic=pjreddie)
     gate = graph.node("Sigmoid", f"{objectness}/sigmoid", objectness)
@@ -117,12 +121,19 @@ def _activate_classes(graph: Graph, head: L.Region, classes: str, *, logistic: b
 
 def _corners(graph: Graph, model: Model, head: L.Head, centres: str, sizes: str) -> str:
     """Add the corners of boxes in pixels, float32[N, cells, anchors, 4]."""
-    net = model.cfg.net.input
-    pixels = np.array((net.width, net.height, net.width, net.height))
-    scales, origins = geometry(head, net)
-    middle = _affine(graph, f"{centres}/pixels", centres, (scales * pixels)[:, :2], origins * pixels)
+    net, (scales, origins) = model.cfg.net.input, geometry(head, model.cfg.net.input)
+    pixels = np.array((net.width, net.height))
+
+    def constant(name: str, values: npt.NDArray[np.float64]) -> str:
+        return graph.constant(f"{head.kind}_{head.index}/{name}", values.astype(np.float32))
+
+    offsets = graph.node(
+        "Mul", f"{centres}/offsets", centres, constant("cell", scales[:, :2] * pixels)
+    )
+    corner = constant("origins", (origins[:, :2] * pixels)[:, np.newaxis])
+    middle = graph.node("Add", f"{centres}/pixels", offsets, corner)
     half = graph.node(
-        "Mul", f"{sizes}/half", sizes, _constant(graph, f"{sizes}/scale", (scales * pixels / 2)[:, 2:])
+        "Mul", f"{sizes}/half", sizes, constant("half_anchors", scales[:, 2:] * pixels / 2)
     )
     low = graph.node("Sub", f"{centres}/low", middle, half)
     high = graph.node("Add", f"{centres}/high", middle, half)

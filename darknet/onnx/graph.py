@@ -30,10 +30,15 @@ class Graph:
         batch: fixed batch size N; None: any.
         half: compute in float16; inputs and outputs stay float32.
         opset: version of the operator set, one of ``OPSETS``.
+
+    Attributes:
+        batch: the batch size, or the name of any.
     """
 
+    INT64 = TensorProto.INT64
+
     def __init__(self, *, batch: int | None, half: bool, opset: int = OPSET) -> None:
-        self._batch = "N" if batch is None else batch
+        self.batch = "N" if batch is None else batch
         self._half = half
         self._dtype = np.dtype(np.float16 if half else np.float32)
         self._model = onnx.ModelProto(producer_name="darknet")
@@ -56,9 +61,9 @@ class Graph:
         )
 
     def input_number(self, name: str, default: float) -> str:
-        """Declare a scalar float32 input that may be left out."""
-        self._graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
-        return self.constant(name, np.array(default, np.float32))
+        """Declare an input float32[1] that may be left out."""
+        self._graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]))
+        return self.number(name, default)
 
     def output(self, name: str, tensor: str, shape: Sequence[int]) -> None:
         """Make a tensor an output, float32[N, *shape], called ``name``."""
@@ -104,8 +109,22 @@ class Graph:
             self._scalars[value] = self.floats(f"{value!r}", np.array(value))
         return self._scalars[value]
 
-    def integers(self, name: str, values: Sequence[int]) -> str:
-        """Add a constant int64 vector (shapes, starts, sizes)."""
+    def constant(self, name: str, values: npt.NDArray[Any]) -> str:
+        """Add a constant array without converting it."""
+        self._graph.initializer.add(
+            name=name,
+            data_type=helper.np_dtype_to_tensor_dtype(values.dtype),
+            dims=values.shape,
+            raw_data=values.tobytes(),
+        )
+        return name
+
+    def number(self, name: str, value: float) -> str:
+        """Add a constant float32[1]."""
+        return self.constant(name, np.array([value], np.float32))
+
+    def integers(self, name: str, values: Sequence[int] | int) -> str:
+        """Add a constant int64 vector (shapes, starts, sizes) or scalar."""
         return self.constant(name, np.array(values, np.int64))
 
     def reshape(self, name: str, tensor: str, *shape: int) -> str:
@@ -150,15 +169,5 @@ class Graph:
         data: bytes = self._model.SerializeToString()
         return data
 
-    def constant(self, name: str, values: npt.NDArray[Any]) -> str:
-        """Add a constant array without converting it."""
-        self._graph.initializer.add(
-            name=name,
-            data_type=helper.np_dtype_to_tensor_dtype(values.dtype),
-            dims=values.shape,
-            raw_data=values.tobytes(),
-        )
-        return name
-
     def _value(self, name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [self._batch, *shape])
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [self.batch, *shape])
