@@ -11,6 +11,7 @@ import io
 import logging
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,6 +83,24 @@ def load(
     if quantized:
         runner.precision = "int8"
     return GraphEngine(model, runner)
+
+
+def write_openvino(graph: bytes, path: Path, *, half: bool) -> None:
+    """Write an ONNX graph in OpenVINO's own format: ``path``, an .xml, and a .bin beside it.
+
+    Inputs with a default value become constants. What the ONNX file says of its model is in the
+    .xml as ``rt_info/framework``.
+
+    Raises:
+        EngineUnavailableError: the package is missing or broken.
+        EngineError: OpenVINO refused the graph, or the files cannot be written.
+    """
+    core = _core()
+    try:
+        model = core.read_model(graph)
+        import_openvino().save_model(model, path, compress_to_fp16=half)
+    except Exception as error:
+        raise EngineError(f"openvino cannot write {path}: {error}") from error
 
 
 class OpenVinoRunner:

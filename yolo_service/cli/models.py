@@ -10,10 +10,17 @@ import click
 from darknet.cfg import read_cfg
 from darknet.layer_table import layer_table
 from darknet.model import Dialect
-from yolo_service.cli.options import models_dir_option, path, progress_bar, settings_from
+from yolo_service.cli.options import (
+    models_dir_option,
+    path,
+    progress_bar,
+    settings_from,
+    settings_with_model,
+)
 from yolo_service.errors import ModelUnavailable
 from yolo_service.models.catalog import CatalogEntry, changed_files, entries, find_entry
 from yolo_service.models.folder import ModelOptions, model_folders, read_folder
+from yolo_service.models.opening import default_files
 from yolo_service.models.pull import add_model, check_folder, pull_model
 from yolo_service.models.repository import describe_folders
 from yolo_service.package_data import CATALOG
@@ -86,6 +93,27 @@ def add(name: str, files: tuple[str, ...], models_dir: Path | None, **options: A
         name, files, settings_from(models_dir=models_dir).models_dir, own, bar=progress_bar
     )
     click.echo(f"{name}: complete in {folder}")
+
+
+@models.command()
+@click.argument("name")
+@click.option("--to", "target", type=path, required=True, help="File; a folder for openvino.")
+@click.option("--format", "kind", type=click.Choice(("onnx", "openvino")), default="onnx")
+@click.option("--nms", is_flag=True, help="Suppression is part of the graph.")
+@click.option("--half", is_flag=True, help="Weights and computation in float16.")
+@click.option("--batch", type=click.IntRange(min=1), help="Fixed number of images.")
+@click.option("--opset", type=int, default=17, show_default=True, help="Of ONNX's operators.")
+@click.option("--raw", is_flag=True, help="The heads as they are, not decoded.")
+@models_dir_option
+def export(name: str, target: Path, kind: str, models_dir: Path | None, **options: Any) -> None:
+    """Write the model NAME as a file that needs nothing of this project; see docs/export.md."""
+    from darknet.onnx import ExportOptions
+    from yolo_service.models.export import write_export, write_openvino_export
+
+    settings = settings_with_model(models_dir=models_dir, model=name)
+    write = write_openvino_export if kind == "openvino" else write_export
+    written = write(default_files(settings), ExportOptions(**options), target)
+    click.echo(f"{name}: exported to {written}, {written.stat().st_size / 1e6:.1f} MB")
 
 
 def _pullable(entry: CatalogEntry) -> str:
