@@ -117,9 +117,9 @@ def _parts(events: Iterator[Any]) -> Iterator[tuple[Any, bytes]]:
 
 
 def _check_lines(segment: Any) -> None:
-    """Refuse headers with bare carriage returns, which Werkzeug takes for line ends."""
-    if any("\r" in value for _, value in segment.headerlist):
-        raise BadRequest(f"the form is malformed: a carriage return within a header; {_ADVICE}")
+    """Refuse headers with a half of a line end, which Werkzeug takes for a whole one."""
+    if any("\r" in value or "\n" in value for _, value in segment.headerlist):
+        raise BadRequest(f"the form is malformed: a line end within a header; {_ADVICE}")
 
 
 def _names(segment: Any) -> tuple[str, str | None]:
