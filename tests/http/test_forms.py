@@ -170,6 +170,18 @@ def test_a_form_that_is_cut_off_is_called_so(body: bytes) -> None:
         pytest.param(part(b"Content-Disposition: inline; name=a"), id="other disposition"),
         pytest.param(part(b"Content-\xff: form-data; name=a"), id="header name"),
         pytest.param(part(b"no header"), id="no header"),
+        pytest.param(
+            part(
+                b"Content-Disposition: form-data; name=a; filename=b\r\nContent-Type: image/j\rpg"
+            ),
+            id="carriage return",
+        ),
+        pytest.param(
+            part(
+                b"Content-Disposition: form-data; name=a; filename=b\r\nContent-Type: image/j\npg"
+            ),
+            id="line feed",
+        ),
         pytest.param(form([("a", "b", b"x")]).replace(b"\r\n", b"\n"), id="line feeds"),
         pytest.param(form([("a", "b", b"\r\n--edgeX")]), id="boundary in content"),
         pytest.param(b"text " + form([("a", "b", b"x")]), id="boundary inside a line"),

@@ -108,11 +108,18 @@ def _parts(events: Iterator[Any]) -> Iterator[tuple[Any, bytes]]:
     content: list[bytes] = []
     for event in events:
         if isinstance(event, MultipartSegment):
+            _check_lines(event)
             segment, content = event, []
         elif event is None:
             yield segment, b"".join(content)
         else:
             content.append(event)
+
+
+def _check_lines(segment: Any) -> None:
+    """Refuse headers with a half of a line end, which Werkzeug takes for a whole one."""
+    if any("\r" in value or "\n" in value for _, value in segment.headerlist):
+        raise BadRequest(f"the form is malformed: a line end within a header; {_ADVICE}")
 
 
 def _names(segment: Any) -> tuple[str, str | None]:
