@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from darknet import load_network
 from darknet.detections import Detections
+from tests.support.contract import CONTRACT
 from tests.support.fakes import GREY, FakeEngine
 from tests.support.fixtures import Client, ServerProcess, StartServer
 from tests.support.networks import write_model
@@ -121,6 +122,36 @@ def test_metrics_want_the_api_key(start_server: StartServer) -> None:
     assert client.get("/metrics").status == 401
     assert client.get("/metrics", Authorization="Bearer secret").status == 200
     client.close()
+
+
+def test_counters_exist_before_they_count(start_server: StartServer) -> None:
+    """Prometheus sees no increase in a counter that appears with its first value."""
+    client = start_server().client()
+    found = scrape(client)
+    client.close()
+    zeros = {sample for sample, value in found.samples.items() if value == 0}
+
+    def labels(name: str) -> set[frozenset[tuple[str, str]]]:
+        return {labels for metric, labels in zeros if metric == name}
+
+    assert {dict(each)["type"] for each in labels("yolo_errors_total")} >= {
+        "bad-request",
+        "overloaded",
+        "image-too-large",
+        "model-unavailable",
+    }
+    requests = {tuple(dict(sorted(each)).values()) for each in labels("yolo_http_requests_total")}
+    for path, operations in CONTRACT["paths"].items():
+        route = path.replace("{", "<").replace("}", ">")
+        for method, operation in operations.items():
+            for status in {*operation["responses"], "500"}:
+                assert (method.upper(), route, status) in requests
+    for name in ("yolo_model_load_failures_total", "yolo_model_unloads_total"):
+        assert {dict(each)["model"] for each in labels(name)} == {"a-tiny", "b-shy", "c-broken"}
+    assert {tuple(dict(sorted(each)).values()) for each in labels("yolo_detections_total")} == {
+        ("cat", "a-tiny"),
+        ("dog", "a-tiny"),
+    }
 
 
 def test_models_are_counted_as_they_come_and_go(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from connexion.apis.flask_utils import flaskify_endpoint, flaskify_path
 from connexion.lifecycle import ConnexionRequest
 from flask.typing import ResponseReturnValue
 
+from yolo_service import metrics
 from yolo_service.http.validation import Arguments
 
 Handler = Callable[..., ResponseReturnValue]
@@ -44,6 +45,8 @@ class Api(FlaskApi):  # type: ignore[misc]  # connexion has no types
             return secured(request)
 
         rule = flaskify_path(path, operation.get_path_parameter_types())
+        statuses = {500, *map(int, operation.responses)}
+        metrics.expect_requests(method.upper(), rule, statuses)
         self.blueprint.add_url_rule(
             rule, flaskify_endpoint(operation.operation_id), view, methods=[method]
         )
