@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,6 +57,9 @@ class Generated:
             classes.AuthenticatedClient(address, token=key) if key else classes.Client(address)
         )
 
+    def close(self) -> None:
+        self._client.get_httpx_client().close()
+
     def module(self, name: str) -> ModuleType:
         return importlib.import_module(f"{PACKAGE}.{name}")
 
@@ -80,11 +84,11 @@ def generated(
     server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Generated]:
     folder = tmp_path_factory.mktemp("generated")
-    client = server.client()
-    output = generate(client.get("/openapi.json").body, folder)
-    client.close()
+    with closing(server.client()) as client:
+        output = generate(client.get("/openapi.json").body, folder)
     sys.path.insert(0, str(folder))
-    yield Generated(output, server.port)
+    with closing(Generated(output, server.port)) as client_package:
+        yield client_package
     sys.path.remove(str(folder))
 
 
@@ -143,5 +147,7 @@ def test_the_key_is_sent_where_one_is_set(
     generated: Generated, start_server: StartServer, photo: bytes
 ) -> None:
     port = start_server(api_key="secret").port
-    assert Generated("", port, key="secret")("models.list_models").models
-    assert Generated("", port, key="wrong")("models.list_models").type_ == "unauthorized"
+    with closing(Generated("", port, key="secret")) as known:
+        assert known("models.list_models").models
+    with closing(Generated("", port, key="wrong")) as stranger:
+        assert stranger("models.list_models").type_ == "unauthorized"
