@@ -15,6 +15,7 @@ from yolo_service.api.operations import HANDLERS
 from yolo_service.api.service import EXTENSION, Service
 from yolo_service.http.admission import Admission
 from yolo_service.http.forms import FormParser
+from yolo_service.http.pages import add_pages
 from yolo_service.http.routing import Api, FlaskApp, Resolver
 from yolo_service.package_data import CONTRACT
 from yolo_service.settings import Settings
@@ -48,7 +49,9 @@ class Request(flask.Request):
 
 def create_app(service: Service) -> FlaskApp:
     """Make the WSGI application; it also works without a server, for example in tests."""
-    app = FlaskApp(__name__, skip_error_handlers=True, server_args={"static_folder": None})
+    options = {"swagger_ui": False}  # see ``pages``
+    server_args = {"static_folder": None}
+    app = FlaskApp(__name__, skip_error_handlers=True, server_args=server_args, options=options)
     app.api_cls = Api
     app.app.request_class = Request
     app.app.json.sort_keys = False  # /openapi.json and so /ui/ keep the order of swagger.yaml
@@ -59,7 +62,7 @@ def create_app(service: Service) -> FlaskApp:
     app.app.before_request(_refuse_costly_head)
     app.app.before_request(_refuse_double_slash)
     app.app.register_error_handler(Exception, errors.respond)
-    # An empty base path breaks the UI; "/" is the same address.
+    add_pages(app.app)
     app.add_api(_contract(service.settings), base_path="/", resolver=Resolver(HANDLERS.__getitem__))
     raise_if_full = service.predictor.queue.raise_if_full
     app.app.wsgi_app = Admission(app.app.wsgi_app, app.app.url_map, raise_if_full)
