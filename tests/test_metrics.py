@@ -249,6 +249,28 @@ def test_the_dashboard_asks_for_labels_that_exist() -> None:
         assert {*selected, *re.findall("[a-z_]+", " ".join(grouped))} <= known, text
 
 
+def test_the_dashboard_leaves_out_probes_and_pages() -> None:
+    """They are most of the requests of a service that has little to do, and fast."""
+    asked = list(expressions(json.loads(DASHBOARD.read_text(encoding="utf-8"))))
+    found = [re.findall(r"yolo_http_\w+\{[^}]*\}", text) for text in asked]
+    selectors = [selector for each in found for selector in each]
+    assert sum(text.count("yolo_http_") for text in asked) == len(selectors) > 0
+    routes = {
+        path.replace("{", "<").replace("}", ">"): operations
+        for path, operations in CONTRACT["paths"].items()
+    }
+    probes = {
+        route for route, methods in routes.items() if methods.get("get", {}).get("security") == []
+    }
+    assert {"/healthz", "/readyz", "/v2/health/ready"} <= probes
+    for selector in selectors:
+        (excluded,) = re.findall(r'route!~"([^"]*)"', selector)
+        hidden = {route for route in routes if re.fullmatch(excluded, route)}
+        assert hidden == probes | {"/metrics"}, selector
+        for page in ("/", "/ui/", "/ui/<path:name>", "/openapi.json"):
+            assert re.fullmatch(excluded, page)
+
+
 def test_the_panels_of_the_dashboard_lie_side_by_side() -> None:
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
