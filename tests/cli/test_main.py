@@ -23,6 +23,12 @@ def test_every_command_has_a_help_text(command: str) -> None:
     assert command in run("--help").stdout
 
 
+def test_a_misspelt_variable_is_warned_about(models: Path) -> None:
+    answer = run("models", "list", YOLO_MODEL_DIR=str(models))
+    assert answer.returncode == 0
+    assert "warning: YOLO_MODEL_DIR is no setting; did you mean YOLO_MODELS_DIR?" in answer.stderr
+
+
 def test_models_list_tells_what_is_wrong_with_a_folder(models: Path) -> None:
     lines = run("models", "list", "--models-dir", models).stdout
     assert "a-tiny" in lines
