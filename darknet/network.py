@@ -170,7 +170,7 @@ def load_model(
     network = read_cfg(cfg)
     labels = read_names(names) if isinstance(names, str | Path) else tuple(names)
     check_names(labels, _label_count(network, use_map), network.source)
-    resize = resize or _default_resize(network, dialect)
+    resize = resize or default_resize(network, dialect)
     return Model(network, read_weights(weights, network), labels, dialect, resize, use_map)
 
 
@@ -184,7 +184,7 @@ def _label_count(cfg: Cfg, use_map: bool) -> int:
     return len(maps[-1])
 
 
-def _default_resize(cfg: Cfg, dialect: Dialect) -> Resize:
+def default_resize(cfg: Cfg, dialect: Dialect) -> Resize:
     """Return what the .cfg's letter_box says, else letterbox for pjreddie, stretch for AlexeyAB."""
     given = cfg.net.letter_box
     letter_box = dialect == "pjreddie" if given is None else given

@@ -7,6 +7,7 @@
     │   ├── FetchForbidden 400      the image URL is not allowed: scheme, host, network
     │   └── ClientGone 400          the client has closed its connection
     ├── Unauthorized 401            the API key is missing or wrong
+    ├── ModelNotPublic 403          a model that may be used, but not be had
     ├── ModelNotFound 404           no model of this name
     ├── PayloadTooLarge 413         more bytes than YOLO_MAX_UPLOAD_MB
     │   └── ImageTooLarge 413       more pixels than YOLO_MAX_PIXELS
@@ -96,6 +97,12 @@ class Unauthorized(ServiceError):
     """The API key is missing or wrong."""
 
     status, title, type = 401, "Unauthorized", "unauthorized"
+
+
+class ModelNotPublic(ServiceError):
+    """A model that the service computes, but does not hand out."""
+
+    status, title, type = 403, "Model not public", "model-not-public"
 
 
 class ModelNotFound(ServiceError):

@@ -27,6 +27,7 @@ _NOT_OURS = (f"{PREFIX}SERVICE_", f"{PREFIX}TEST_")
 _SECRETS = frozenset({"api_key", "ml_api_token", "ML_API_TOKEN"})
 
 Decode = Literal["exact", "fast", "reduced"]
+Names = Annotated[tuple[str, ...], NoDecode]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
 
 
@@ -80,6 +81,9 @@ class Settings(BaseSettings):
             fp32, else ``fast``.
         workers: native threads that decode and compute; by default the number of CPUs plus one,
             which keeps all CPUs busy. With 1, all CPUs compute one image, for the lowest latency.
+        page: whether ``/`` is the page that shows detections.
+        public_models: names of models that browsers may load and compute by themselves, besides
+            those whose model.yaml says ``public: true``.
         log_format: ``text`` for people, ``json`` for log collectors.
         config_file: .cfg of the classic service; with the two others it is the default model.
         weights_file: .weights of the classic service.
@@ -121,6 +125,8 @@ class Settings(BaseSettings):
     request_timeout: float = Field(default=60.0, gt=0, le=3600)
     decode: Decode | None = None
     workers: int = Field(default_factory=lambda: available_cpus() + 1, ge=1, le=256)
+    page: bool = True
+    public_models: Names = ()
     log_format: Literal["text", "json"] = "text"
     config_file: Path | None = Field(default=None, validation_alias="config_file")
     weights_file: Path | None = Field(default=None, validation_alias="weights_file")
@@ -135,6 +141,11 @@ class Settings(BaseSettings):
             return [ip_network(part.strip()) for part in value.split(",") if part.strip()]
         except ValueError as error:
             raise ValueError(f"{error}; expected networks such as 10.0.0.0/8,fd00::/8") from error
+
+    @field_validator("public_models", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return value.replace(",", " ").split() if isinstance(value, str) else value
 
     @field_validator("api_key", "ml_api_token")
     @classmethod

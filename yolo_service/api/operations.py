@@ -30,6 +30,8 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "annotate_by_url": annotate.by_url,
     "annotate_by_upload": annotate.by_upload,
     "list_models": models.catalog,
+    "get_model": models.one,
+    "get_model_as_onnx": models.onnx,
     "check_liveness": health.alive,
     "check_readiness": health.ready,
     "get_metrics": metrics.scrape,

@@ -13,6 +13,7 @@ from prometheus_client import generate_latest
 from yolo_service.api.client import current_client
 from yolo_service.api.waiting import wait
 from yolo_service.errors import ModelNotFound, ModelUnavailable, ServiceError, Unavailable
+from yolo_service.models.export import Exported, Exports
 from yolo_service.models.info import ModelInfo
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.predictor import Predictor
@@ -26,6 +27,9 @@ PROBE_SECONDS = 1.0
 
 MAX_SCRAPES = 8
 """Requests for the metrics that may wait; Prometheus sends one at a time."""
+
+MAX_EXPORTS = 8
+"""Requests for a model's file that may wait for its export, which takes seconds for a large one."""
 
 T = TypeVar("T")
 
@@ -42,6 +46,8 @@ class Service:
         # One at a time, because a document in memory is many times its length.
         self._documents = DaemonExecutor("document", max_waiting=settings.queue_size)
         self._scrapes = DaemonExecutor("metrics", max_waiting=MAX_SCRAPES)
+        self._exports = Exports()
+        self._exporting = DaemonExecutor("export", max_waiting=MAX_EXPORTS)
 
     def start(self) -> LoadedModel:
         """Load the default model.
@@ -102,6 +108,20 @@ class Service:
             DeadlineExceeded: the request's own time is over.
         """
         return wait(self._documents.submit(function), current_client().deadline)
+
+    def export(self, name: str) -> Exported:
+        """Return a model as an ONNX file; the last one is kept.
+
+        Raises:
+            ModelNotFound: no such model.
+            ModelUnavailable: it cannot be exported.
+            Overloaded: ``MAX_EXPORTS`` calls are waiting already.
+        """
+
+        def export() -> Exported:
+            return self._exports.get(self.predictor.models.files(name))
+
+        return wait(self._exporting.submit(export), current_client().deadline)
 
     def scrape(self) -> bytes:
         """Return the metrics in Prometheus's text format, written on a native thread.

@@ -62,7 +62,7 @@ def create_app(service: Service) -> FlaskApp:
     app.app.before_request(_refuse_costly_head)
     app.app.before_request(_refuse_double_slash)
     app.app.register_error_handler(Exception, errors.respond)
-    add_pages(app.app)
+    add_pages(app.app, page=service.settings.page)
     app.add_api(_contract(service.settings), base_path="/", resolver=Resolver(HANDLERS.__getitem__))
     raise_if_full = service.predictor.queue.raise_if_full
     app.app.wsgi_app = Admission(app.app.wsgi_app, app.app.url_map, raise_if_full)

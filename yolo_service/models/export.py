@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from darknet.engines.openvino import write_openvino
+from darknet.errors import ModelError
 from darknet.model import Model
 from darknet.network import load_model
 from darknet.onnx import ExportOptions, export_onnx
-from yolo_service.errors import ConfigurationError
+from yolo_service.errors import ConfigurationError, ModelUnavailable
 from yolo_service.models.download import sha256
 from yolo_service.models.folder import ModelFiles
 
@@ -28,6 +31,50 @@ def export_model(files: ModelFiles, options: ExportOptions) -> bytes:
     thresholds = files.options.thresholds(None, None, None)
     options = dataclasses.replace(options, thresholds=thresholds)
     return export_onnx(model, options, metadata(files, model))
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """An exported file.
+
+    Attributes:
+        content: the ONNX file.
+        compressed: the same by gzip.
+        version: another one when a file of the model has changed.
+    """
+
+    content: bytes
+    compressed: bytes
+    version: str
+
+
+class Exports:
+    """Exported files of models; the last one is kept. For one thread."""
+
+    def __init__(self) -> None:
+        self._last: Exported | None = None
+
+    def get(self, files: ModelFiles) -> Exported:
+        """Return a model as an ONNX file without suppression.
+
+        Raises:
+            ModelUnavailable: it cannot be exported.
+        """
+        version = _version(files)
+        if self._last is None or self._last.version != version:
+            self._last = None  # before another one is in memory
+            try:
+                content = export_model(files, ExportOptions())
+            except ModelError as error:
+                raise ModelUnavailable(f"{files.name}: {error}") from error
+            self._last = Exported(content, gzip.compress(content, 1), version)
+        return self._last
+
+
+def _version(files: ModelFiles) -> str:
+    stats = [path.stat() for path in (files.cfg, files.weights, files.names)]
+    state = [(str(files.cfg), stat.st_mtime_ns, stat.st_size) for stat in stats]
+    return hashlib.sha256(repr((state, files.options)).encode()).hexdigest()[:32]
 
 
 def metadata(files: ModelFiles, model: Model) -> dict[str, str]:
@@ -72,6 +119,8 @@ def write_openvino_export(files: ModelFiles, options: ExportOptions, folder: Pat
         EngineError: OpenVINO is missing or refused the graph.
         ConfigurationError: the files cannot be written.
     """
+    from darknet.engines.openvino import write_openvino
+
     target = folder / f"{files.name}.xml"
     try:
         folder.mkdir(parents=True, exist_ok=True)

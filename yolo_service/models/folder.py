@@ -47,6 +47,7 @@ class ModelOptions(BaseModel):
     Attributes:
         description: what the model finds, in a sentence.
         license: of the weights.
+        public: whether anybody who may use the service may have the model itself, as an ONNX file.
         sources: where its files were published; a pull downloads those that have a ``file``.
         input_size: (width, height) of the network's input in pixels, as in its .cfg.
         classes: number of classes.
@@ -62,6 +63,7 @@ class ModelOptions(BaseModel):
 
     description: str | None = None
     license: str | None = None
+    public: bool = False
     sources: tuple[Source, ...] = ()
     input_size: tuple[int, int] | None = None
     classes: int | None = Field(default=None, ge=1)

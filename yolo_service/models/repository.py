@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from darknet.cfg import read_cfg
+from darknet.decode import diou_beta
 from darknet.errors import DarknetError
 from darknet.names import read_names
-from darknet.network import Network
+from darknet.network import Network, default_resize
 from yolo_service import metrics, process
 from yolo_service.errors import (
     ConfigurationError,
@@ -62,15 +63,21 @@ class _Entry:
         files, model = self.files, self.model
         if files is None:
             return ModelInfo(self.name, error=self.error)
-        if model:
-            network = model.network
-            return ModelInfo(self.name, network.names, network.input_size, files.options, model)
         try:
-            shape, classes = read_cfg(files.cfg).net.input, read_names(files.names)
+            cfg = model.network.cfg if model else read_cfg(files.cfg)
+            names = model.network.names if model else read_names(files.names)
         except DarknetError as error:
             return ModelInfo(self.name, options=files.options, error=str(error))
-        size = shape.width, shape.height
-        return ModelInfo(self.name, classes, size, files.options, error=self.error)
+        return ModelInfo(
+            self.name,
+            names,
+            (cfg.net.input.width, cfg.net.input.height),
+            files.options.resize or default_resize(cfg, files.options.dialect),
+            diou_beta(cfg) if cfg.heads else None,
+            files.options,
+            model,
+            None if model else self.error,
+        )
 
 
 class ModelRepository:

@@ -84,11 +84,13 @@ export function sorted(found) {
 }
 
 /**
- * The colour of a class, one that differs from those of its neighbours.
+ * The colours of a class: one that differs from those of its neighbours, and that of text on it.
  *
  * @param {number} classId
- * @returns {string} a CSS colour
+ * @returns {{fill: string, text: string}} CSS colours
  */
-export function colour(classId) {
-  return `hsl(${Math.round((classId * 137.508) % 360)} 85% 45%)`;
+export function colours(classId) {
+  const hue = (classId * 137.508 + 5) % 360; // the golden angle
+  const isLight = hue > 35 && hue < 195; // yellow to cyan
+  return { fill: `hsl(${Math.round(hue)} 85% ${isLight ? 55 : 42}%)`, text: isLight ? "#000" : "#fff" };
 }

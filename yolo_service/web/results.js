@@ -3,7 +3,7 @@
  *
  * @typedef {import("./detections.js").Detection} Detection
  */
-import { colour } from "./detections.js";
+import { colours } from "./detections.js";
 
 export class Results {
   #list;
@@ -113,7 +113,7 @@ function fillRow(row, { label, classId, confidence, box }) {
   row.dataset.confidence = String(confidence);
   row.dataset.box = box.map((value) => Number(value.toFixed(3))).join(",");
   const [swatch, name, percent, size] = /** @type {HTMLCollectionOf<HTMLElement>} */ (row.children);
-  swatch.style.setProperty("background", colour(classId));
+  swatch.style.setProperty("background", colours(classId).fill);
   name.textContent = label || `class ${classId}`;
   percent.textContent = `${(confidence * 100).toFixed(1)} %`;
   size.textContent = `${Math.round(box[2])} × ${Math.round(box[3])}`;

@@ -2,14 +2,15 @@
  * Images with boxes on canvases.
  *
  * @typedef {import("./detections.js").Detection} Detection
+ * @typedef {{left: number, top: number, right: number, bottom: number}} Rectangle in pixels
  */
-import { colour } from "./detections.js";
+import { colours } from "./detections.js";
 
 const FONT_PIXELS = 13;
 const MAX_EXPORT_LINE = 400; // an image of 400 pixels gets lines of one pixel
 
 /**
- * Draw boxes and labels.
+ * Draw boxes, and over all of them the labels that have room; the most confident come first.
  *
  * @param {CanvasRenderingContext2D} context
  * @param {Detection[]} shown
@@ -21,35 +22,58 @@ function drawBoxes(context, shown, scale, unit, marked) {
   context.font = `600 ${FONT_PIXELS * unit}px system-ui, sans-serif`;
   context.textBaseline = "middle";
   // The most confident come first in the list, and last on the canvas, where they cover others.
-  for (const detection of [...shown].reverse()) {
-    if (detection !== marked) drawBox(context, detection, scale, unit, 2);
+  const ordered = [...shown].reverse().filter((detection) => detection !== marked);
+  if (marked) ordered.push(marked);
+  const places = ordered.map(({ box: [x, y, width, height] }) => ({
+    left: (x - width / 2) * scale,
+    top: (y - height / 2) * scale,
+    width: width * scale,
+    height: height * scale,
+  }));
+  ordered.forEach(({ classId }, index) => {
+    const { left, top, width, height } = places[index];
+    context.lineWidth = (ordered[index] === marked ? 4 : 2) * unit;
+    context.strokeStyle = colours(classId).fill;
+    context.strokeRect(left, top, width, height);
+  });
+  /** @type {Rectangle[]} */
+  const taken = [];
+  for (let index = ordered.length - 1; index >= 0; index--) {
+    drawLabel(context, ordered[index], places[index], unit, taken);
   }
-  if (marked) drawBox(context, marked, scale, unit, 4);
 }
 
 /**
+ * Draw a label, unless it would cover one that was drawn before.
+ *
  * @param {CanvasRenderingContext2D} context
  * @param {Detection} detection
- * @param {number} scale
+ * @param {{left: number, top: number}} place of the box
  * @param {number} unit
- * @param {number} line width in pixels of the page
+ * @param {Rectangle[]} taken where labels are; gets this one
  */
-function drawBox(context, { label, classId, confidence, box }, scale, unit, line) {
-  const [x, y, width, height] = box.map((value) => value * scale);
-  const left = x - width / 2;
-  const top = y - height / 2;
-  context.lineWidth = line * unit;
-  context.strokeStyle = context.fillStyle = colour(classId);
-  context.strokeRect(left, top, width, height);
-  const text = `${label} ${Math.round(confidence * 100)} %`;
-  const textWidth = context.measureText(text).width + 8 * unit;
-  const textHeight = (FONT_PIXELS + 6) * unit;
-  const inside = Math.min(Math.max(left - context.lineWidth / 2, 0), context.canvas.width - textWidth);
-  const above = top - textHeight;
-  const at = above >= 0 ? above : Math.max(top, 0);
-  context.fillRect(inside, at, textWidth, textHeight);
-  context.fillStyle = "#fff";
-  context.fillText(text, inside + 4 * unit, at + textHeight / 2);
+function drawLabel(context, { label, classId, confidence }, { left, top }, unit, taken) {
+  const text = `${label || `class ${classId}`} ${Math.round(confidence * 100)} %`;
+  const width = context.measureText(text).width + 8 * unit;
+  const height = (FONT_PIXELS + 6) * unit;
+  const x = Math.min(Math.max(left - unit, 0), Math.max(context.canvas.width - width, 0));
+  const y = top >= height ? top - height : Math.max(top, 0);
+  const own = { left: x, top: y, right: x + width, bottom: y + height };
+  if (taken.some((other) => overlaps(own, other))) return;
+  taken.push(own);
+  const { fill, text: colour } = colours(classId);
+  context.fillStyle = fill;
+  context.fillRect(x, y, width, height);
+  context.fillStyle = colour;
+  context.fillText(text, x + 4 * unit, y + height / 2);
+}
+
+/**
+ * @param {Rectangle} a
+ * @param {Rectangle} b
+ */
+function overlaps(a, b) {
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 }
 
 /** The image that is looked at, with its boxes. The boxes are sharp at every zoom. */
