@@ -52,10 +52,20 @@ RUN mkdir /opt/cuda \
     fi
 
 
+FROM python AS web
+# What the page needs to compute in browsers: from the checkout, if make has installed it there.
+COPY package.json package-lock.json .npmrc requirements-node.txt ./
+COPY scripts/web-runtime scripts/
+COPY yolo_service/web yolo_service/web
+RUN [ -d yolo_service/web/runtime ] \
+    || { python3 -m venv /tmp/node && scripts/web-runtime /tmp/node/bin; }
+
+
 FROM python AS app
 COPY app.py swagger.yaml LICENSE ./
 COPY darknet darknet
 COPY yolo_service yolo_service
+COPY --from=web /app/yolo_service/web/runtime yolo_service/web/runtime
 COPY models models
 # Only the catalog of the models; the model of this image gets a layer of its own.
 RUN rm -rf ./*.egg-info prune-venv requirements*.txt pyproject.toml README.md \

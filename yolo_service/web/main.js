@@ -305,8 +305,8 @@ class Page {
     if (!this.#model.public) {
       return "This model may not be handed out (public: true in its model.yaml allows it).";
     }
-    const runtime = await fetch("web/runtime/ort.wasm.min.mjs", { method: "HEAD" });
-    return runtime.ok ? "" : "This service was installed without the runtime for browsers.";
+    const runtime = await fetch("web/runtime/ort.wasm.min.mjs", { method: "HEAD" }).catch(() => null);
+    return runtime?.ok ? "" : "This service was installed without the runtime for browsers.";
   }
 
   // Camera
