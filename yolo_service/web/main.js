@@ -384,11 +384,7 @@ class Page {
   async #copy(kind) {
     const needsKey = "X-API-Key" in this.#server.headers;
     const text = (kind === "curl" ? toCurl : toPython)(this.#result, location.href, needsKey);
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      throw new Error("The browser does not allow this page to copy.");
-    }
+    if (!(await copy(text))) throw new Error("The browser does not allow this page to copy.");
     this.#say("Copied.");
   }
 
@@ -482,6 +478,25 @@ function download(name, content) {
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(content), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/**
+ * @param {string} text
+ * @returns {Promise<boolean>} whether it is in the clipboard
+ */
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Over plain http from another machine there is only the old way.
+    const area = Object.assign(document.createElement("textarea"), { value: text });
+    document.body.append(area);
+    area.select();
+    const isCopied = document.execCommand("copy");
+    area.remove();
+    return isCopied;
+  }
 }
 
 new Page().start();
