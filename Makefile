@@ -2,6 +2,7 @@
 # make test         everything: style, types, tests
 # make bench        compares the engines, the service and other services
 # make image-test   builds the CPU image with buildah and tests it
+# make contract     checks swagger.yaml with linters and generators of clients from npm; needs node
 # make soak         ten minutes of mixed good, bad and hostile requests
 # make fuzz         ten minutes of generated requests to every route of swagger.yaml, and one minute
 #                   of generated input to each parser, if atheris is installed
@@ -10,7 +11,7 @@ VENV ?= .venv
 TORCH ?= 2.13.0
 BIN := $(VENV)/bin
 
-.PHONY: help venv run test bench soak fuzz lint format image-test requirements clean
+.PHONY: help venv run test bench contract soak fuzz lint format image-test requirements clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -56,6 +57,13 @@ format: $(VENV)/.dev
 
 image-test: $(VENV)/bin/python
 	PIP=$(BIN)/pip scripts/image-test
+
+contract:
+	npx --yes @stoplight/spectral-cli@6.16.3 lint --fail-severity hint swagger.yaml
+	npx --yes @redocly/cli@2.77.0 lint swagger.yaml
+	npx --yes openapi-typescript@7.13.0 swagger.yaml --output build/contract/openapi.d.ts
+	npx --yes --package typescript@5.9.3 --package @hey-api/openapi-ts@0.95.0 \
+		openapi-ts --input swagger.yaml --output build/contract/hey-api
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.soak $(SOAK)

@@ -1,8 +1,12 @@
 """Object detection with Darknet models: ``load_network``, its results and its exceptions.
 
->>> network = load_network("yolov3.cfg", "yolov3.weights", "coco.names")  # doctest: +SKIP
->>> network.detect([image])[0].labels  # doctest: +SKIP
-['dog', 'bicycle', 'truck']
+>>> import cv2
+>>> model = "models/blood-cells/blood-cells"
+>>> network = load_network(f"{model}.cfg", f"{model}.weights", f"{model}.names")
+>>> image = cv2.imread("models/blood-cells/sample.jpg", cv2.IMREAD_COLOR_RGB)
+>>> sorted(set(network.detect([image])[0].labels))
+['Platelets', 'RBC', 'WBC']
+>>> network.close()
 """
 
 from darknet.detections import Detections

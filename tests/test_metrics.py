@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from darknet import load_network
 from darknet.detections import Detections
+from tests.support.contract import CONTRACT
 from tests.support.fakes import GREY, FakeEngine
 from tests.support.fixtures import Client, ServerProcess, StartServer
 from tests.support.networks import write_model
@@ -123,6 +124,36 @@ def test_metrics_want_the_api_key(start_server: StartServer) -> None:
     client.close()
 
 
+def test_counters_exist_before_they_count(start_server: StartServer) -> None:
+    """Prometheus sees no increase in a counter that appears with its first value."""
+    client = start_server().client()
+    found = scrape(client)
+    client.close()
+    zeros = {sample for sample, value in found.samples.items() if value == 0}
+
+    def labels(name: str) -> set[frozenset[tuple[str, str]]]:
+        return {labels for metric, labels in zeros if metric == name}
+
+    assert {dict(each)["type"] for each in labels("yolo_errors_total")} >= {
+        "bad-request",
+        "overloaded",
+        "image-too-large",
+        "model-unavailable",
+    }
+    requests = {tuple(dict(sorted(each)).values()) for each in labels("yolo_http_requests_total")}
+    for path, operations in CONTRACT["paths"].items():
+        route = path.replace("{", "<").replace("}", ">")
+        for method, operation in operations.items():
+            for status in {*operation["responses"], "500"}:
+                assert (method.upper(), route, status) in requests
+    for name in ("yolo_model_load_failures_total", "yolo_model_unloads_total"):
+        assert {dict(each)["model"] for each in labels(name)} == {"a-tiny", "b-shy", "c-broken"}
+    assert {tuple(dict(sorted(each)).values()) for each in labels("yolo_detections_total")} == {
+        ("cat", "a-tiny"),
+        ("dog", "a-tiny"),
+    }
+
+
 def test_models_are_counted_as_they_come_and_go(tmp_path: Path) -> None:
     write_model(tmp_path / "counted")
     write_model(tmp_path / "miscounted", names=("cat",))
@@ -216,6 +247,28 @@ def test_the_dashboard_asks_for_labels_that_exist() -> None:
         selected = re.findall(r"[{,]\s*([a-z_]+)\s*(?:=~|!~|!=|=)", text)
         grouped = re.findall(r"by \(([^)]*)\)", text)
         assert {*selected, *re.findall("[a-z_]+", " ".join(grouped))} <= known, text
+
+
+def test_the_dashboard_leaves_out_probes_and_pages() -> None:
+    """They are most of the requests of a service that has little to do, and fast."""
+    asked = list(expressions(json.loads(DASHBOARD.read_text(encoding="utf-8"))))
+    found = [re.findall(r"yolo_http_\w+\{[^}]*\}", text) for text in asked]
+    selectors = [selector for each in found for selector in each]
+    assert sum(text.count("yolo_http_") for text in asked) == len(selectors) > 0
+    routes = {
+        path.replace("{", "<").replace("}", ">"): operations
+        for path, operations in CONTRACT["paths"].items()
+    }
+    probes = {
+        route for route, methods in routes.items() if methods.get("get", {}).get("security") == []
+    }
+    assert {"/healthz", "/readyz", "/v2/health/ready"} <= probes
+    for selector in selectors:
+        (excluded,) = re.findall(r'route!~"([^"]*)"', selector)
+        hidden = {route for route in routes if re.fullmatch(excluded, route)}
+        assert hidden == probes | {"/metrics"}, selector
+        for page in ("/", "/ui/", "/ui/<path:name>", "/openapi.json"):
+            assert re.fullmatch(excluded, page)
 
 
 def test_the_panels_of_the_dashboard_lie_side_by_side() -> None:

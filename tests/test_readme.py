@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+import darknet
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -130,6 +132,18 @@ def test_python_programs_detect_in_the_sample(service: Running, program: str) ->
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("yolo-service ")])
 def test_commands_end_well(command: str) -> None:
     assert run(command)
+
+
+def test_the_place_of_the_command_is_said_before_it_is_used() -> None:
+    place = README.index("`.venv/bin/yolo-service`")
+    assert place < README.index("\nyolo-service ")
+
+
+def test_the_example_of_the_library_loads_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    result = doctest.testmod(darknet)
+    assert result.attempted >= 5
+    assert result.failed == 0
 
 
 def test_make_test_is_what_runs_these_tests() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from darknet.limits import available_cpus
 from yolo_service.errors import ConfigurationError
-from yolo_service.settings import Settings, load_settings
+from yolo_service.settings import Settings, load_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +123,28 @@ def test_the_classic_files_belong_together(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("weights_file", "a.weights")
     monkeypatch.setenv("meta_file", "a.data")
     assert load_settings().config_file == Path("a.cfg")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("YOLO_API_KYE", "YOLO_API_KYE is no setting; did you mean YOLO_API_KEY?"),
+        ("YOLO_WORKER", "YOLO_WORKER is no setting; did you mean YOLO_WORKERS?"),
+        ("YOLO_QUEUESIZE", "YOLO_QUEUESIZE is no setting; did you mean YOLO_QUEUE_SIZE?"),
+        ("YOLO_ML_API_TOKEN", "YOLO_ML_API_TOKEN is no setting; did you mean ML_API_TOKEN?"),
+        ("YOLO_XYZZY", "YOLO_XYZZY is no setting; the README lists those there are"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one(name: str, words: str) -> None:
+    assert unknown_variables({name: "x", "YOLO_MODEL": "a", "PATH": "/bin"}) == [words]
+
+
+def test_settings_and_variables_of_platforms_are_no_misspelt_settings() -> None:
+    known = {f"YOLO_{name.upper()}": "" for name in Settings.model_fields}
+    del known["YOLO_ML_API_TOKEN"], known["YOLO_CONFIG_FILE"], known["YOLO_WEIGHTS_FILE"]
+    del known["YOLO_META_FILE"]
+    platform = {"YOLO_SERVICE_PORT": "tcp://10.0.0.1:80", "YOLO_SERVICE_SERVICE_HOST": "10.0.0.1"}
+    assert unknown_variables(known | platform) == []
 
 
 def test_settings_cannot_be_changed() -> None:

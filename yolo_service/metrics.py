@@ -1,7 +1,8 @@
 """Metrics for Prometheus; docs/monitoring.md lists them.
 
 Observations take microseconds and may be made in any thread. Every label has few values, whatever
-clients send.
+clients send. Counters exist with the value 0 as soon as their labels are known, because Prometheus
+sees no increase in a counter that appears with its first value.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import Counter as Tally
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import prometheus_client
@@ -17,6 +18,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from darknet.detections import Detections
 from darknet.network import Network
+from yolo_service.errors import ServiceError
 
 # Without the gauge with the time of creation that every counter has.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # has no types
@@ -34,6 +36,8 @@ OTHER: Final = "other"
 
 ROUTE: Final = "yolo_service.route"
 """Name in the WSGI environment of the route of a request, as a pattern."""
+NO_ROUTE: Final = "-"
+"""Route of the requests that have none."""
 _METHODS: Final = frozenset("DELETE GET HEAD OPTIONS PATCH POST PUT".split())
 
 REQUESTS: Final = Counter(
@@ -102,7 +106,7 @@ MODEL_UNLOADS: Final = Counter(
 def count_request(method: str, environ: Mapping[str, Any], status: int, seconds: float) -> None:
     """Count a response; the WSGI environment has ``ROUTE`` if the request has a route."""
     requests, duration = _of_route(
-        method if method in _METHODS else OTHER, environ.get(ROUTE, "-"), status
+        method if method in _METHODS else OTHER, environ.get(ROUTE, NO_ROUTE), status
     )
     requests.inc()
     duration.observe(seconds)
@@ -111,6 +115,30 @@ def count_request(method: str, environ: Mapping[str, Any], status: int, seconds:
 @functools.cache  # as many as there are series; looking them up takes as long as counting
 def _of_route(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     return REQUESTS.labels(method, route, str(status)), REQUEST_SECONDS.labels(route)
+
+
+def expect_requests(method: str, route: str, statuses: Iterable[int]) -> None:
+    """Start the counters of a route at 0."""
+    for status in statuses:
+        _of_route(method, route, status)
+
+
+def expect_model(model: str) -> None:
+    """Start the counters of a model that can be loaded at 0."""
+    for metric in (MODEL_LOAD_SECONDS, MODEL_LOAD_FAILURES, MODEL_UNLOADS, INFERENCE_SECONDS):
+        metric.labels(model)
+
+
+def _expect_errors(kind: type[ServiceError]) -> None:
+    """Start the counters of a kind of errors and those below it at 0."""
+    ERRORS.labels(kind.type)
+    for below in kind.__subclasses__():
+        _expect_errors(below)
+
+
+_expect_errors(ServiceError)
+for _method in ("GET", "POST", OTHER):
+    expect_requests(_method, NO_ROUTE, (400, 404, 405, 408, 431, 500))
 
 
 def watch_queue(depth: Callable[[], int], capacity: int, workers: int) -> None:
@@ -159,8 +187,11 @@ def _class_label(model: str, name: str) -> str:
 
 
 def model_loaded(model: str, network: Network) -> None:
-    """Set the gauge of a model in memory."""
+    """Set the gauge of a model in memory; its detections are counted from 0 on."""
     MODEL_LOADED.labels(model, *_place(network)).set(1)
+    if len(network.names) <= MAX_CLASSES:
+        for name in network.names:
+            DETECTIONS.labels(model, _class_label(model, name))
 
 
 def model_unloaded(model: str, network: Network) -> None:

@@ -1,6 +1,7 @@
-"""Paths of the data files of the package: the contract and the catalog.
+"""Paths of the data files of the package: the contract, the catalog and pages.
 
-In a checkout they are at the top level; an installed wheel has them in ``yolo_service/data``.
+In a checkout contract and catalog are at the top level; an installed wheel has them in
+``yolo_service/data``.
 """
 
 from __future__ import annotations
@@ -15,3 +16,5 @@ CONTRACT = _ROOT / "swagger.yaml"
 """The OpenAPI document that defines the routes of the service."""
 CATALOG = _ROOT / "models"
 """A models folder with a model.yaml for each model that can be pulled; one model is complete."""
+WEB = _PACKAGE / "web"
+"""The pages that are sent to browsers."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +20,9 @@ from yolo_service.errors import ConfigurationError
 from yolo_service.package_data import CATALOG
 
 PREFIX = "YOLO_"
+
+_NOT_OURS = (f"{PREFIX}SERVICE_", f"{PREFIX}TEST_")
+"""Prefixes of variables that are made by platforms and read by tests."""
 
 _SECRETS = frozenset({"api_key", "ml_api_token", "ML_API_TOKEN"})
 
@@ -176,6 +182,34 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise ConfigurationError("\n".join(map(_line, error.errors()))) from error
+
+
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Describe each variable that has the prefix and is no setting, as misspelt ones are.
+
+    Kubernetes and compose make variables of a service's name, ``YOLO_SERVICE_PORT`` among them.
+    """
+    known = [variable for name in Settings.model_fields for variable in _variables(name)]
+    unknown = (
+        name
+        for name in sorted(environment)
+        if name.startswith(PREFIX) and not name.startswith(_NOT_OURS) and name.upper() not in known
+    )
+    return [f"{name} is no setting{_nearest(name, known)}" for name in unknown]
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    words = {variable.removeprefix(PREFIX): variable for variable in known}
+    near = get_close_matches(name.removeprefix(PREFIX), words, n=1)
+    return f"; did you mean {words[near[0]]}?" if near else "; the README lists those there are"
+
+
+def _variables(name: str) -> list[str]:
+    """Return the names that the variable of a setting may have."""
+    alias = Settings.model_fields[name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return [str(choice) for choice in alias.choices]
+    return [str(alias or f"{PREFIX}{name.upper()}")]
 
 
 def _line(error: Any) -> str:

@@ -70,9 +70,15 @@ def test_accept_chooses_between_jpeg_and_png(
     assert answer.headers["Vary"] == "Accept"
 
 
-def test_a_client_that_accepts_neither_is_answered_406(client: Client, photo: bytes) -> None:
+def test_a_client_that_reads_only_bytes_gets_a_jpeg(client: Client, photo: bytes) -> None:
+    answer = post(client, [("image_file", photo)], Accept="application/octet-stream")
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert Image.open(io.BytesIO(answer.body)).format == "JPEG"
+
+
+def test_a_client_that_accepts_none_is_answered_406(client: Client, photo: bytes) -> None:
     answer = post(client, [("image_file", photo)], Accept="application/json")
-    problem(answer, 406, "only image/jpeg and image/png")
+    problem(answer, 406, "only image/jpeg, image/png, application/octet-stream")
 
 
 def test_errors_are_problems(client: Client, photo: bytes, photos: str) -> None:

@@ -55,6 +55,14 @@ def ask(client: Client, path: str, method: str, headers: dict[str, str]) -> Answ
     return client.request("POST", path, multipart([(field, b"x")]), {**kind, **headers})
 
 
+def test_the_contract_states_the_key_that_is_needed(stranger: Client) -> None:
+    served = stranger.get("/openapi.json").json
+    assert served["security"] == CONTRACT["security"] == [{"ApiKey": []}, {"Bearer": []}]
+    for path, method in OPERATIONS:
+        stated = served["paths"][path][method].get("security")
+        assert stated == CONTRACT["paths"][path][method].get("security")
+
+
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_only_routes_of_health_checks_are_served_without_a_key(
     stranger: Client, path: str, method: str

@@ -15,6 +15,7 @@ from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 from tests.support.answers import problem
 from tests.support.contract import CONTRACT, resolve, schema
 from tests.support.fixtures import Client, Part
+from yolo_service.api.operations import HANDLERS
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -80,10 +81,62 @@ def test_every_operation_refuses_unknown_query_parameters(
     Draft4Validator(content["schema"]).validate(answer.json)
 
 
-def test_the_contract_is_served(client: Client) -> None:
+def test_operations_have_short_names_of_their_own() -> None:
+    """Generated clients name their functions after them."""
+    names = [operation["operationId"] for _, _, operation in operations()]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch("[a-z]+(_[a-z]+){1,3}", name) for name in names)
+    assert set(names) == HANDLERS.keys()
+
+
+def test_operations_keep_their_names() -> None:
+    names = {
+        f"{method} {path}": operation["operationId"] for path, method, operation in operations()
+    }
+    assert names.items() >= {
+        ("get /detect", "detect_by_url"),
+        ("post /detect", "detect_by_upload"),
+        ("get /annotate", "annotate_by_url"),
+        ("post /annotate", "annotate_by_upload"),
+        ("get /models", "list_models"),
+        ("get /p/", "obico_detect"),
+        ("post /invocations", "sagemaker_invoke"),
+        ("post /v1/vision/detection", "deepstack_detect"),
+        ("post /v1/vision/custom/{model}", "deepstack_detect_with_model"),
+        ("post /v2/models/{model}/infer", "inference_infer"),
+    }
+
+
+def test_everything_is_described() -> None:
+    """What spectral and redocly ask for besides validity; ``make contract`` runs them."""
+    described = [
+        CONTRACT["info"],
+        *CONTRACT["tags"],
+        *(operation for *_, operation in operations()),
+    ]
+    assert all(each.get("description") for each in described)
+    assert {"contact", "license"} <= CONTRACT["info"].keys()
+    assert {tag for *_, operation in operations() for tag in operation["tags"]} == {
+        tag["name"] for tag in CONTRACT["tags"]
+    }
+
+
+def test_the_contract_is_served_in_its_order(client: Client) -> None:
+    """The page shows routes and fields as they come."""
     served = client.get("/openapi.json").json
-    assert served["paths"].keys() == CONTRACT["paths"].keys()
-    assert "security" not in served
+    assert list(served["paths"]) == list(CONTRACT["paths"])
+    form = served["paths"]["/detect"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    assert next(iter(form["schema"]["properties"])) == "image_file"
+
+
+def test_security_is_optional_where_no_key_is_set(client: Client) -> None:
+    served = client.get("/openapi.json").json
+    assert served["components"]["securitySchemes"].keys() == {"ApiKey", "Bearer", "ObicoToken"}
+    assert served["security"] == [{}, {"ApiKey": []}, {"Bearer": []}]
+    for path, method, operation in operations():
+        security = served["paths"][path][method].get("security")
+        assert security == ([{}, *operation["security"]] if operation.get("security") else security)
+    assert client.get("/models", Authorization="Bearer whatever").status == 200
 
 
 def test_the_ui_works_offline(client: Client) -> None:
@@ -100,6 +153,12 @@ def test_the_ui_is_found_without_its_slash(client: Client) -> None:
     answer = client.get("/ui")
     assert answer.status == 308
     assert answer.headers["Location"].endswith("/ui/")
+
+
+def test_the_address_of_the_service_leads_to_the_ui(client: Client) -> None:
+    answer = client.get("/")
+    assert answer.status == 302
+    assert answer.headers["Location"] == "ui/"
 
 
 def test_an_unknown_address_points_to_the_ui(client: Client) -> None:

@@ -165,7 +165,8 @@ def test_a_bad_query_is_refused_in_words(client: Client, query: str, words: str)
 
 def test_options_of_an_upload_do_not_go_into_the_query(client: Client, photo: bytes) -> None:
     answer = client.post([("image_file", photo)], "/detect?threshold=0.5")
-    problem(answer, 400, "'threshold' is unknown in the query")
+    words = "threshold: belongs into the form, not into the query; for example: curl -F threshold="
+    problem(answer, 400, words)
 
 
 @pytest.mark.parametrize("kind", ["image/jpeg", "application/json", "text/plain", ""])

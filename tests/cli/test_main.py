@@ -23,6 +23,12 @@ def test_every_command_has_a_help_text(command: str) -> None:
     assert command in run("--help").stdout
 
 
+def test_a_misspelt_variable_is_warned_about(models: Path) -> None:
+    answer = run("models", "list", YOLO_MODEL_DIR=str(models))
+    assert answer.returncode == 0
+    assert "warning: YOLO_MODEL_DIR is no setting; did you mean YOLO_MODELS_DIR?" in answer.stderr
+
+
 def test_models_list_tells_what_is_wrong_with_a_folder(models: Path) -> None:
     lines = run("models", "list", "--models-dir", models).stdout
     assert "a-tiny" in lines
@@ -73,7 +79,8 @@ def test_a_bad_setting_is_one_readable_line(models: Path) -> None:
 
 
 def test_a_missing_device_is_an_error_and_never_a_fall_back(models: Path) -> None:
-    answer = run("serve", "--engine", "openvino", "--device", "GPU.7", "--models-dir", str(models))
+    options = ("--engine", "openvino", "--device", "GPU.7", "--port", "0")
+    answer = run("serve", *options, "--models-dir", models)
     assert answer.returncode != 0
     assert "GPU.7" in answer.stderr
 

@@ -149,6 +149,12 @@ def test_compose_builds_this_version_for_cpu_and_gpu() -> None:
     assert services["gpu"]["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"]
 
 
+def test_compose_publishes_every_port_on_this_machine_only_unless_it_is_told_otherwise() -> None:
+    for service in documents("compose.yaml")[0]["services"].values():
+        for port in service["ports"]:
+            assert port.startswith(("127.0.0.1:", "${ADDRESS:-127.0.0.1}:")), port
+
+
 def test_every_compose_service_is_an_option() -> None:
     services = documents("compose.yaml")[0]["services"]
     profiles = {name: service["profiles"] for name, service in services.items()}
@@ -183,3 +189,9 @@ def test_what_compose_mounts_exists() -> None:
             source = volume.split(":")[0]
             if source.startswith("."):
                 assert (DEPLOY / source).exists(), source
+
+
+def test_compose_mounts_the_rules_beside_the_configuration_that_names_them() -> None:
+    (rules,) = documents("prometheus.yml")[0]["rule_files"]
+    volumes = documents("compose.yaml")[0]["services"]["prometheus"]["volumes"]
+    assert f"./{rules}:/etc/prometheus/{rules}:ro" in volumes

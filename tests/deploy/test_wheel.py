@@ -132,6 +132,7 @@ def test_the_wheel_has_the_contract_the_catalog_and_one_model(wheel: Path) -> No
     included = {f"models/blood-cells/{name}" for name in INCLUDED}
     assert found == {"swagger.yaml"} | catalog | included
     assert sum(name.endswith("licenses/LICENSE") for name in names) == 1
+    assert "yolo_service/web/ui.html" in names
 
 
 def test_the_wheel_has_every_module(wheel: Path) -> None:
@@ -166,9 +167,9 @@ def test_serve_answers_with_the_contract_and_the_model_of_the_package(
 ) -> None:
     client = server.client()
     answer = client.post([("image_file", SAMPLE.read_bytes())])
-    contract = client.get("/openapi.json")
+    contract, page = client.get("/openapi.json"), client.get("/ui/")
     client.close()
-    assert answer.status == contract.status == 200
+    assert answer.status == contract.status == page.status == 200
     assert "RBC" in {label for label, *_ in answer.json}
     assert "/detect" in contract.json["paths"]
 

@@ -118,6 +118,16 @@ def test_the_log_says_what_is_served_and_where_to_look(server: ServerProcess) ->
     assert f"http://127.0.0.1:{server.port}/ui/" in line
 
 
+def test_the_log_names_a_misspelt_variable(start_server: StartServer) -> None:
+    server = start_server({"YOLO_TRESHOLD": "0.5"}, api_kye="secret", log_format="json")
+    lines = [json.loads(line) for line in server.log]
+    warnings = [line["message"] for line in lines if line["level"] == "warning"]
+    assert warnings == [
+        "YOLO_API_KYE is no setting; did you mean YOLO_API_KEY?",
+        "YOLO_TRESHOLD is no setting; the README lists those there are",
+    ]
+
+
 def test_the_log_can_be_json(start_server: StartServer) -> None:
     server = start_server(log_format="json")
     client = server.client()

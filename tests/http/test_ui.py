@@ -15,7 +15,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions as conditions
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.support.fixtures import Client, ServerProcess
+from tests.support.fixtures import Client, ServerProcess, StartServer
 
 SECONDS = 30
 OPTIONS = (
@@ -24,6 +24,8 @@ OPTIONS = (
 ).split()
 # Every other address is mapped to nowhere, so the page has to be complete in itself.
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+
+MODEL_FIELD = "tr:is([data-param-name=model], [data-property-name=model]) input[type=text]"
 
 
 def installed(program: str) -> str:
@@ -42,6 +44,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     options.binary_location = installed("chromium")
     for option in (*OPTIONS, OFFLINE, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.ChromeService(installed("chromedriver"))
     with webdriver.Chrome(options, service) as driver:
         yield driver
@@ -50,11 +53,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 class Page:
     """The Swagger UI of a server."""
 
-    def __init__(self, browser: webdriver.Chrome, server: ServerProcess) -> None:
+    def __init__(
+        self, browser: webdriver.Chrome, server: ServerProcess, path: str = "/ui/"
+    ) -> None:
         self.browser = browser
         self._wait = WebDriverWait(browser, SECONDS)
-        browser.get(f"http://127.0.0.1:{server.port}/ui/")
+        browser.get(f"http://127.0.0.1:{server.port}{path}")
         self.find(".opblock")
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
     def find(self, selector: str) -> WebElement:
         found = conditions.presence_of_element_located((By.CSS_SELECTOR, selector))
@@ -65,11 +73,16 @@ class Page:
         self.browser.execute_script("arguments[0].click()", element)
 
     def open(self, method: str, path: str) -> str:
-        """Open an operation for trying out; returns the selector of its block."""
+        """Open an operation, which can be tried out then; returns the selector of its block."""
         self.click(f".opblock-{method} [data-path='{path}']")
         block = f".opblock-{method}.is-open"
-        self.click(f"{block} .try-out__btn")
+        self.find(f"{block} .execute")
         return block
+
+    def close(self, method: str, path: str) -> None:
+        """Close an operation."""
+        self.click(f".opblock-{method} [data-path='{path}']")
+        self._wait.until(lambda _: not self.all(".opblock.is-open"))
 
     def execute(self, block: str) -> tuple[str, str]:
         """Send the request; returns status and body of the answer."""
@@ -89,17 +102,90 @@ def test_the_page_shows_every_operation_of_the_contract(
             assert page.find(f".opblock-{method} [data-path='{path}']")
 
 
+def test_the_page_has_the_name_of_the_service_and_shows_detection_first(
+    browser: webdriver.Chrome, server: ServerProcess
+) -> None:
+    page = Page(browser, server)
+    assert browser.title == "yolo-service"
+    first, second = page.all(".opblock-summary")[:2]
+    assert first.text.split()[:2] == ["GET", "/detect"]
+    assert second.text.split()[:2] == ["POST", "/detect"]
+
+
+def test_the_address_of_the_service_leads_to_the_page(
+    browser: webdriver.Chrome, server: ServerProcess
+) -> None:
+    Page(browser, server, path="/")
+    assert browser.current_url == f"http://127.0.0.1:{server.port}/ui/"
+
+
+def test_every_operation_opens_without_a_message_or_a_model_in_its_fields(
+    browser: webdriver.Chrome, server: ServerProcess, client: Client
+) -> None:
+    page = Page(browser, server)
+    for path, methods in client.get("/openapi.json").json["paths"].items():
+        for method in methods.keys() & {"get", "post"}:
+            block = page.open(method, path)
+            for field in page.all(f"{block} {MODEL_FIELD}"):
+                assert field.get_attribute("value") == ""
+            page.close(method, path)
+    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]  # has no types
+
+
 def test_an_image_is_uploaded_and_answered_in_the_page(
     browser: webdriver.Chrome, server: ServerProcess, client: Client, photo: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes(photo)
     page = Page(browser, server)
     block = page.open("post", "/detect")
-    page.click(f"{block} .json-schema-form-item-add")
     page.find(f"{block} input[type=file]").send_keys(str(tmp_path / "photo.jpg"))
     status, body = page.execute(block)
     assert status == "200"
     assert json.loads(body) == client.post([("image_file", photo)]).json
+
+
+def test_several_images_are_chosen_at_once(
+    browser: webdriver.Chrome, server: ServerProcess, client: Client, photo: bytes, tmp_path: Path
+) -> None:
+    files = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for file in files:
+        file.write_bytes(photo)
+    page = Page(browser, server)
+    block = page.open("post", "/detect")
+    page.find(f"{block} input[type=file]").send_keys("\n".join(map(str, files)))
+    status, body = page.execute(block)
+    assert status == "200"
+    assert json.loads(body) == [client.post([("image_file", photo)]).json] * 2
+
+
+def shown(page: Page, selector: str) -> bool:
+    return any(element.is_displayed() for element in page.all(selector))
+
+
+def test_no_key_is_asked_for_where_none_is_set(
+    browser: webdriver.Chrome, server: ServerProcess
+) -> None:
+    page = Page(browser, server)
+    assert not shown(page, ".authorize, .authorization__btn")
+
+
+def test_the_key_of_obico_can_be_entered(
+    browser: webdriver.Chrome, start_server: StartServer
+) -> None:
+    page = Page(browser, start_server({"ML_API_TOKEN": "secret"}))
+    page.click(".authorize")
+    assert shown(page, ".auth-container")
+
+
+def test_a_key_that_is_entered_is_sent(
+    browser: webdriver.Chrome, start_server: StartServer
+) -> None:
+    page = Page(browser, start_server(api_key="secret"))
+    page.click(".authorize")
+    page.find(".auth-container input").send_keys("secret")
+    page.click(".auth-container .authorize")
+    page.click(".modal-ux .btn-done")
+    assert page.execute(page.open("get", "/models"))[0] == "200"
 
 
 def test_health_is_asked_for_in_the_page(browser: webdriver.Chrome, server: ServerProcess) -> None:

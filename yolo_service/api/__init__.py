@@ -1,1 +1,1 @@
-"""The handlers that swagger.yaml's operationIds name, one module per family of routes."""
+"""The handlers of swagger.yaml's operations, one module per family of routes."""

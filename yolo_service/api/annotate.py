@@ -15,7 +15,11 @@ from yolo_service.api.detection import Finish, detect_image, detect_url, upload
 from yolo_service.images.draw import Kind, draw_file
 from yolo_service.predictor import Options
 
-KINDS: dict[str, Kind] = {"image/jpeg": "jpeg", "image/png": "png"}
+KINDS: dict[str, Kind] = {
+    "image/jpeg": "jpeg",
+    "image/png": "png",
+    "application/octet-stream": "jpeg",
+}
 
 
 def by_url(*, url: str, **query: Any) -> Response:
@@ -38,13 +42,13 @@ def _drawn(detect: Callable[[Options, Finish[bytes]], bytes], values: dict[str, 
 
 
 def _accepted() -> str:
-    """Choose between JPEG and PNG by the header Accept; JPEG without one.
+    """Choose a media type by the header Accept; JPEG without one.
 
     Raises:
-        NotAcceptable: it names neither.
+        NotAcceptable: it names none that can be answered.
     """
     accept = flask.request.accept_mimetypes
     chosen = accept.best_match(KINDS) if accept else "image/jpeg"
     if chosen is None:
-        raise NotAcceptable(f"only {' and '.join(KINDS)} can be answered; leave Accept out")
+        raise NotAcceptable(f"only {', '.join(KINDS)} can be answered; leave Accept out")
     return chosen

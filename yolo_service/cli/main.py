@@ -16,6 +16,7 @@ from yolo_service.cli.quantize import quantize
 from yolo_service.cli.serve import serve
 from yolo_service.cli.train import evaluate, train
 from yolo_service.errors import ConfigurationError, ServiceError
+from yolo_service.settings import unknown_variables
 
 
 class WrongSettings(click.ClickException):
@@ -39,11 +40,15 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("yolo-service"), prog_name="yolo-service")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Any Darknet model over HTTP, with Darknet's own detections.
 
     Options not given come from the environment, see the README.
     """
+    if context.invoked_subcommand != "serve":  # which logs them
+        for fault in unknown_variables():
+            click.echo(f"warning: {fault}", err=True)
 
 
 for command in (serve, detect, models, train, evaluate, quantize, doctor, benchmark):

@@ -11,10 +11,12 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestEntityTooLarg
 from werkzeug.utils import cached_property
 
 from yolo_service.api import errors, metrics
+from yolo_service.api.operations import HANDLERS
 from yolo_service.api.service import EXTENSION, Service
 from yolo_service.http.admission import Admission
 from yolo_service.http.forms import FormParser
-from yolo_service.http.routing import Api, FlaskApp
+from yolo_service.http.pages import add_pages
+from yolo_service.http.routing import Api, FlaskApp, Resolver
 from yolo_service.package_data import CONTRACT
 from yolo_service.settings import Settings
 
@@ -47,9 +49,12 @@ class Request(flask.Request):
 
 def create_app(service: Service) -> FlaskApp:
     """Make the WSGI application; it also works without a server, for example in tests."""
-    app = FlaskApp(__name__, skip_error_handlers=True, server_args={"static_folder": None})
+    options = {"swagger_ui": False}  # see ``pages``
+    server_args = {"static_folder": None}
+    app = FlaskApp(__name__, skip_error_handlers=True, server_args=server_args, options=options)
     app.api_cls = Api
     app.app.request_class = Request
+    app.app.json.sort_keys = False  # /openapi.json and so /ui/ keep the order of swagger.yaml
     app.app.extensions[EXTENSION] = service
     app.app.config["MAX_CONTENT_LENGTH"] = service.settings.max_upload_bytes
     app.app.config["MAX_FORM_PARTS"] = 50
@@ -57,24 +62,25 @@ def create_app(service: Service) -> FlaskApp:
     app.app.before_request(_refuse_costly_head)
     app.app.before_request(_refuse_double_slash)
     app.app.register_error_handler(Exception, errors.respond)
-    # An empty base path breaks the UI; "/" is the same address.
-    app.add_api(_contract(service.settings), base_path="/")
+    add_pages(app.app)
+    app.add_api(_contract(service.settings), base_path="/", resolver=Resolver(HANDLERS.__getitem__))
     raise_if_full = service.predictor.queue.raise_if_full
     app.app.wsgi_app = Admission(app.app.wsgi_app, app.app.url_map, raise_if_full)
     return app
 
 
 def _contract(settings: Settings) -> dict[str, Any]:
-    """Read swagger.yaml; without an API key only Obico's route has security, if its key is set."""
+    """Read swagger.yaml; its security is optional where no key is set."""
     # The parser in Python would take a tenth of a second.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     contract: dict[str, Any] = yaml.load(CONTRACT.read_text(encoding="utf-8"), loader)  # noqa: S506 - both are safe
     if settings.api_key is None:
-        del contract["security"]
+        contract["security"].insert(0, {})
         for path, operations in contract["paths"].items():
             for operation in operations.values():
-                if not (path == "/p/" and settings.ml_api_token):
-                    operation.pop("security", None)
+                security = operation.get("security")
+                if security and not (path == "/p/" and settings.ml_api_token):
+                    security.insert(0, {})
     return contract
 
 

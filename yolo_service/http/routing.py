@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import flask
 from connexion import FlaskApi, FlaskApp
 from connexion.apis.flask_utils import flaskify_endpoint, flaskify_path
 from connexion.lifecycle import ConnexionRequest
+from connexion.resolver import Resolver
 from flask.typing import ResponseReturnValue
 
+from yolo_service import metrics
+from yolo_service.api.operations import Handler
 from yolo_service.http.validation import Arguments
 
-Handler = Callable[..., ResponseReturnValue]
-
-__all__ = ["Api", "FlaskApp"]
+__all__ = ["Api", "FlaskApp", "Resolver"]
 
 
 class Api(FlaskApi):  # type: ignore[misc]  # connexion has no types
@@ -27,7 +27,7 @@ class Api(FlaskApi):  # type: ignore[misc]  # connexion has no types
     """
 
     def _add_operation_internal(self, method: str, path: str, operation: Any) -> None:
-        """Route to the handler that an operation of the contract names."""
+        """Route to the handler of an operation of the contract."""
         handler: Handler = self.resolver.resolve(operation).function
         arguments = Arguments(operation, handler)
 
@@ -44,6 +44,8 @@ class Api(FlaskApi):  # type: ignore[misc]  # connexion has no types
             return secured(request)
 
         rule = flaskify_path(path, operation.get_path_parameter_types())
+        statuses = {500, *map(int, operation.responses)}
+        metrics.expect_requests(method.upper(), rule, statuses)
         self.blueprint.add_url_rule(
             rule, flaskify_endpoint(operation.operation_id), view, methods=[method]
         )

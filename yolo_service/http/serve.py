@@ -24,7 +24,7 @@ from yolo_service.http.server import MAX_CONNECTIONS, Server, listen
 from yolo_service.http.streams import Budget
 from yolo_service.models.pull import ensure_model
 from yolo_service.predictor import open_predictor
-from yolo_service.settings import Settings, load_settings
+from yolo_service.settings import Settings, load_settings, unknown_variables
 from yolo_service.threads import DaemonExecutor
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ BODIES_BYTES = 256_000_000
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code of the process."""
     logs.configure(settings.log_format)
+    for fault in unknown_variables():
+        log.warning("%s", fault)
     process.tune()
     process.raise_open_files_limit(3 * MAX_CONNECTIONS)  # each with a download, and some files
     _print_stacks_on_crash()

@@ -99,6 +99,8 @@ class Arguments:
             BadRequest: an unknown name, an invalid value, or a required one that is missing.
             UnsupportedMediaType: the body has a type that the operation does not take.
         """
+        if self._body is not None:
+            self._body.refuse_in_query(request.args)
         query = request.args
         _refuse_unknown(query, self._query, "the query")
         found = _read(self._query, query)
@@ -121,6 +123,16 @@ class Body:
         self._is_strict = schema.get("additionalProperties") is False
         self._example = self._files[0].name if self._files else None
         self._parameters = inspect.signature(handler).parameters
+
+    def refuse_in_query(self, query: MultiDict[str, str]) -> None:
+        """Refuse fields of the form that were sent in the query.
+
+        Raises:
+            BadRequest: there is one.
+        """
+        for name in (field.name for field in self._texts if field.name in query):
+            advice = f"for example: curl -F {name}=VALUE"
+            raise BadRequest(f"belongs into the form, not into the query; {advice}", name=name)
 
     def read(self, request: flask.Request) -> dict[str, Any]:
         """Return the arguments in a body; raises as ``Arguments.read`` does."""

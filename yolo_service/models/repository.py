@@ -119,6 +119,8 @@ class ModelRepository:
             self._entries = found | {
                 name: old for name, old in self._entries.items() if _stays(old, found.get(name))
             }
+            for name in self._complete():
+                metrics.expect_model(name)
 
     def loaded(self, name: str | None) -> LoadedModel | None:
         """Return a model (None: the default) if it is in memory; never waits."""
@@ -281,8 +283,11 @@ class ModelRepository:
     def _first(self) -> str:
         if self._extra:
             return self._extra.name
-        complete = [name for name, entry in self._entries.items() if entry.files]
+        complete = self._complete()
         return MINE if MINE in complete else next(iter(complete), "")
+
+    def _complete(self) -> list[str]:
+        return [name for name, entry in self._entries.items() if entry.files]
 
     def _nothing_to_serve(self) -> str:
         errors = "".join(f"\n  {entry.error}" for entry in self._entries.values() if entry.error)
