@@ -79,7 +79,8 @@ def test_a_bad_setting_is_one_readable_line(models: Path) -> None:
 
 
 def test_a_missing_device_is_an_error_and_never_a_fall_back(models: Path) -> None:
-    answer = run("serve", "--engine", "openvino", "--device", "GPU.7", "--models-dir", str(models))
+    options = ("--engine", "openvino", "--device", "GPU.7", "--port", "0")
+    answer = run("serve", *options, "--models-dir", models)
     assert answer.returncode != 0
     assert "GPU.7" in answer.stderr
 

@@ -76,19 +76,19 @@ class Prometheus:
         del job["authorization"]
         job["static_configs"] = [{"targets": [f"127.0.0.1:{service.port}"]}]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        self._log = (folder / "log").open("wb")
-        self._process = subprocess.Popen(
-            [
-                installed("prometheus"),
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address={self._address}",
-            ],
-            stderr=self._log,
-        )
+        self._log = folder / "log"
+        command = [
+            installed("prometheus"),
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address={self._address}",
+        ]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, stderr=log)
 
     def ask(self, path: str) -> Any:
         """Return the data of an answer of the API; None while Prometheus starts."""
+        assert self._process.poll() is None, self._log.read_text()
         try:
             with urllib.request.urlopen(f"http://{self._address}/api/v1/{path}") as answer:
                 return json.load(answer)["data"]
@@ -107,7 +107,6 @@ class Prometheus:
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait(SECONDS)
-        self._log.close()
 
 
 @pytest.fixture
