@@ -33,6 +33,7 @@ Row = tuple[str, float, tuple[float, ...]]
 def page(driver: Driver, server: ServerProcess) -> Iterator[DetectionPage]:
     """The page, just opened; it must not leave errors in the console."""
     errors(driver)
+    requested(driver)
     yield DetectionPage(driver, server.port).ready()
     assert errors(driver) == []
 
