@@ -77,7 +77,8 @@ class Settings(BaseSettings):
         log_format: ``text`` for people, ``json`` for log collectors.
         config_file: .cfg of the classic service; with the two others it is the default model.
         weights_file: .weights of the classic service.
-        meta_file: .data file of the classic service, which names the list of class names.
+        meta_file: .data or .meta file of the classic service, which names the list of class
+            names, or that list itself.
     """
 
     model_config = SettingsConfigDict(
