@@ -41,9 +41,7 @@ def test_a_meta_file_names_the_list_as_a_data_file_does(tmp_path: Path) -> None:
 def test_weights_of_two_suffixes_are_two_of_a_kind(tmp_path: Path) -> None:
     folder = write_obicos_model(tmp_path / "obico")
     (folder / "model.weights").write_bytes(b"")
-    with pytest.raises(
-        ModelUnavailable, match=r"one \.weights, found model-weights-.*, model\."
-    ):
+    with pytest.raises(ModelUnavailable, match=r"one \.weights, found model-weights-.*, model\."):
         read_folder(folder)
 
 
