@@ -17,8 +17,12 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
 from yolo_service.errors import BadRequest
+from yolo_service.http.query import read_query
 
 FORM = "multipart/form-data"
+UNQUOTED = "x-unquoted-address"
+"""Says of a parameter in swagger.yaml that it is an address which clients may send unquoted;
+unknown parameters of its operation are not refused."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
@@ -90,6 +94,9 @@ class Arguments:
             for param in operation.parameters
             if param["in"] == "query"
         ]
+        self._address = next(
+            (param["name"] for param in operation.parameters if param.get(UNQUOTED)), None
+        )
         self._body = Body(operation, handler) if operation.body_schema else None
 
     def read(self, request: flask.Request) -> dict[str, Any]:
@@ -99,10 +106,16 @@ class Arguments:
             BadRequest: an unknown name, an invalid value, or a required one that is missing.
             UnsupportedMediaType: the body has a type that the operation does not take.
         """
-        query = request.args
-        _refuse_unknown(query, self._query, "the query")
-        found = _read(self._query, query)
+        found = _read(self._query, self._sent(request))
         return found if self._body is None else found | self._body.read(request)
+
+    def _sent(self, request: flask.Request) -> MultiDict[str, str]:
+        """Return the parameters in the query; unknown ones are refused or left to an address."""
+        if self._address is None:
+            _refuse_unknown(request.args, self._query, "the query")
+            return request.args
+        known = [field.name for field in self._query]
+        return read_query(request.query_string.decode("latin-1"), self._address, known)
 
 
 class Body:
