@@ -13,6 +13,7 @@ from werkzeug.utils import cached_property
 from yolo_service.api import errors, metrics
 from yolo_service.api.service import EXTENSION, Service
 from yolo_service.http.admission import Admission
+from yolo_service.http.cors import Cors
 from yolo_service.http.forms import FormParser
 from yolo_service.http.routing import Api, FlaskApp
 from yolo_service.package_data import CONTRACT
@@ -61,6 +62,8 @@ def create_app(service: Service) -> FlaskApp:
     app.add_api(_contract(service.settings), base_path="/")
     raise_if_full = service.predictor.queue.raise_if_full
     app.app.wsgi_app = Admission(app.app.wsgi_app, app.app.url_map, raise_if_full)
+    if origins := service.settings.cors_origins:
+        app.app.wsgi_app = Cors(app.app.wsgi_app, origins)
     return app
 
 

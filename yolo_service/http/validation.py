@@ -13,7 +13,7 @@ from typing import Any
 
 import flask
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # connexion's own
-from werkzeug.datastructures import MultiDict
+from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
 from yolo_service.errors import BadRequest
@@ -23,6 +23,8 @@ FORM = "multipart/form-data"
 UNQUOTED = "x-unquoted-address"
 """Says of a parameter in swagger.yaml that it is an address which clients may send unquoted;
 unknown parameters of its operation are not refused."""
+ANY_NAME = "x-any-name"
+"""Says of a file in swagger.yaml that the form's first file is taken if none has its name."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
@@ -38,6 +40,11 @@ class Field:
     def is_file(self) -> bool:
         """Whether the value is one file of a form or several."""
         return bool(self._schema.get("items", self._schema).get("format") == "binary")
+
+    @property
+    def takes_any_name(self) -> bool:
+        """Whether a form's first file is this one if none has its name."""
+        return bool(self._schema.get(ANY_NAME))
 
     @property
     def max_files(self) -> int:
@@ -142,7 +149,7 @@ class Body:
         texts: dict[str, Any] = {}
         found: dict[str, Any] = {}
         if kind == FORM:
-            form, files = request.form, request.files
+            form, files = request.form, self._named(request.files)
             for field in self._files:
                 _check_file(field, len(files.getlist(field.name)), field.name in form)
             if self._is_strict:
@@ -151,6 +158,15 @@ class Body:
             texts = _read(self._texts, form)
             found = {name: file for name, file in files.items() if name in self._parameters}
         return found | {"body": texts} if "body" in self._parameters else found
+
+    def _named(self, files: MultiDict[str, FileStorage]) -> MultiDict[str, FileStorage]:
+        """Return the files by their fields; the first one may stand for a field; see ANY_NAME."""
+        for field in self._files:
+            if field.takes_any_name and files and field.name not in files:
+                first = next(iter(files.values()))
+                first.name = field.name
+                return MultiDict([(field.name, first)])
+        return files
 
 
 def _read(fields: Iterable[Field], sent: MultiDict[str, str]) -> dict[str, Any]:
