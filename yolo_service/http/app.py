@@ -11,8 +11,10 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestEntityTooLarg
 from werkzeug.utils import cached_property
 
 from yolo_service.api import errors, metrics
+from yolo_service.api.client import CLIENT, Client
 from yolo_service.api.service import EXTENSION, Service
 from yolo_service.http.admission import Admission
+from yolo_service.http.content_coding import decoded
 from yolo_service.http.cors import Cors
 from yolo_service.http.forms import FormParser
 from yolo_service.http.routing import Api, FlaskApp
@@ -30,9 +32,14 @@ class Request(flask.Request):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body; empty for GET and HEAD, because connexion would wait for it."""
+        """The content of the body; empty for GET and HEAD: connexion would wait for it."""
         if self.method in {"GET", "HEAD"}:
             return io.BytesIO()
+        client = self.environ.get(CLIENT) or Client()
+        coding = self.headers.get("Content-Encoding", "")
+        return decoded(self._sent_body(), coding, self.max_content_length, client.hold)
+
+    def _sent_body(self) -> IO[bytes]:
         if (length := self.content_length) is None:
             return super().stream
         if length > (self.max_content_length or length):
