@@ -71,6 +71,15 @@ def test_kserve(run: Run, photo: bytes, find: Find) -> None:
         same(boxes, find(photo if way in ("encoded", "base64") else png(GREY), 0.01))
 
 
+def test_open_inference_openapi(run: Run, photo: bytes, find: Find) -> None:
+    found = run("run_open_inference.py")
+    assert found["server"] == "yolo-service"
+    assert (found["versions"], found["version"]) == (["1"], "a-tiny")
+    for name in ("encoded", "encoded by version"):
+        same(found[name], find(photo, 0.01))
+    same(found["numbers"], find(png(GREY), 0.01))
+
+
 def test_deepstack_python(run: Run, client: Client, photo: bytes) -> None:
     found = run("run_deepstack.py")
     for name, path, sent in (
