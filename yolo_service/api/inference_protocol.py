@@ -9,7 +9,7 @@ from typing import Any
 
 import flask
 from flask import Response, jsonify
-from pydantic import BaseModel
+from pydantic import BaseModel, StrictBool
 
 from yolo_service.api import problems, service
 from yolo_service.api.detection import detect_each
@@ -39,7 +39,7 @@ class IndexRequest(BaseModel):
         ready: whether to list only models that can be used.
     """
 
-    ready: bool = False
+    ready: StrictBool = False
 
 
 def server() -> Response:
