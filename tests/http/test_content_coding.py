@@ -129,6 +129,7 @@ def test_no_more_is_decompressed_than_is_asked_for_or_allowed() -> None:
     raw = io.BytesIO(gzip.compress(bytes(50_000_000)))
     body = decoded(raw, "gzip", 1_000_000, held.append)
     assert isinstance(body, Decompressed)
+    assert body.read(0) == b""
     assert body.read(1000) == bytes(1000)
     assert held == [1000]
     with pytest.raises(RequestEntityTooLarge):

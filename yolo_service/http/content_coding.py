@@ -72,6 +72,8 @@ class Decompressed(io.RawIOBase):
         """
         if size < 0:
             return b"".join(iter(lambda: self.read(CHUNK_BYTES), b""))
+        if size == 0:  # which would mean no limit below
+            return b""
         while not self._decoder.eof:
             sent = self._decoder.unconsumed_tail or self._raw.read(CHUNK_BYTES)
             if not sent:
