@@ -18,7 +18,6 @@ import numpy as np
 
 from darknet.cfg import read_cfg
 from darknet.errors import DarknetError
-from darknet.names import read_names
 from darknet.network import Network
 from yolo_service import metrics, process
 from yolo_service.errors import (
@@ -66,7 +65,7 @@ class _Entry:
             network = model.network
             return ModelInfo(self.name, network.names, network.input_size, files.options, model)
         try:
-            shape, classes = read_cfg(files.cfg).net.input, read_names(files.names)
+            shape, classes = read_cfg(files.cfg).net.input, files.read_names()
         except DarknetError as error:
             return ModelInfo(self.name, options=files.options, error=str(error))
         size = shape.width, shape.height
