@@ -48,7 +48,7 @@ clients: build/clients/.done
 
 build/clients/.done: tests/clients/requirements.txt
 	$(PYTHON) -m venv build/clients
-	build/clients/bin/pip install --quiet -r tests/clients/requirements.txt
+	build/clients/bin/pip install --quiet --require-hashes -r tests/clients/requirements.txt
 	@touch $@
 
 # Needs wrk. Other services are installed into build/bench at the first run.

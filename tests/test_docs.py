@@ -65,7 +65,7 @@ def test_tests_that_a_document_names_exist(document: Path) -> None:
 
 
 def test_the_clients_that_were_tried_have_the_versions_that_are_tested() -> None:
-    pinned = (ROOT / "tests" / "clients" / "requirements.txt").read_text("utf-8")
+    pinned = (ROOT / "tests" / "clients" / "requirements.in").read_text("utf-8")
     text = (ROOT / "docs" / "interfaces.md").read_text("utf-8")
     found = re.findall(r"^([\w-]+)(?:\[\w+\])?==(\S+)$", pinned, re.MULTILINE)
     assert len(found) > 1
