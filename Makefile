@@ -1,5 +1,6 @@
 # make run          serves on http://127.0.0.1:8080/ui/
 # make test         everything: style, types, tests
+# make clients      installs the clients of others that the tests run, into build/clients
 # make bench        compares the engines, the service and other services
 # make image-test   builds the CPU image with buildah and tests it
 # make contract     checks swagger.yaml with linters and generators of clients from npm; needs node
@@ -11,7 +12,8 @@ VENV ?= .venv
 TORCH ?= 2.13.0
 BIN := $(VENV)/bin
 
-.PHONY: help venv run test bench contract soak fuzz lint format image-test requirements clean
+.PHONY: help venv run test clients bench contract soak fuzz lint format image-test requirements \
+	clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -45,9 +47,16 @@ run: venv $(VENV)/.web
 
 # Training is tested in a process of its own: PyTorch's workers and gevent both handle SIGCHLD, and
 # crash a process that has both.
-test: lint
+test: lint clients
 	$(BIN)/python -m pytest tests/training
 	$(BIN)/python -m pytest --ignore tests/training
+
+clients: build/clients/.done
+
+build/clients/.done: tests/clients/requirements.txt
+	$(PYTHON) -m venv build/clients
+	build/clients/bin/pip install --quiet --require-hashes -r tests/clients/requirements.txt
+	@touch $@
 
 # Needs wrk. Other services are installed into build/bench at the first run.
 bench: $(VENV)/.dev

@@ -9,6 +9,7 @@ processes was above its rest at most, and ten seconds after the attack.
 
 from __future__ import annotations
 
+import gzip
 import json
 import resource
 import sys
@@ -71,6 +72,11 @@ def _attacks() -> Iterator[tuple[str, Attack]]:
     texts = ["x" * 200_000, *["y"] * 29_999]
     body = json.dumps({"inputs": [{**tensor, "data": texts}]}).encode()
     yield "a tensor of texts", _posting("/v2/models/blood-cells/infer", b"", body)
+    packed = b"Content-Encoding: gzip\r\n"
+    form = gzip.compress(multipart([("image_file", bytes(19_900_000))]))
+    yield "19 kB of gzip, a form of 20 MB", _posting("/detect", FORM + packed, form)
+    blanks = gzip.compress(b"[" + b" " * 19_900_000 + b"]")
+    yield "19 kB of gzip, JSON of 20 MB", _posting("/v2/models/blood-cells/infer", packed, blanks)
     yield "16 clients that do not read", _not_reading
     yield "2,000 connections of 34 bytes", _slow_heads
 

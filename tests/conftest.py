@@ -56,3 +56,10 @@ def libdarknet() -> Path:
 def xl(shared: Path) -> Path:
     """The folder of Yolo-Fastest-1.1-XL: cfg, weights and names, trained on COCO."""
     return _real(shared / "models" / "yolo-fastest-1.1-xl", "see CONTRIBUTING.md")
+
+
+@pytest.fixture(scope="session")
+def clients_python() -> Path:
+    """The interpreter of the environment with the clients of tests/clients/requirements.txt."""
+    default = ROOT / "build" / "clients" / "bin" / "python"
+    return _real(Path(os.environ.get("YOLO_TEST_CLIENTS", default)), "make clients")

@@ -64,6 +64,15 @@ def test_tests_that_a_document_names_exist(document: Path) -> None:
         assert any(candidate.is_file() for candidate in candidates), path
 
 
+def test_the_clients_that_were_tried_have_the_versions_that_are_tested() -> None:
+    pinned = (ROOT / "tests" / "clients" / "requirements.in").read_text("utf-8")
+    text = (ROOT / "docs" / "interfaces.md").read_text("utf-8")
+    found = re.findall(r"^([\w-]+)(?:\[\w+\])?==(\S+)$", pinned, re.MULTILINE)
+    assert len(found) > 1
+    for name, version in found:
+        assert re.search(rf"^\| {name}\b[^|]*\| {re.escape(version)} \|", text, re.MULTILINE), name
+
+
 def test_the_way_of_an_image_has_at_most_15_steps_that_each_name_a_function() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     section = text.partition("## The way of one image\n")[2].partition("\n## ")[0]

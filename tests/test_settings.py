@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -92,6 +93,22 @@ def test_each_bad_value_gets_a_line_that_names_its_variable(
     assert [line.partition(":")[0] for line in lines] == names
     assert "'http'" in lines[1]
     assert "10.0.0.0/8" in lines[3]
+
+
+def test_origins_are_a_list_in_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOLO_CORS_ORIGINS", "https://Example.org, http://10.0.0.5:8123 ,")
+    assert load_settings().cors_origins == ("https://example.org", "http://10.0.0.5:8123")
+    monkeypatch.setenv("YOLO_CORS_ORIGINS", "*")
+    assert load_settings().cors_origins == ("*",)
+
+
+@pytest.mark.parametrize("origin", ["a.org", "https://a/", "https://a/b", "https://*", "null"])
+def test_what_no_browser_sends_as_origin_is_refused(
+    monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    monkeypatch.setenv("YOLO_CORS_ORIGINS", f"https://b,{origin}")
+    with pytest.raises(ConfigurationError, match=f"YOLO_CORS_ORIGINS: .{re.escape(origin)}. is no"):
+        load_settings()
 
 
 @pytest.mark.parametrize("key", ["clé", " key", "key\n", "a\tb"])

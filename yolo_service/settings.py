@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -27,8 +28,11 @@ _NOT_OURS = (f"{PREFIX}SERVICE_", f"{PREFIX}TEST_")
 _SECRETS = frozenset({"api_key", "ml_api_token", "ML_API_TOKEN"})
 
 Decode = Literal["exact", "fast", "reduced"]
-Names = Annotated[tuple[str, ...], NoDecode]
+Words = Annotated[tuple[str, ...], NoDecode]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
+
+
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#@*\s]+", re.ASCII)
 
 
 def default_models_dir() -> Path:
@@ -64,6 +68,8 @@ class Settings(BaseSettings):
         port: TCP port; 0: any free one. Plain ``PORT`` is read, too.
         api_key: the key that clients have to send; None: no authentication.
         ml_api_token: the key that Obico's clients may send to ``/p/``; from ``ML_API_TOKEN``.
+        cors_origins: origins of the web pages that may read answers, such as
+            ``https://example.org``, or ``*`` for any; by default none but the service's own.
         max_upload_mb: largest body and largest download, in MB of 1,000,000 bytes.
         max_pixels: largest image, width * height.
         libdarknet: path of the C library; None: the one of the system.
@@ -87,7 +93,8 @@ class Settings(BaseSettings):
         log_format: ``text`` for people, ``json`` for log collectors.
         config_file: .cfg of the classic service; with the two others it is the default model.
         weights_file: .weights of the classic service.
-        meta_file: .data file of the classic service, which names the list of class names.
+        meta_file: .data or .meta file of the classic service, which names the list of class
+            names, or that list itself.
     """
 
     model_config = SettingsConfigDict(
@@ -113,6 +120,7 @@ class Settings(BaseSettings):
     )
     api_key: SecretStr | None = None
     ml_api_token: SecretStr | None = Field(default=None, validation_alias="ML_API_TOKEN")
+    cors_origins: Words = ()
     max_upload_mb: int = Field(default=20, ge=1, le=2000)
     max_pixels: int = Field(default=50_000_000, ge=1)
     libdarknet: Path | None = None
@@ -126,7 +134,7 @@ class Settings(BaseSettings):
     decode: Decode | None = None
     workers: int = Field(default_factory=lambda: available_cpus() + 1, ge=1, le=256)
     page: bool = True
-    public_models: Names = ()
+    public_models: Words = ()
     log_format: Literal["text", "json"] = "text"
     config_file: Path | None = Field(default=None, validation_alias="config_file")
     weights_file: Path | None = Field(default=None, validation_alias="weights_file")
@@ -142,9 +150,22 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise ValueError(f"{error}; expected networks such as 10.0.0.0/8,fd00::/8") from error
 
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        origins = [part.strip().lower() for part in value.split(",") if part.strip()]
+        if wrong := [origin for origin in origins if not _ORIGIN.fullmatch(origin)]:
+            raise ValueError(
+                f"{wrong[0][:100]!r} is no origin; expected * or origins such as "
+                "https://example.org,http://192.168.1.5:8123 without a path"
+            )
+        return origins
+
     @field_validator("public_models", mode="before")
     @classmethod
-    def _split_names(cls, value: object) -> object:
+    def _words(cls, value: object) -> object:
         return value.replace(",", " ").split() if isinstance(value, str) else value
 
     @field_validator("api_key", "ml_api_token")

@@ -12,7 +12,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from tests.support.fixtures import BOUNDARY, Answer, Part, multipart
-from yolo_service.api.client import CLIENT
+from yolo_service.api.client import CLIENT, Client
 from yolo_service.api.service import Service
 from yolo_service.http.app import create_app
 from yolo_service.http.fetch import Fetcher
@@ -20,13 +20,10 @@ from yolo_service.predictor import open_predictor
 from yolo_service.settings import load_settings
 
 
-class Late:
-    """What the server says about a client whose request is past its time; see ``api.client``."""
+class Late(Client):
+    """A client whose request is past its time."""
 
     deadline = 0.0
-
-    def is_connected(self) -> bool:
-        return True
 
 
 class LocalClient:

@@ -111,6 +111,19 @@ def test_fields_that_programs_send_besides_are_ignored(client: Client, photo: by
     assert client.post(parts, DETECTION).status == 200
 
 
+@pytest.mark.parametrize("name", ["file", "image1", ""])
+def test_the_first_file_is_the_image_whatever_its_field_is_called(
+    client: Client, photo: bytes, name: str
+) -> None:
+    expected = predictions(client.post([("image", photo)], DETECTION))
+    assert predictions(client.post([(name, photo)], DETECTION)) == expected
+    assert predictions(client.post([(name, photo), ("other", b"text")], DETECTION)) == expected
+    both = client.post([(name, b"text"), ("image", photo)], DETECTION)
+    assert predictions(both) == expected
+    refused(client.post([(name, b"text")], DETECTION), 400, "invalid image file")
+    refused(client.post([(name, b"")], DETECTION), 400, "No valid image file found")
+
+
 def test_the_key_may_come_as_a_field_or_a_header(start_server: StartServer, photo: bytes) -> None:
     client = start_server(api_key="sesame").client()
     for path in (DETECTION, "/v1/vision/custom/a-tiny"):

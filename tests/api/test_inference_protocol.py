@@ -262,12 +262,63 @@ def test_all_routes_but_health_need_the_key(start_server: StartServer) -> None:
     client = start_server(api_key="sesame").client()
     assert client.get("/v2/health/live").json == {"live": True}
     assert client.get("/v2/health/ready").json == {"ready": True}
-    for path in ("/v2", "/v2/models/a-tiny", "/v2/models/a-tiny/ready"):
+    model = "/v2/models/a-tiny"
+    for path in ("/v2", model, f"{model}/ready", f"{model}/config", f"{model}/versions/1"):
         assert set(client.get(path).json) == {"error"}
         assert client.get(path).status == 401
         assert client.get(path, **{"X-API-Key": "sesame"}).status == 200
     assert post(client, {}).status == 401
+    assert client.request("POST", "/v2/repository/index").status == 401
     client.close()
+
+
+def test_version_1_is_the_model(client: Client, photo: bytes) -> None:
+    one = "/v2/models/a-tiny/versions/1"
+    for path in ("", "/ready", "/config"):
+        answer = client.get(one + path)
+        assert answer.status == 200, answer.body
+        assert answer.json == client.get("/v2/models/a-tiny" + path).json
+    document = request("image", "BYTES", [1], [b64(photo)])
+    body = json.dumps(document).encode()
+    kind = {"Content-Type": "application/json"}
+    answer = client.request("POST", f"{one}/infer", body, kind)
+    assert (answer.status, answer.json) == (200, post(client, document).json)
+
+
+@pytest.mark.parametrize("version", ["2", "01", "x", "x" * 300])
+def test_another_version_is_not_found(client: Client, version: str) -> None:
+    path = f"/v2/models/a-tiny/versions/{version}"
+    answers = [client.get(path + end) for end in ("", "/ready", "/config")]
+    answers.append(client.request("POST", f"{path}/infer", b"{}"))
+    for answer in answers:
+        assert answer.status == 404, answer.body
+        assert f"no version '{version[:100]}'" in answer.json["error"]
+        assert len(answer.json["error"]) < 200
+
+
+def test_a_model_has_a_configuration_of_tritons(client: Client) -> None:
+    found = client.get("/v2/models/a-tiny/config").json
+    Draft4Validator(schema("/v2/models/{model}/config", "get", "200")).validate(found)
+    assert (found["name"], found["max_batch_size"]) == ("a-tiny", 0)
+    kinds = [(tensor["name"], tensor["data_type"]) for tensor in found["input"]]
+    assert kinds[:2] == [("image", "TYPE_STRING"), ("image_uint8", "TYPE_UINT8")]
+    assert {tensor["name"] for tensor in found["output"]} >= {"boxes", "labels"}
+    assert "no model 'nope'" in client.get("/v2/models/nope/config").json["error"]
+
+
+def test_the_repository_lists_its_models(client: Client) -> None:
+    answer = client.request("POST", "/v2/repository/index")
+    Draft4Validator(schema("/v2/repository/index", "post", "200")).validate(answer.json)
+    models = {entry.pop("name"): entry for entry in answer.json}
+    assert models["a-tiny"] == {"version": "1", "state": "READY", "reason": ""}
+    assert models["d-empty"]["state"] == "UNAVAILABLE"
+    assert "expected one .cfg" in models["d-empty"]["reason"]
+    kind = {"Content-Type": "application/json"}
+    ready = client.request("POST", "/v2/repository/index", b'{"ready": true}', kind).json
+    assert "a-tiny" in {entry["name"] for entry in ready}
+    assert "d-empty" not in {entry["name"] for entry in ready}
+    wrong = client.request("POST", "/v2/repository/index", b"[]", kind)
+    assert (wrong.status, set(wrong.json)) == (400, {"error"})
 
 
 def test_server_and_models_describe_themselves(client: Client) -> None:

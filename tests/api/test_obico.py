@@ -42,7 +42,8 @@ def test_the_threshold_of_model_yaml_counts(start_server: StartServer, photos: s
         ("?img={photos}/missing", 400, "404"),
         ("?img=http://127.0.0.1:1/", 400, "127.0.0.1"),
         ("?img=file:///etc/passwd", 400, "http"),
-        ("?img=http://a/&x=1", 400, "'x' is unknown"),
+        ("?state=b", 422, "img: missing"),
+        ("?img=http://127.0.0.1:1/?a&img=b", 400, "img: expected one value, found 2"),
     ],
 )
 def test_errors_are_in_ml_apis_format(
@@ -53,6 +54,36 @@ def test_errors_are_in_ml_apis_format(
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.json["detections"] == []
     assert words in answer.json["message"]
+
+
+@pytest.mark.parametrize(
+    ("query", "fetched"),
+    [
+        ("img={}/snap?a=b&state=c", "/snap?a=b&state=c"),
+        ("img={}/snap?a=b&&flag&d=%26&e=f+g", "/snap?a=b&&flag&d=&&e=f%20g"),
+        ("show=1&img={}/snap?a=b&state=c", "/snap?a=b&state=c"),
+        ("img={}/snap?a=b%26state=c", "/snap?a=b&state=c"),
+        ("img={}/snap&state=c", "/snap"),
+        ("img={quoted}%2Fsnap%3Fa%3Db%26state%3Dc&_=1", "/snap?a=b&state=c"),
+        ("_=1&img={quoted}%2Fsnap", "/snap"),
+    ],
+)
+def test_what_belongs_to_an_address_that_is_not_quoted_is_put_back(
+    client: Client, photos: str, requested: list[str], query: str, fetched: str
+) -> None:
+    """Of a quoted address, other parameters are the client's own, and ignored as ml_api does."""
+    answer = client.get("/p/?" + query.format(photos, quoted=quote(photos, safe="")))
+    assert (answer.status, requested) == (200, [fetched]), answer.body
+
+
+def test_a_wrong_token_is_told_where_it_is_set(start_server: StartServer) -> None:
+    client = start_server({"ML_API_TOKEN": "sesame"}).client()
+    for headers in ({}, {"Authorization": "Bearer wrong"}):
+        answer = client.get("/p/?img=http://a/", **headers)
+        assert answer.status == 401
+        assert "ML_API_TOKEN" in answer.json["message"]
+        assert "sesame" not in answer.json["message"]
+    client.close()
 
 
 def test_only_obicos_route_needs_the_token_of_ml_api(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.support.networks import write_model
+from tests.support.networks import write_model, write_obicos_model
 from tests.support.publisher import publishing
 from yolo_service.cli.models import models as command
 from yolo_service.errors import ConfigurationError, ModelUnavailable
@@ -105,6 +105,16 @@ def test_add_takes_paths_and_urls(tmp_path: Path) -> None:
         run("add", "mine", *places, "--license", "CC0", "--models-dir", models)
     assert (models / "mine" / "model.weights").read_bytes() == weights
     assert "license: CC0" in (models / "mine" / "model.yaml").read_text()
+
+
+def test_add_takes_obicos_files(tmp_path: Path) -> None:
+    origin = write_obicos_model(tmp_path / "origin")
+    weights = origin / "model-weights-5a6b1be1fa.darknet"
+    places = [weights, origin / "names", origin / "model.meta", origin / "model.cfg"]
+    run("add", "obico", *places, "--models-dir", tmp_path / "models")
+    added = tmp_path / "models" / "obico"
+    assert (added / weights.name).read_bytes() == weights.read_bytes()
+    assert run("check", added).stdout.splitlines()[-1].startswith("obico: complete; 2 classes")
 
 
 def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ KEY = "correct-horse-battery-staple"
 @pytest.fixture
 def full(faulty: StartServer, faults: Path, photo: bytes) -> Iterator[ServerProcess]:
     """A service whose only worker hangs, and whose only place in the queue is taken."""
-    server = faulty(workers="1", queue_size="1", request_timeout="120", api_key=KEY)
+    server = faulty(
+        workers="1", queue_size="1", request_timeout="120", api_key=KEY, cors_origins="*"
+    )
     parts: list[Part] = [("image_file", photo)]
     clients = [server.client(), server.client()]
     (faults / "hang").touch()
@@ -53,6 +55,14 @@ def test_uploads_and_addresses_of_images_are_refused_with_a_problem(
         assert answer.json["type"] == "overloaded"
         assert answer.headers["Retry-After"] == "1"
         assert answer.headers["X-Request-ID"] == "mine"
+
+
+def test_pages_of_other_origins_may_read_why_they_are_refused(client: Client, photo: bytes) -> None:
+    page = {"Origin": "https://page.example"}
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+    assert client.request("OPTIONS", "/detect", headers=page | asks).status == 204
+    refused = client.post([("image_file", photo)], **page)
+    assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (503, "*")
 
 
 def test_other_interfaces_are_refused_in_their_own_format(client: Client) -> None:

@@ -15,7 +15,7 @@ from tests.support.fixtures import ServerProcess, start_process
 from tests.support.networks import write_model
 from tests.support.paths import ROOT
 
-SECONDS = float(os.environ.get("YOLO_TEST_FUZZ_SECONDS", "0"))
+SECONDS = int(os.environ.get("YOLO_TEST_FUZZ_SECONDS", "0"))
 """How long; 0 stands for the same cases every time, which take about half a minute."""
 
 LAZY_THREADS = 15

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.wsgi import CHUNKED, GET, GeventPeer, Start, check_problem, hello
 from yolo_service.http import server as wsgi
+from yolo_service.http.cors import Cors
 
 TOO_LARGE = {
     "many headers": b"A: b\r\n" * 200,
@@ -88,12 +89,15 @@ def test_responses_that_nobody_reads_are_refused_beyond_their_memory(
         start_response("200 OK", [("Content-Length", "10000000")])
         return [bytes(10_000_000)]
 
-    server = start(large)
+    server = start(Cors(large, ["*"]))
     with GeventPeer(server).send(GET) as first, GeventPeer(server).send(GET) as second:
         while server.responses._left > 5_000_000:
             gevent.sleep(0.01)
-        with GeventPeer(server).send(GET) as third:
-            check_problem(third.answer(), 503)
+        from_a_page = GET.replace(b"Host: a", b"Host: a\r\nOrigin: http://b")
+        with GeventPeer(server).send(from_a_page) as third:
+            answer = third.answer()
+            check_problem(answer, 503)
+            assert answer[1]["access-control-allow-origin"] == "*"
         assert first.answer()[0] == second.answer()[0] == 200
     with GeventPeer(server).send(GET) as fourth:
         assert fourth.answer()[0] == 200

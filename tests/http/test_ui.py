@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -198,3 +199,32 @@ def test_the_page_is_found_without_its_slash(client: Client) -> None:
     answer = client.get("/ui")
     assert answer.status in {301, 302, 307, 308}
     assert answer.headers["Location"].endswith("/ui/")
+
+
+OTHER_ORIGIN = """
+const [url, photo, done] = arguments;
+const form = new FormData();
+form.append("file", new Blob([Uint8Array.from(atob(photo), (x) => x.charCodeAt(0))]), "a.jpg");
+fetch(url, {method: "POST", body: form, headers: {"X-API-Key": "sesame"}})
+  .then((answer) => answer.json().then((json) => done([answer.status, json.success])))
+  .catch((error) => done(["blocked", String(error)]));
+"""
+"""Sends an image with a key, for which a browser asks before; returns what the page can read."""
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_a_page_of_another_origin_reads_answers_if_it_is_listed(
+    browser: webdriver.Chrome,
+    server: ServerProcess,
+    start_server: StartServer,
+    photo: bytes,
+    is_listed: bool,
+) -> None:
+    """The other origin is the shared server's page, which differs by its port."""
+    origin = f"http://127.0.0.1:{server.port if is_listed else 1}"
+    other = start_server(cors_origins=origin, api_key="sesame")
+    Page(browser, server)
+    url = f"http://127.0.0.1:{other.port}/v1/vision/detection"
+    encoded = base64.b64encode(photo).decode()
+    found, detail = browser.execute_async_script(OTHER_ORIGIN, url, encoded)
+    assert (found, detail is True) == ((200, True) if is_listed else ("blocked", False)), detail

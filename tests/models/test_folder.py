@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from darknet.model import Thresholds
-from tests.support.networks import write_model
+from tests.support.networks import write_model, write_obicos_model
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 from yolo_service.models.folder import read_folder
+from yolo_service.models.pull import check_folder
 from yolo_service.models.repository import describe_folders
 
 
@@ -17,6 +18,30 @@ def test_a_folder_with_two_of_a_kind_is_refused(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "pets")
     (folder / "other.cfg").write_text("")
     with pytest.raises(ModelUnavailable, match=r"one \.cfg, found model\.cfg, other\.cfg"):
+        read_folder(folder)
+
+
+def test_obicos_files_are_a_model(tmp_path: Path) -> None:
+    """As its image has them: the .meta names a path within the image."""
+    folder = write_obicos_model(tmp_path / "obico")
+    files = read_folder(folder)
+    assert (files.weights.name, files.names.name) == ("model-weights-5a6b1be1fa.darknet", "names")
+    (info,) = describe_folders([tmp_path])
+    assert (info.error, info.classes) == (None, ("failure", "other"))
+    assert check_folder(folder).names == ("failure", "other")
+
+
+def test_a_meta_file_names_the_list_as_a_data_file_does(tmp_path: Path) -> None:
+    folder = write_obicos_model(tmp_path / "obico")
+    (folder / "names").rename(folder / "obico.list")
+    (folder / "model.meta").write_text("classes= 2\nnames = model/obico.list\n")
+    assert check_folder(folder).names == ("failure", "other")
+
+
+def test_weights_of_two_suffixes_are_two_of_a_kind(tmp_path: Path) -> None:
+    folder = write_obicos_model(tmp_path / "obico")
+    (folder / "model.weights").write_bytes(b"")
+    with pytest.raises(ModelUnavailable, match=r"one \.weights, found model-weights-.*, model\."):
         read_folder(folder)
 
 
@@ -60,11 +85,12 @@ def test_a_folder_that_cannot_be_listed_is_an_error_in_words(tmp_path: Path) -> 
 def test_a_list_of_names_outside_of_the_folder_is_not_shown(tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("cat\ndog\n")
-    linked, named = write_model(tmp_path / "linked"), write_model(tmp_path / "named")
-    for folder in (linked, named):
+    linked, named, obico = (write_model(tmp_path / name) for name in ("linked", "named", "obico"))
+    for folder in (linked, named, obico):
         (folder / "model.names").unlink()
     (linked / "model.names").symlink_to(secret)
+    (obico / "names").symlink_to(secret)
     (named / "model.data").write_text(f"names = {secret}\n")
-    for folder in (linked, named):
+    for folder in (linked, named, obico):
         with pytest.raises(ModelUnavailable, match="outside of the model's folder"):
             read_folder(folder)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.networks import write_model
+import pytest
+
+from tests.support.networks import write_model, write_obicos_model
 from yolo_service.models.opening import default_files, open_repository
 from yolo_service.settings import load_settings
 
@@ -36,18 +38,30 @@ def test_a_data_file_may_name_the_list_of_class_names(tmp_path: Path) -> None:
         assert network.names == ("cat", "dog")
 
 
-def test_the_classic_variables_name_the_default_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", ["coco.data", "obico.meta"])
+def test_the_classic_variables_name_the_default_model(tmp_path: Path, data: str) -> None:
     folder = write_model(tmp_path / "classic")
-    (folder / "coco.data").write_text(f"names = {folder}/model.names\n")
+    (folder / data).write_text(f"names = {folder}/model.names\n")
     write_model(tmp_path / "models" / "a")
     settings = load_settings(
         models_dir=tmp_path / "models",
         config_file=folder / "model.cfg",
         weights_file=folder / "model.weights",
-        meta_file=folder / "coco.data",
+        meta_file=folder / data,
     )
     repository = open_repository(settings)
     assert repository.default == "model"
     assert repository.get().network.names == ("cat", "dog")
     assert [info.name for info in repository.describe().result(10)] == ["a", "model"]
     assert default_files(settings).cfg == folder / "model.cfg"
+
+
+def test_the_classic_variables_take_obicos_files(tmp_path: Path) -> None:
+    folder = write_obicos_model(tmp_path / "obico")
+    settings = load_settings(
+        models_dir=tmp_path / "models",
+        config_file=folder / "model.cfg",
+        weights_file=folder / "model-weights-5a6b1be1fa.darknet",
+        meta_file=folder / "model.meta",
+    )
+    assert open_repository(settings).get().network.names == ("failure", "other")

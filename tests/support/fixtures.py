@@ -274,8 +274,10 @@ class Photos(BaseHTTPRequestHandler):
     """Answers every path with the class's photo, but /missing."""
 
     photo: bytes
+    requested: list[str]
 
     def do_GET(self) -> None:
+        self.requested.append(self.path)
         found = self.path != "/missing"
         self.send_response(200 if found else 404)
         self.send_header("Content-Type", "image/jpeg")
@@ -288,9 +290,15 @@ class Photos(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def photos(photo: bytes) -> Iterator[str]:
+def requested() -> list[str]:
+    """The targets of the requests to the server of photos."""
+    return []
+
+
+@pytest.fixture
+def photos(photo: bytes, requested: list[str]) -> Iterator[str]:
     """The address of a server of photos."""
-    handler = type("Handler", (Photos,), {"photo": photo})
+    handler = type("Handler", (Photos,), {"photo": photo, "requested": requested})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

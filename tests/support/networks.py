@@ -74,6 +74,16 @@ def write_model(folder: Path, text: str = TINY, names: tuple[str, ...] = ("cat",
     return folder
 
 
+def write_obicos_model(folder: Path) -> Path:
+    """Write a model folder with the names of files that Obico's ml_api has."""
+    write_model(folder, names=("failure", "other"))
+    (folder / "model.weights").rename(folder / "model-weights-5a6b1be1fa.darknet")
+    (folder / "model.names").rename(folder / "names")
+    (folder / "model.meta").write_text("classes= 2\nnames = model/names\n")
+    (folder / "model-weights.darknet.url").write_text("https://example.org/x\n")
+    return folder
+
+
 def _is_added(cfg: Cfg, layer: L.Layer) -> bool:
     return isinstance(cfg.layers[min(layer.index + 1, len(cfg.layers) - 1)], L.Shortcut)
 

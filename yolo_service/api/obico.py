@@ -16,6 +16,11 @@ from yolo_service.predictor import Options
 DEFAULT_THRESHOLD = 0.08
 """Obico combines the detections of many frames, weak ones included."""
 
+UNAUTHORIZED = (
+    "the token is missing or wrong; set ML_API_TOKEN to the same value at the Obico server and at "
+    "this service, or to this service's YOLO_API_KEY at the Obico server"
+)
+
 
 def predict(img: str) -> Response:
     """Detect failures in an image of a print that is downloaded."""
@@ -36,10 +41,12 @@ def healthy() -> Response:
 def error(error: Exception) -> Response:
     """Answer an error as ml_api does."""
     problem = problems.of_error(error)
-    status = problem.status
+    status, text = problem.status, problem.detail
     if isinstance(error, FetchFailed):
         status = 400
+    elif status == 401:
+        text = UNAUTHORIZED
     elif status == 400 and not flask.request.args.get("img"):
         status = 422
-    body = to_json({"detections": [], "message": problem.detail})
+    body = to_json({"detections": [], "message": text})
     return json_response(body, status, problem.headers)

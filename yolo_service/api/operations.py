@@ -52,4 +52,10 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "inference_get_model": inference_protocol.model,
     "inference_check_model": inference_protocol.model_ready,
     "inference_infer": inference_protocol.infer,
+    "inference_get_model_config": inference_protocol.config,
+    "inference_get_version": inference_protocol.model_version,
+    "inference_check_version": inference_protocol.version_ready,
+    "inference_infer_version": inference_protocol.version_infer,
+    "inference_get_version_config": inference_protocol.version_config,
+    "inference_list_models": inference_protocol.repository_index,
 }

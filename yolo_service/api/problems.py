@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -45,16 +46,18 @@ class Problem:
         members = ("type", "title", "status", "detail")
         return json.dumps({name: getattr(self, name) for name in members}).encode() + b"\n"
 
-    def http(self, request_id: str) -> bytes:
+    def http(self, request_id: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
         """The whole HTTP response, for requests that do not reach the application."""
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers)
         head = (
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n"
             f"Content-Type: {MEDIA_TYPE}\r\n"
             f"Content-Length: {len(self.body)}\r\n"
             f"X-Request-ID: {request_id}\r\n"
+            f"{more}"
             "Connection: close\r\n\r\n"
         )
-        return head.encode() + self.body
+        return head.encode("latin-1") + self.body
 
 
 def of_status(status: int, detail: str) -> Problem:

@@ -87,7 +87,11 @@ def check(folders: tuple[Path, ...]) -> None:
 @click.option("--dialect", type=click.Choice(get_args(Dialect)), default="alexeyab")
 @models_dir_option
 def add(name: str, files: tuple[str, ...], models_dir: Path | None, **options: Any) -> None:
-    """Add the model NAME made of FILES: paths or URLs of a .cfg, a .weights and a .names."""
+    """Add the model NAME made of FILES: paths or URLs of a .cfg, a .weights and a .names.
+
+    Weights may also end with .darknet, and the list of names be a file `names`, as Obico's do; a
+    .data or .meta file may come along.
+    """
     own = ModelOptions(**options)
     folder = add_model(
         name, files, settings_from(models_dir=models_dir).models_dir, own, bar=progress_bar

@@ -42,7 +42,7 @@ def quantize(images: Path, **options: Any) -> None:
     files = default_files(settings)
     samples = ImageFiles(find_images(images), settings.max_pixels)
     with redirect_stdout(sys.stderr):  # for NNCF's progress bars
-        path = quantization.quantize(images=samples, **files.load_arguments)
+        path = quantization.quantize(images=samples, **files.load_arguments())
     click.echo(f"{files.name}: int8 version in {path}, looked at {len(samples)} images")
 
 

@@ -16,6 +16,7 @@ from darknet.cfg import read_cfg
 from darknet.model import EngineName, Precision
 from darknet.names import read_names
 from yolo_service.cli.options import engine_options, path, settings_from
+from yolo_service.models.folder import files_by_kind
 from yolo_service.models.opening import default_files, load_files
 
 
@@ -66,7 +67,7 @@ def train(model: Path, output: Path | None, anchors: int | None, **options: Any)
     result = run(TrainOptions(cfg=cfg, names=names, output=output, **options))
     if result.map50 >= 0:
         click.echo(f"best mAP@0.5 {100 * result.map50:.2f}: {result.best}")
-    if not list(model.glob("*.weights")):
+    if not files_by_kind(model)["weights"]:
         target = cfg.with_suffix(".weights")
         shutil.copyfile(result.best, target)
         click.echo(f"copied to {target}")
@@ -92,7 +93,7 @@ def evaluate(
         from darknet.training.readers import read_dataset
     settings = settings_from(**options)
     files = default_files(settings)
-    dataset = read_dataset(data, read_names(files.names), strict=strict)
+    dataset = read_dataset(data, files.read_names(), strict=strict)
     click.echo(dataset.summary())
 
     def load(engine: EngineName, precision: Precision) -> Network:
@@ -113,8 +114,8 @@ def evaluate(
 
 def _untrained(folder: Path) -> tuple[Path, tuple[str, ...]]:
     """Return the .cfg and the class names of a model folder."""
-    cfgs = sorted(folder.glob("*.cfg"))
-    lists = sorted(folder.glob("*.names")) or sorted(folder.glob("*.data"))
+    files = files_by_kind(folder)
+    cfgs, lists = files["cfg"], files["names"] or files["data"]
     if len(cfgs) != 1 or len(lists) != 1:
         raise click.UsageError(f"{folder}: expected one .cfg and one .names or .data file")
     return cfgs[0], read_names(lists[0])

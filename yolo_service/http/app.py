@@ -11,9 +11,12 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestEntityTooLarg
 from werkzeug.utils import cached_property
 
 from yolo_service.api import errors, metrics
+from yolo_service.api.client import CLIENT, Client
 from yolo_service.api.operations import HANDLERS
 from yolo_service.api.service import EXTENSION, Service
 from yolo_service.http.admission import Admission
+from yolo_service.http.content_coding import decoded
+from yolo_service.http.cors import Cors
 from yolo_service.http.forms import FormParser
 from yolo_service.http.pages import add_pages
 from yolo_service.http.routing import Api, FlaskApp, Resolver
@@ -31,9 +34,14 @@ class Request(flask.Request):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body; empty for GET and HEAD, because connexion would wait for it."""
+        """The content of the body; empty for GET and HEAD: connexion would wait for it."""
         if self.method in {"GET", "HEAD"}:
             return io.BytesIO()
+        client = self.environ.get(CLIENT) or Client()
+        coding = self.headers.get("Content-Encoding", "")
+        return decoded(self._sent_body(), coding, self.max_content_length, client.hold)
+
+    def _sent_body(self) -> IO[bytes]:
         if (length := self.content_length) is None:
             return super().stream
         if length > (self.max_content_length or length):
@@ -66,6 +74,8 @@ def create_app(service: Service) -> FlaskApp:
     app.add_api(_contract(service.settings), base_path="/", resolver=Resolver(HANDLERS.__getitem__))
     raise_if_full = service.predictor.queue.raise_if_full
     app.app.wsgi_app = Admission(app.app.wsgi_app, app.app.url_map, raise_if_full)
+    if origins := service.settings.cors_origins:
+        app.app.wsgi_app = Cors(app.app.wsgi_app, origins)
     return app
 
 

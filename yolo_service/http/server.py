@@ -30,6 +30,7 @@ from yolo_service.api import problems
 from yolo_service.api.client import CLIENT, Client
 from yolo_service.errors import ClientGone, Overloaded
 from yolo_service.http.connections import WaitingConnections
+from yolo_service.http.cors import kept_headers
 from yolo_service.http.http_headers import (
     HeaderFields,
     HeadersTooLargeError,
@@ -272,7 +273,7 @@ class Handler(Client, WSGIHandler):  # type: ignore[misc]  # gevent's classes ha
         problem = problems.of_error(error)
         self.status = f"{problem.status} {problem.title}"
         self._orig_status = self.status
-        self._sendall(problem.http(self.request_id))
+        self._sendall(problem.http(self.request_id, kept_headers(self.response_headers)))
 
     def _sendall(self, data: bytes) -> None:
         if self._unsent is not None:

@@ -13,12 +13,18 @@ from typing import Any
 
 import flask
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # connexion's own
-from werkzeug.datastructures import MultiDict
+from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
 from yolo_service.errors import BadRequest
+from yolo_service.http.query import read_query
 
 FORM = "multipart/form-data"
+UNQUOTED = "x-unquoted-address"
+"""Says of a parameter in swagger.yaml that it is an address which clients may send unquoted;
+unknown parameters of its operation are not refused."""
+ANY_NAME = "x-any-name"
+"""Says of a file in swagger.yaml that the form's first file is taken if none has its name."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
@@ -34,6 +40,11 @@ class Field:
     def is_file(self) -> bool:
         """Whether the value is one file of a form or several."""
         return bool(self._schema.get("items", self._schema).get("format") == "binary")
+
+    @property
+    def takes_any_name(self) -> bool:
+        """Whether a form's first file is this one if none has its name."""
+        return bool(self._schema.get(ANY_NAME))
 
     @property
     def max_files(self) -> int:
@@ -90,6 +101,9 @@ class Arguments:
             for param in operation.parameters
             if param["in"] == "query"
         ]
+        self._address = next(
+            (param["name"] for param in operation.parameters if param.get(UNQUOTED)), None
+        )
         self._body = Body(operation, handler) if operation.body_schema else None
 
     def read(self, request: flask.Request) -> dict[str, Any]:
@@ -101,10 +115,16 @@ class Arguments:
         """
         if self._body is not None:
             self._body.refuse_in_query(request.args)
-        query = request.args
-        _refuse_unknown(query, self._query, "the query")
-        found = _read(self._query, query)
+        found = _read(self._query, self._sent(request))
         return found if self._body is None else found | self._body.read(request)
+
+    def _sent(self, request: flask.Request) -> MultiDict[str, str]:
+        """Return the parameters in the query; unknown ones are refused or left to an address."""
+        if self._address is None:
+            _refuse_unknown(request.args, self._query, "the query")
+            return request.args
+        known = [field.name for field in self._query]
+        return read_query(request.query_string.decode("latin-1"), self._address, known)
 
 
 class Body:
@@ -141,7 +161,7 @@ class Body:
         texts: dict[str, Any] = {}
         found: dict[str, Any] = {}
         if kind == FORM:
-            form, files = request.form, request.files
+            form, files = request.form, self._named(request.files)
             for field in self._files:
                 _check_file(field, len(files.getlist(field.name)), field.name in form)
             if self._is_strict:
@@ -150,6 +170,15 @@ class Body:
             texts = _read(self._texts, form)
             found = {name: file for name, file in files.items() if name in self._parameters}
         return found | {"body": texts} if "body" in self._parameters else found
+
+    def _named(self, files: MultiDict[str, FileStorage]) -> MultiDict[str, FileStorage]:
+        """Return the files by their fields; the first one may stand for a field; see ANY_NAME."""
+        for field in self._files:
+            if field.takes_any_name and files and field.name not in files:
+                first = next(iter(files.values()))
+                first.name = field.name
+                return MultiDict([(field.name, first)])
+        return files
 
 
 def _read(fields: Iterable[Field], sent: MultiDict[str, str]) -> dict[str, Any]:

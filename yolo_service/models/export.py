@@ -27,7 +27,7 @@ def export_model(files: ModelFiles, options: ExportOptions) -> bytes:
     Raises:
         ModelError: the files are wrong, or the model cannot be exported with these options.
     """
-    model = load_model(**files.load_arguments)
+    model = load_model(**files.load_arguments())
     thresholds = files.options.thresholds(None, None, None)
     options = dataclasses.replace(options, thresholds=thresholds)
     return export_onnx(model, options, metadata(files, model))

@@ -5,20 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from darknet.errors import NamesError
 from darknet.model import Dialect, Resize, Thresholds
-from darknet.names import find_list
+from darknet.names import DATA_SUFFIXES, coco_names, find_list, read_names
 from darknet.text_files import read_bytes
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 
 OPTIONS_FILE = "model.yaml"
 MAX_OPTIONS_BYTES = 1 << 16
-TEXT_SUFFIXES = frozenset({".cfg", ".data", ".list", ".names"})
+TEXT_SUFFIXES = frozenset({".cfg", ".list", ".names", *DATA_SUFFIXES})
+
+Kind = Literal["cfg", "weights", "names", "data"]
+"""What a file of a model is; ``data`` names the list of class names."""
+
+_KINDS: dict[str, Kind] = {
+    ".cfg": "cfg",
+    ".weights": "weights",
+    ".darknet": "weights",
+    ".names": "names",
+    **dict.fromkeys(DATA_SUFFIXES, "data"),
+}
+_WANTED: dict[Kind, str] = {
+    "cfg": "one .cfg",
+    "weights": "one .weights",
+    "names": "one .names list",
+    "data": "one .names list, or a .data file naming one",
+}
 
 
 class Source(BaseModel):
@@ -51,6 +68,8 @@ class ModelOptions(BaseModel):
         sources: where its files were published; a pull downloads those that have a ``file``.
         input_size: (width, height) of the network's input in pixels, as in its .cfg.
         classes: number of classes.
+        labels: ``coco``: classes that Darknet's coco.names spells in its own way, such as
+            ``motorbike``, are called as COCO calls them; None: by the names list.
         dialect: family of Darknet with the same arithmetic: ``alexeyab`` or ``pjreddie``.
         resize: ``letterbox`` or ``stretch``; None: that of the .cfg, else of the dialect.
         use_map: YOLO9000 only: whether class ids are those of the .cfg's map.
@@ -67,6 +86,7 @@ class ModelOptions(BaseModel):
     sources: tuple[Source, ...] = ()
     input_size: tuple[int, int] | None = None
     classes: int | None = Field(default=None, ge=1)
+    labels: Literal["coco"] | None = None
     dialect: Dialect = "alexeyab"
     resize: Resize | None = None
     use_map: bool = False
@@ -96,8 +116,8 @@ class ModelFiles:
     Attributes:
         name: of the model in requests.
         cfg: the .cfg file.
-        weights: the .weights file.
-        names: the list of class names, or a .data file that names it.
+        weights: the weights file.
+        names: the list of class names, or a .data or .meta file that names it.
         options: the contents of model.yaml.
     """
 
@@ -107,11 +127,23 @@ class ModelFiles:
     names: Path
     options: ModelOptions = field(default_factory=ModelOptions)
 
-    @property
+    def read_names(self) -> tuple[str, ...]:
+        """Read the class names, as model.yaml has them spelled.
+
+        Raises:
+            NamesError: see ``darknet.names.read_names``.
+        """
+        names = read_names(self.names)
+        return coco_names(names) if self.options.labels == "coco" else names
+
     def load_arguments(self) -> dict[str, Any]:
-        """The arguments of ``darknet.network.load_model`` and ``load_network`` for this model."""
+        """Return the arguments of ``load_model`` and ``load_network`` for this model.
+
+        Raises:
+            NamesError: the class names cannot be read.
+        """
         own = self.options
-        files = {"cfg": self.cfg, "weights": self.weights, "names": self.names}
+        files = {"cfg": self.cfg, "weights": self.weights, "names": self.read_names()}
         return {**files, "dialect": own.dialect, "resize": own.resize, "use_map": own.use_map}
 
 
@@ -160,13 +192,13 @@ def read_folder(folder: Path) -> ModelFiles:
         ModelUnavailable: the folder cannot be listed, a file is missing or not pulled yet, there
             are two of a kind, or model.yaml is wrong.
     """
-    options, files = read_options(folder), _files(folder)
-    if any(source.file for source in options.sources) and not files.get(".weights"):
+    options, files = read_options(folder), files_by_kind(folder)
+    if any(source.file for source in options.sources) and not files["weights"]:
         raise ModelUnavailable(
             f"{folder.name}: not pulled yet; run: yolo-service models pull {folder.name}"
         )
-    kind = ".names" if ".names" in files else ".data"
-    cfg, weights, names = (_only(folder, files, suffix) for suffix in (".cfg", ".weights", kind))
+    cfg, weights = _only(folder, files, "cfg"), _only(folder, files, "weights")
+    names = _only(folder, files, "names" if files["names"] else "data")
     _check_inside(folder, cfg, names)
     return ModelFiles(folder.name, cfg, weights, names, options)
 
@@ -177,13 +209,14 @@ def _check_inside(folder: Path, cfg: Path, names: Path) -> None:
     A link may lead out of the folder to a file of the same kind.
     """
     try:
-        lists = [names] if names.suffix != ".data" else [names, find_list(names)]
+        lists = [names, find_list(names)] if names.suffix in DATA_SUFFIXES else [names]
     except NamesError as error:
         raise ModelUnavailable(f"{folder.name}: {error}") from error
     root = folder.resolve()
     for path in (cfg, *lists):
         target = path.resolve()
-        if not target.is_relative_to(root) and target.suffix not in TEXT_SUFFIXES:
+        is_text = target.suffix in TEXT_SUFFIXES or kind_of(target.name) == "names"
+        if not (is_text or target.is_relative_to(root)):
             raise ModelUnavailable(
                 f"{folder.name}: {path.name} is outside of the model's folder and not one of "
                 f"{', '.join(sorted(TEXT_SUFFIXES))}; copy it into the folder"
@@ -199,25 +232,34 @@ def is_complete(folder: Path) -> bool:
     return True
 
 
-def _files(folder: Path) -> dict[str, list[Path]]:
-    """Return the files of a folder by suffix."""
-    files: dict[str, list[Path]] = {}
+def kind_of(name: str) -> Kind | None:
+    """Return what a file is by its name, such as Obico's ``names``; None: not one of a model."""
+    return "names" if name == "names" else _KINDS.get(Path(name).suffix)
+
+
+def files_by_kind(folder: Path) -> dict[Kind, list[Path]]:
+    """Return the files of a model's folder, those of each kind by name.
+
+    Raises:
+        ModelUnavailable: the folder cannot be listed.
+    """
+    files: dict[Kind, list[Path]] = {kind: [] for kind in get_args(Kind)}
     try:
         for path in sorted(path for path in folder.iterdir() if path.is_file()):
-            files.setdefault(path.suffix, []).append(path)
+            if kind := kind_of(path.name):
+                files[kind].append(path)
     except OSError as error:
         message = f"{folder.name}: {folder} cannot be listed: {error.strerror}"
         raise ModelUnavailable(message) from error
     return files
 
 
-def _only(folder: Path, files: dict[str, list[Path]], suffix: str) -> Path:
-    found = files.get(suffix, [])
+def _only(folder: Path, files: dict[Kind, list[Path]], kind: Kind) -> Path:
+    found = files[kind]
     if len(found) == 1:
         return found[0]
-    wanted = "one .names list, or a .data file naming one" if suffix == ".data" else f"one {suffix}"
     names = ", ".join(path.name for path in found) or "none"
-    raise ModelUnavailable(f"{folder.name}: expected {wanted}, found {names}")
+    raise ModelUnavailable(f"{folder.name}: expected {_WANTED[kind]}, found {names}")
 
 
 def read_options(folder: Path) -> ModelOptions:

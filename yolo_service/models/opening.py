@@ -44,7 +44,7 @@ def load_files(
 ) -> Network:
     """Load a model with the settings' engine and precision, or others; see ``load_network``."""
     return load_network(
-        **files.load_arguments,
+        **files.load_arguments(),
         engine=engine or settings.engine,
         device=settings.device,
         precision=precision or settings.precision,

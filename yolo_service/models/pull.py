@@ -32,6 +32,7 @@ from yolo_service.models.folder import (
     ModelOptions,
     Source,
     is_complete,
+    kind_of,
     model_folders,
     read_folder,
 )
@@ -113,8 +114,8 @@ def add_model(
 
     Args:
         name: of the model and its folder.
-        places: URLs or paths of one .cfg, one .weights, a .names list or .data file, and the
-            files that these name (class trees, maps).
+        places: URLs or paths of the .cfg, the weights, a names list or .data file, and the files
+            that these name (class trees, maps); see ``kind_of``.
         models_dir: the folder of models; made if it is missing.
         options: the contents of its model.yaml, but for the sources.
         bar: see ``download``.
@@ -139,7 +140,7 @@ def check_folder(folder: Path) -> Model:
         DarknetError: a file is wrong or they do not belong together.
         ModelUnavailable: one is missing, or model.yaml is wrong.
     """
-    return load_model(**read_folder(folder).load_arguments)
+    return load_model(**read_folder(folder).load_arguments())
 
 
 def _source(place: str) -> Source:
@@ -209,7 +210,7 @@ def _check(name: str, staging: Path) -> None:
 def _wanted(entry: CatalogEntry, name: str, staging: Path) -> Wanted:
     source = entry.files[name]
     sizes = frozenset({source.bytes} if source.bytes else ())
-    if name.endswith(".weights"):
+    if kind_of(name) == "weights":
         sizes = _weights_sizes(entry, staging, source)
     return Wanted(f"{entry.name}/{name}", (source.url, *source.mirrors), sizes, source.sha256)
 
@@ -252,7 +253,7 @@ def _publish(staging: Path, target: Path) -> None:
 
 
 def _weights_last(name: str) -> tuple[bool, str]:
-    return name.endswith(".weights"), name
+    return kind_of(name) == "weights", name
 
 
 @contextmanager

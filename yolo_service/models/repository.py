@@ -19,7 +19,6 @@ import numpy as np
 from darknet.cfg import read_cfg
 from darknet.decode import diou_beta
 from darknet.errors import DarknetError
-from darknet.names import read_names
 from darknet.network import Network, default_resize
 from yolo_service import metrics, process
 from yolo_service.errors import (
@@ -65,7 +64,7 @@ class _Entry:
             return ModelInfo(self.name, error=self.error)
         try:
             cfg = model.network.cfg if model else read_cfg(files.cfg)
-            names = model.network.names if model else read_names(files.names)
+            names = model.network.names if model else files.read_names()
         except DarknetError as error:
             return ModelInfo(self.name, options=files.options, error=str(error))
         return ModelInfo(
