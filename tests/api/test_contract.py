@@ -27,7 +27,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 def examples() -> Iterator[Any]:
     for path, method, operation in operations():
         for status, response in operation["responses"].items():
-            for content in resolve(response)["content"].values():
+            for content in resolve(response).get("content", {}).values():
                 found = content.get("examples", {"": {"value": content.get("example")}})
                 for name, example in found.items():
                     case = f"{method} {path} {status} {name}"

@@ -191,6 +191,8 @@ def test_detections_are_saved_in_every_format(
     eventually(lambda: names == {path.name for path in tmp_path.iterdir()})
     drawn = cv2.imread(str(tmp_path / "sample-detections.png"))
     plain = cv2.imread(str(SAMPLE))
+    assert drawn is not None
+    assert plain is not None
     assert drawn.shape == plain.shape
     assert 0.01 < (np.abs(drawn.astype(int) - plain).max(axis=2) > 60).mean() < 0.4
     document = json.loads((tmp_path / "sample.json").read_text())

@@ -37,7 +37,7 @@ def onnx(model: str) -> Response:
             "model.yaml, or in YOLO_PUBLIC_MODELS"
         )
     exported = current.export(model)
-    takes_gzip = "gzip" in flask.request.accept_encodings
+    takes_gzip = flask.request.accept_encodings["gzip"] > 0
     content = exported.compressed if takes_gzip else exported.content
     answer = Response(content, mimetype="application/octet-stream")
     if takes_gzip:
@@ -46,7 +46,8 @@ def onnx(model: str) -> Response:
     answer.headers["Cache-Control"] = "no-cache"
     answer.vary.add("Accept-Encoding")
     answer.set_etag(f"{exported.version}-gzip" if takes_gzip else exported.version)
-    return answer.make_conditional(flask.request)
+    answer.make_conditional(flask.request)
+    return answer
 
 
 def _described(info: ModelInfo) -> dict[str, Any]:
