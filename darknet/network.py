@@ -124,7 +124,8 @@ def load_network(
         library: path of libdarknet; None: where packages install it.
         streams: expected number of concurrent calls of ``detect``; None: 1, for low latency.
         cache: folder for compiled graphs of OpenVINO and engines of TensorRT, which the next
-            load reuses; everybody with write access to it is trusted. None: no cache.
+            load reuses, and for the digests of models that libdarknet survived; everybody with
+            write access to it is trusted. None: no cache.
 
     Raises:
         ModelError: a file is wrong, the engine cannot compute this model exactly, or the int8
@@ -136,8 +137,11 @@ def load_network(
     if name == "libdarknet":
         from darknet.engines import libdarknet
 
-        path = Path(library) if library else None
-        return Network(model, libdarknet.load(model, library=path, device=device))
+        path, survivors = (
+            Path(library) if library else None,
+            GraphCache(Path(cache)) if cache else None,
+        )
+        return Network(model, libdarknet.load(model, library=path, device=device, cache=survivors))
     if name not in get_args(EngineName):
         raise EngineUnavailableError(
             f"engine {name!r}: expected one of {', '.join(get_args(EngineName))}"

@@ -17,27 +17,50 @@ import numpy.typing as npt
 from darknet.cfg.layers import Region, Shape
 from darknet.decode import Decoder, diou_beta
 from darknet.detections import Detections, FloatArray
-from darknet.engines.libdarknet_abi import LOCK, Library, cuda_devices, open_library
+from darknet.engines.cache import GraphCache
+from darknet.engines.libdarknet_abi import (
+    LOCK,
+    Library,
+    cuda_devices,
+    library_name,
+    open_library,
+)
 from darknet.engines.libdarknet_files import check_model, has_tree
+from darknet.engines.libdarknet_trial import require_survival
 from darknet.errors import DeviceUnavailableError, InferenceError
 from darknet.model import Model, RgbImage, Thresholds
 from darknet.resize import check_image, resize_into, undo_resize
 from darknet.weights import Weights
 
 
-def load(model: Model, *, library: Path | None, device: str | None) -> LibdarknetEngine:
+def load(
+    model: Model,
+    *,
+    library: Path | None,
+    device: str | None,
+    cache: GraphCache | None = None,
+) -> LibdarknetEngine:
     """Load a model into the C library, which always computes in fp32.
+
+    The first time, that is tried in a process of its own, which the C code may end.
 
     Args:
         model: the network.
         library: path of libdarknet.so; None: search for it.
         device: ``cpu``, ``cuda`` or ``cuda:1``; None: the kind that the library was built for.
+        cache: keeps which models need not be tried again.
 
     Raises:
         EngineUnavailableError: the library is missing, or its layout is unknown.
         DeviceUnavailableError: the library was not built for the device, or it is missing.
-        UnsupportedError: this library computes the model wrongly.
+        UnsupportedError: this library computes the model wrongly, or ends its process.
     """
+    require_survival(model, library_name(library), device, cache)
+    return load_here(model, library=library, device=device)
+
+
+def load_here(model: Model, *, library: Path | None, device: str | None) -> LibdarknetEngine:
+    """Load a model that this process survives; see ``load``."""
     c = open_library(library)
     number = _device_number(c, device)
     check_model(model, c.family, decodes=c.decodes_trees or not has_tree(model.cfg))

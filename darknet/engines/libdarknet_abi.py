@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import logging
 import mmap
 import os
-import platform
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from threading import RLock
@@ -29,6 +26,7 @@ from darknet.cfg import Cfg
 from darknet.decode import MAX_CANDIDATES
 from darknet.detections import FloatArray
 from darknet.engines.libdarknet_files import MAP_SIZE, Family, memory_needed, write_files
+from darknet.engines.libdarknet_output import c_output_to_log
 from darknet.engines.libdarknet_probe import INPUT_SIZE, Layout, find_layout, probe
 from darknet.errors import DeviceUnavailableError, EngineUnavailableError, UnsupportedError
 from darknet.model import Dialect, Model, Thresholds
@@ -39,8 +37,6 @@ DEBIAN: Final = Path("/usr/lib/darknet/libdarknet.so")
 
 _DIOU_NMS: Final = 2
 """Value of the enum NMS_KIND."""
-
-_logger = logging.getLogger(__name__)
 
 
 class _Image(ctypes.Structure):
@@ -131,7 +127,8 @@ class Library:
     def predict(self, network: int, planes: FloatArray) -> int:
         """Run a network on float32[3, h, w] of its own size; return the output's address."""
         run = self._c.network_predict if self.is_pjreddie else self._c.network_predict_ptr
-        address: int = run(network, planes.ctypes.data)
+        with c_output_to_log():
+            address: int = run(network, planes.ctypes.data)
         return address
 
     def predict_image(self, network: int, planes: FloatArray, *, letterbox: bool) -> int:
@@ -140,7 +137,8 @@ class Library:
         image = _Image(width, height, channels, planes.ctypes.data)
         plain = self.is_pjreddie or not letterbox
         name = "network_predict_image" if plain else "network_predict_image_letterbox"
-        address: int = getattr(self._c, name)(network, image)
+        with c_output_to_log():
+            address: int = getattr(self._c, name)(network, image)
         return address
 
     def detections(
@@ -350,43 +348,3 @@ def _check_memory(cfg: Cfg) -> None:
             f"{cfg.source}: libdarknet needs about {needed / 1e9:.1f} GB for this network, which "
             "this machine does not give; use engine openvino or onnxruntime"
         ) from error
-
-
-@contextmanager
-def c_output_to_log() -> Iterator[None]:
-    """Send what C code prints to the log, by replacing libc's ``stdout`` and ``stderr``.
-
-    The file descriptors stay as they are, so Python's output and log are not affected. Only glibc
-    allows the assignment; with another libc the output is not redirected. Hold ``LOCK``.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        yield
-        return
-    libc = ctypes.CDLL(None)
-    file, stream = _memory_stream()
-    streams = [ctypes.c_void_p.in_dll(libc, name) for name in ("stdout", "stderr")]
-    saved = [variable.value for variable in streams]
-    for variable in streams:
-        variable.value = stream
-    try:
-        yield
-    finally:
-        for variable, value in zip(streams, saved, strict=True):
-            variable.value = value
-        libc.fflush(ctypes.c_void_p(stream))
-        text = os.pread(file, os.fstat(file).st_size, 0)
-        os.ftruncate(file, 0)
-    for line in text.decode(errors="replace").splitlines():
-        _logger.debug("libdarknet: %s", line)
-
-
-@lru_cache(maxsize=1)
-def _memory_stream() -> tuple[int, int]:
-    """Return the descriptor of a file in memory, and the address of a C stream that appends to it.
-
-    They are never closed, because C code of another thread may still be writing to the stream.
-    """
-    file = os.memfd_create("libdarknet")
-    fdopen = ctypes.CDLL(None).fdopen
-    fdopen.restype = ctypes.c_void_p
-    return file, fdopen(file, b"a")

@@ -55,6 +55,11 @@ _PJREDDIE: tuple[_Refusal, ...] = (
     ),
 )
 _ALEXEYAB: tuple[_Refusal, ...] = (
+    (
+        L.Reorg3d,
+        lambda layer: layer.reverse and layer.input.channels % layer.stride**4,
+        "is reversed with channels that stride^4 does not divide",
+    ),
     (L.Reorg, lambda layer: layer.flatten or layer.extra > 0, "sets flatten or extra"),
     (L.ScaleChannels, lambda layer: layer.activation in _OWN_LOOP, _LOST),
     (L.Sam, lambda layer: layer.activation in _OWN_LOOP, _LOST),
@@ -63,7 +68,11 @@ _ALEXEYAB: tuple[_Refusal, ...] = (
 _REFUSALS: Mapping[Family, tuple[_Refusal, ...]] = {
     "pjreddie": _PJREDDIE,
     "alexeyab": _ALEXEYAB,
-    "hank-ai": (*_ALEXEYAB, (L.Reorg, lambda _: True, "is no longer among its sections")),
+    "hank-ai": (
+        *_ALEXEYAB,
+        (L.Reorg, lambda _: True, "is no longer among its sections"),
+        (L.Region, lambda _: True, "is a head in which it finds nothing"),
+    ),
 }
 
 
@@ -79,10 +88,7 @@ def check_model(model: Model, family: Family, *, decodes: bool) -> None:
         UnsupportedError: it does not; the message names the layer, its line and other engines.
     """
     cfg, last = model.cfg, model.cfg.layers[-1]
-    if cfg.net.input.channels != 3:
-        raise UnsupportedError(
-            f"{cfg.source}: images have 3 channels, the network wants {cfg.net.input.channels}"
-        )
+    _check_input(cfg, family)
     for layer in cfg.layers:
         if why := _refusal(layer, cfg, family):
             raise _refused(layer, why, family)
@@ -93,6 +99,19 @@ def check_model(model: Model, family: Family, *, decodes: bool) -> None:
     for head in cfg.heads:
         if isinstance(head, L.Region) and decodes:
             _check_region(head, model, family)
+
+
+def _check_input(cfg: Cfg, family: Family) -> None:
+    net = cfg.net.input
+    if net.channels != 3:
+        raise UnsupportedError(
+            f"{cfg.source}: images have 3 channels, the network wants {net.channels}"
+        )
+    if family == "hank-ai" and (net.width % 32 or net.height % 32):
+        raise UnsupportedError(
+            f"{cfg.source}: the loaded libdarknet (hank-ai's source) ends its process for a width "
+            "or height that is no multiple of 32; use engine openvino or onnxruntime"
+        )
 
 
 def _refusal(layer: L.Layer, cfg: Cfg, family: Family) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from darknet import DarknetError
+from yolo_service import process
 from yolo_service.cli.benchmark import benchmark
 from yolo_service.cli.detect import detect
 from yolo_service.cli.doctor import doctor
@@ -44,6 +45,7 @@ def main() -> None:
 
     Options not given come from the environment, see the README.
     """
+    process.keep_stdout_for_results()
 
 
 for command in (serve, detect, models, train, evaluate, quantize, doctor, benchmark):

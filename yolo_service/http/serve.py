@@ -46,6 +46,7 @@ def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code of the process."""
     logs.configure(settings.log_format)
     process.tune()
+    process.keep_stdout_for_results()
     process.raise_open_files_limit(3 * MAX_CONNECTIONS)  # each with a download, and some files
     _print_stacks_on_crash()
     stop = Event()

@@ -23,8 +23,9 @@ from darknet.cfg import parse_cfg, read_cfg
 from darknet.decode import MAX_CANDIDATES
 from darknet.detections import FloatArray
 from darknet.engines.libdarknet import load
-from darknet.engines.libdarknet_abi import c_output_to_log, open_library
+from darknet.engines.libdarknet_abi import open_library
 from darknet.engines.libdarknet_files import write_files
+from darknet.engines.libdarknet_output import c_output_to_log
 from darknet.engines.libdarknet_probe import probe
 from darknet.errors import (
     DeviceUnavailableError,
