@@ -5,7 +5,6 @@ It computes one image at a time, under one lock for the whole process.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from darknet.cfg.layers import Region, Shape
+from darknet.cfg.layers import Region
 from darknet.decode import Decoder, diou_beta
 from darknet.detections import Detections, FloatArray
 from darknet.engines.cache import GraphCache
@@ -22,9 +21,11 @@ from darknet.engines.libdarknet_abi import (
     LOCK,
     Library,
     cuda_devices,
+    floats_at,
     library_name,
     open_library,
 )
+from darknet.engines.libdarknet_faults import FAULTS
 from darknet.engines.libdarknet_files import check_model, has_tree
 from darknet.engines.libdarknet_trial import require_survival
 from darknet.errors import DeviceUnavailableError, InferenceError
@@ -64,7 +65,20 @@ def load_here(model: Model, *, library: Path | None, device: str | None) -> Libd
     c = open_library(library)
     number = _device_number(c, device)
     check_model(model, c.family, decodes=c.decodes_trees or not has_tree(model.cfg))
+    _check_faults(model, c)
     return LibdarknetEngine(model, c, number)
+
+
+def _check_faults(model: Model, library: Library) -> None:
+    """Refuse a model with a layer that this build of the library computes wrongly."""
+    for fault in FAULTS:
+        for layer in filter(fault.concerns, model.cfg.layers):
+            with LOCK:
+                if not library.computes(fault):
+                    raise layer.unsupported(
+                        f"{fault.why}; {library.path} is refused for it; use engine openvino or "
+                        "onnxruntime"
+                    )
 
 
 def _device_number(library: Library, device: str | None) -> int | None:
@@ -126,7 +140,7 @@ class LibdarknetEngine:
         with LOCK:
             output = self._predict(planes, by_c)
             if self._decoder is not None:
-                raw = _floats(output, self._model.cfg.heads[-1].input)
+                raw = floats_at(output, self._model.cfg.heads[-1].input)
                 return self._decoder.decode([raw], (height, width), thresholds)
             boxes, scores = self._boxes_and_scores((width, height), by_c, thresholds)
         return self._to_detections(boxes, scores)
@@ -194,11 +208,6 @@ def _planar(image: RgbImage) -> FloatArray:
     planes = np.ascontiguousarray(image[..., :3].transpose(2, 0, 1), np.float32)
     planes /= np.float32(255)
     return planes
-
-
-def _floats(address: int, shape: Shape) -> FloatArray:
-    """Return a copy of an array in the library's memory."""
-    return np.frombuffer(ctypes.string_at(address, 4 * shape.size), np.float32).reshape(shape)
 
 
 def _cells_first(heads: Sequence[Region]) -> npt.NDArray[np.intp]:

@@ -23,8 +23,10 @@ from typing import Final
 import numpy as np
 
 from darknet.cfg import Cfg
+from darknet.cfg.layers import Shape
 from darknet.decode import MAX_CANDIDATES
 from darknet.detections import FloatArray
+from darknet.engines.libdarknet_faults import Fault, example_input, example_model, is_absent
 from darknet.engines.libdarknet_files import MAP_SIZE, Family, memory_needed, write_files
 from darknet.engines.libdarknet_output import c_output_to_log
 from darknet.engines.libdarknet_probe import INPUT_SIZE, Layout, find_layout, probe
@@ -72,6 +74,7 @@ class Library:
                 "use a CPU build of libdarknet or another engine"
             )
         self._item, self.dialect = self._measure()
+        self._computes: dict[Fault, bool] = {}
 
     @property
     def is_pjreddie(self) -> bool:
@@ -86,6 +89,16 @@ class Library:
         the correct stride is the number of cells.
         """
         return self.on_gpu or not self.is_pjreddie
+
+    def computes(self, fault: Fault) -> bool:
+        """Return whether the library does not have a fault; it is looked for once."""
+        if fault not in self._computes:
+            model = example_model(fault)
+            network = self.load(model, self.dialect)
+            output = floats_at(self.predict(network, example_input()), model.cfg.heads[-1].input)
+            self.free(network)
+            self._computes[fault] = is_absent(fault, output)
+        return self._computes[fault]
 
     def set_device(self, number: int) -> None:
         """Select the CUDA device of later loads; the C code exits if it does not exist."""
@@ -272,6 +285,11 @@ def _signatures(family: Family) -> dict[str, tuple[object, list[object]]]:
         "diounms_sort": (None, [*suppress, number, real]),
         "free_network_ptr": (None, [pointer]),
     }
+
+
+def floats_at(address: int, shape: Shape) -> FloatArray:
+    """Return a copy of an array in the library's memory."""
+    return np.frombuffer(ctypes.string_at(address, 4 * shape.size), np.float32).reshape(shape)
 
 
 def _scores_at(address: int, length: int) -> FloatArray:

@@ -113,7 +113,7 @@ def _key(model: Model, library: str, device: str | None) -> str:
             digest.update(layer.tree.parent.tobytes())
     for arrays in model.weights.layers:
         for array in arrays.values():
-            digest.update(memoryview(np.ascontiguousarray(array)))
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
