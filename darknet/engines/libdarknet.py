@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from darknet.cfg.layers import Region
-from darknet.decode import Decoder, diou_beta
+from darknet.cfg.layers import Head, Region
+from darknet.decode import Decoder, above, diou_beta, suppress
 from darknet.detections import Detections, FloatArray
 from darknet.engines.cache import GraphCache
 from darknet.engines.libdarknet_abi import (
@@ -112,7 +112,8 @@ class LibdarknetEngine:
         regions = [head for head in heads if isinstance(head, Region)]
         self._class_map = regions[-1].class_map if model.use_map and regions else ()
         self._diou_beta = diou_beta(model.cfg)
-        self._order = _cells_first(regions) if regions and library.is_pjreddie else None
+        by_anchor = library.is_pjreddie if regions else library.by_anchor
+        self._order = _cells_first(heads) if by_anchor else None
         decodes = library.decodes_trees or not has_tree(model.cfg)
         self._decoder = None if decodes else Decoder(model)
         with LOCK:
@@ -143,7 +144,7 @@ class LibdarknetEngine:
                 raw = floats_at(output, self._model.cfg.heads[-1].input)
                 return self._decoder.decode([raw], (height, width), thresholds)
             boxes, scores = self._boxes_and_scores((width, height), by_c, thresholds)
-        return self._to_detections(boxes, scores)
+        return self._to_detections(boxes, scores, thresholds)
 
     def _resized_by_c(self, height: int, width: int) -> bool:
         """Return whether the C code resizes an image correctly.
@@ -174,15 +175,22 @@ class LibdarknetEngine:
     ) -> tuple[FloatArray, FloatArray]:
         """Return boxes in pixels of the image, and scores; see ``Library.detections``."""
         net, resize = self._model.cfg.net.input, self._model.resize
-        boxes, scores = self._library.detections(
-            self._network,
-            size if by_c else (net.width, net.height),
-            thresholds,
-            letterbox=by_c and resize == "letterbox",
-            classes=len(self._model.names),
-            class_map=self._class_map,
-            diou_beta=self._diou_beta,
-        )
+        target = size if by_c else (net.width, net.height)
+        letterbox, classes = by_c and resize == "letterbox", len(self._model.names)
+        if self._library.by_anchor:
+            boxes, scores = self._library.every_candidate(
+                self._network, target, letterbox=letterbox, classes=classes
+            )
+        else:
+            boxes, scores = self._library.detections(
+                self._network,
+                target,
+                thresholds,
+                letterbox=letterbox,
+                classes=classes,
+                class_map=self._class_map,
+                diou_beta=self._diou_beta,
+            )
         if not by_c:
             unit: FloatArray = np.array((net.width, net.height) * 2, np.float32)
             boxes = undo_resize(
@@ -193,10 +201,16 @@ class LibdarknetEngine:
             )
         return boxes, scores
 
-    def _to_detections(self, boxes: FloatArray, scores: FloatArray) -> Detections:
+    def _to_detections(
+        self, boxes: FloatArray, scores: FloatArray, thresholds: Thresholds
+    ) -> Detections:
         """Return one row per box and class with a score, in the order of all engines."""
-        if self._order is not None:
+        if self._order is not None and len(self._order) == len(boxes):
             boxes, scores = boxes[self._order], scores[self._order]
+        if self._library.by_anchor:
+            centres, found, classes = above(boxes, scores, thresholds.threshold)
+            keep = suppress(centres, found, classes, thresholds.nms, self._diou_beta)
+            return Detections(centres[keep], found[keep], classes[keep], self._model.names)
         rows, class_ids = np.nonzero(scores)
         return Detections(
             boxes[rows], scores[rows, class_ids], class_ids.astype(np.int32), self._model.names
@@ -210,7 +224,7 @@ def _planar(image: RgbImage) -> FloatArray:
     return planes
 
 
-def _cells_first(heads: Sequence[Region]) -> npt.NDArray[np.intp]:
+def _cells_first(heads: Sequence[Head]) -> npt.NDArray[np.intp]:
     """Return indices that reorder candidates from anchor by anchor to cell by cell."""
     order, start = [], 0
     for head in heads:

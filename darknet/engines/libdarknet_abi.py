@@ -82,6 +82,11 @@ class Library:
         return self.family == "pjreddie"
 
     @property
+    def by_anchor(self) -> bool:
+        """Whether the candidates of a ``[yolo]`` head come anchor by anchor, not cell by cell."""
+        return self.family == "hank-ai"
+
+    @property
     def decodes_trees(self) -> bool:
         """Whether the library decodes class trees correctly.
 
@@ -180,33 +185,57 @@ class Library:
             Boxes float32[n, 4] in pixels of ``size`` and scores float32[n, classes], 0 where not
             above the threshold or suppressed, in the C code's order of candidates.
         """
-        array, count = self._candidates(network, size, thresholds, letterbox, class_map)
+        limits = (thresholds.threshold, thresholds.hier_threshold)
+        array, count = self._candidates(network, size, limits, letterbox, class_map)
         try:
-            items = np.frombuffer(ctypes.string_at(array, count * self._item.itemsize), self._item)
-            scores = [_scores_at(prob, classes) for prob in items["prob"].tolist()]
+            boxes, scores = self._boxes_and_scores(array, count, classes)
             _limit_candidates(scores)
             # NMS sorts the array, but does not move the scores that the items point to.
             self._suppress(array, count, classes, thresholds.nms, diou_beta)
-            return items["box"], np.array(scores, np.float32).reshape(count, classes)
+            return boxes, np.array(scores, np.float32).reshape(count, classes)
         finally:
             self._c.free_detections(array, count)
+
+    def every_candidate(
+        self, network: int, size: tuple[int, int], *, letterbox: bool, classes: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return all boxes of the last prediction by ``[yolo]`` heads, whatever their scores.
+
+        Returns:
+            See ``detections``; without a threshold and without suppression.
+        """
+        array, count = self._candidates(network, size, (-1.0, 0.5), letterbox, ())
+        try:
+            boxes, scores = self._boxes_and_scores(array, count, classes)
+            return boxes, np.array(scores, np.float32).reshape(count, classes)
+        finally:
+            self._c.free_detections(array, count)
+
+    def _boxes_and_scores(
+        self, array: int, count: int, classes: int
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        """Return a copy of the boxes, and the scores of each box in the library's memory."""
+        items = np.frombuffer(ctypes.string_at(array, count * self._item.itemsize), self._item)
+        return items["box"], [_scores_at(prob, classes) for prob in items["prob"].tolist()]
 
     def _candidates(
         self,
         network: int,
         size: tuple[int, int],
-        thresholds: Thresholds,
+        limits: tuple[float, float],
         letterbox: bool,
         class_map: tuple[int, ...],
     ) -> tuple[int, int]:
-        """Return address and length of a new array of detections."""
+        """Return address and length of a new array of detections.
+
+        ``limits`` are the threshold and the hier_threshold.
+        """
         nodes = (ctypes.c_int * MAP_SIZE)(*class_map) if class_map else None
         count = ctypes.c_int(0)
         array: int = self._c.get_network_boxes(
             network,
             *size,
-            thresholds.threshold,
-            thresholds.hier_threshold,
+            *limits,
             nodes,
             False,  # boxes in pixels, not relative to the image
             ctypes.byref(count),
@@ -248,7 +277,7 @@ class Library:
         network = self.load(model, model.dialect)
         width, height = INPUT_SIZE
         self.predict(network, np.zeros((3, height, width), np.float32))
-        array, count = self._candidates(network, INPUT_SIZE, Thresholds(0.0), False, ())
+        array, count = self._candidates(network, INPUT_SIZE, (0.0, 0.5), False, ())
         layout = find_layout(array, count)
         self._c.free_detections(array, count)
         self.free(network)

@@ -39,6 +39,7 @@ _Refusal = tuple[type[L.Layer], Callable[[Any], bool], str]
 _PJREDDIE: tuple[_Refusal, ...] = (
     (L.Convolutional, lambda layer: layer.dilation > 1, "sets dilation"),
     (L.Convolutional, lambda layer: layer.stride_x != layer.stride_y, "strides unevenly"),
+    (L.Convolutional, lambda layer: layer.size == 1 < layer.stride_y, "has size 1 and a stride"),
     (L.MaxPool, lambda layer: layer.stride_x != layer.stride_y, "strides unevenly"),
     (L.Route, lambda layer: layer.groups > 1, "sets groups"),
     (L.Shortcut, lambda layer: len(layer.sources) > 1, "adds several layers"),

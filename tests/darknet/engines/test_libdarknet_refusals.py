@@ -19,6 +19,7 @@ MISREAD_BY_PJREDDIE = {
     "diounms": TINY + "nms_kind=diounms\n",
     "activation": tiny_with("activation=leaky", "activation=mish"),
     "stride": tiny_with("stride=2\npad", "stride_x=2\nstride_y=1\npad"),
+    "size 1 and a stride": tiny_with("size=3\nstride=2\npad=1", "size=1\nstride=2"),
     "dilation": tiny_with("stride=2\npad=1", "stride=1\npad=1\ndilation=2"),
     "groups": tiny_with("[maxpool]", "[route]\nlayers=-1\ngroups=2\n[maxpool]"),
     "several layers": tiny_with("[maxpool]", "[shortcut]\nfrom=-1,-1\n[maxpool]"),
