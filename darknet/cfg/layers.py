@@ -309,7 +309,7 @@ class Yolo(Layer):
         all_anchors: all anchors of the .cfg.
         scale_x_y: factor on the centre's offset; above 1.0 centres may lie outside their cell.
         new_coords: sizes are (2x)^2 of an activated value instead of exp(x).
-        nms_kind: ``default``, ``greedynms`` or ``diounms``; the first two are equal.
+        nms_kind: ``default``, ``greedynms`` or ``diounms``.
         beta_nms: exponent of the distance term of DIoU NMS.
     """
 

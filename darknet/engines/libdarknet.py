@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darknet.cfg.layers import Head, Region
-from darknet.decode import Decoder, above, diou_beta, suppress
+from darknet.decode import Decoder, above, diou_beta, suppress_in_image
 from darknet.detections import Detections, FloatArray
 from darknet.engines.cache import GraphCache
 from darknet.engines.libdarknet_abi import (
@@ -111,7 +111,10 @@ class LibdarknetEngine:
         heads = model.cfg.heads
         regions = [head for head in heads if isinstance(head, Region)]
         self._class_map = regions[-1].class_map if model.use_map and regions else ()
-        self._diou_beta = diou_beta(model.cfg)
+        self._diou_beta = diou_beta(model)
+        self._c_suppresses = not library.by_anchor and (
+            self._diou_beta is None or not library.is_pjreddie
+        )
         by_anchor = library.is_pjreddie if regions else library.by_anchor
         self._order = _cells_first(heads) if by_anchor else None
         decodes = library.decodes_trees or not has_tree(model.cfg)
@@ -144,7 +147,7 @@ class LibdarknetEngine:
                 raw = floats_at(output, self._model.cfg.heads[-1].input)
                 return self._decoder.decode([raw], (height, width), thresholds)
             boxes, scores = self._boxes_and_scores((width, height), by_c, thresholds)
-        return self._to_detections(boxes, scores, thresholds)
+        return self._to_detections(boxes, scores, (height, width), thresholds)
 
     def _resized_by_c(self, height: int, width: int) -> bool:
         """Return whether the C code resizes an image correctly.
@@ -185,7 +188,7 @@ class LibdarknetEngine:
             boxes, scores = self._library.detections(
                 self._network,
                 target,
-                thresholds,
+                thresholds if self._c_suppresses else replace(thresholds, nms=0),
                 letterbox=letterbox,
                 classes=classes,
                 class_map=self._class_map,
@@ -202,19 +205,21 @@ class LibdarknetEngine:
         return boxes, scores
 
     def _to_detections(
-        self, boxes: FloatArray, scores: FloatArray, thresholds: Thresholds
+        self,
+        boxes: FloatArray,
+        scores: FloatArray,
+        size: tuple[int, int],
+        thresholds: Thresholds,
     ) -> Detections:
         """Return one row per box and class with a score, in the order of all engines."""
         if self._order is not None and len(self._order) == len(boxes):
             boxes, scores = boxes[self._order], scores[self._order]
-        if self._library.by_anchor:
-            centres, found, classes = above(boxes, scores, thresholds.threshold)
-            keep = suppress(centres, found, classes, thresholds.nms, self._diou_beta)
-            return Detections(centres[keep], found[keep], classes[keep], self._model.names)
-        rows, class_ids = np.nonzero(scores)
-        return Detections(
-            boxes[rows], scores[rows, class_ids], class_ids.astype(np.int32), self._model.names
-        )
+        if self._c_suppresses:
+            rows, columns = np.nonzero(scores)
+            class_ids = columns.astype(np.int32)
+            return Detections(boxes[rows], scores[rows, columns], class_ids, self._model.names)
+        found = Detections(*above(boxes, scores, thresholds.threshold), self._model.names)
+        return suppress_in_image(found, size, thresholds.nms, self._diou_beta)
 
 
 def _planar(image: RgbImage) -> FloatArray:

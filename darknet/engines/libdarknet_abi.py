@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import mmap
 import os
 import tempfile
 from collections.abc import Sequence
@@ -22,15 +21,14 @@ from typing import Final
 
 import numpy as np
 
-from darknet.cfg import Cfg
 from darknet.cfg.layers import Shape
 from darknet.decode import MAX_CANDIDATES
 from darknet.detections import FloatArray
 from darknet.engines.libdarknet_faults import Fault, example_input, example_model, is_absent
-from darknet.engines.libdarknet_files import MAP_SIZE, Family, memory_needed, write_files
+from darknet.engines.libdarknet_files import MAP_SIZE, Family, check_memory, write_files
 from darknet.engines.libdarknet_output import c_output_to_log
 from darknet.engines.libdarknet_probe import INPUT_SIZE, Layout, find_layout, probe
-from darknet.errors import DeviceUnavailableError, EngineUnavailableError, UnsupportedError
+from darknet.errors import DeviceUnavailableError, EngineUnavailableError
 from darknet.model import Dialect, Model, Thresholds
 
 LOCK: Final = RLock()
@@ -121,7 +119,7 @@ class Library:
             EngineUnavailableError: the temporary folder cannot be used, or loading failed.
             UnsupportedError: this machine has not enough memory.
         """
-        _check_memory(model.cfg)
+        check_memory(model.cfg)
         try:
             with tempfile.TemporaryDirectory(prefix="libdarknet-") as folder, c_output_to_log():
                 files = map(os.fsencode, write_files(model, Path(folder), dialect, heads=heads))
@@ -188,7 +186,7 @@ class Library:
         limits = (thresholds.threshold, thresholds.hier_threshold)
         array, count = self._candidates(network, size, limits, letterbox, class_map)
         try:
-            boxes, scores = self._boxes_and_scores(array, count, classes)
+            boxes, scores = self._boxes_and_scores(array, count, size, classes)
             _limit_candidates(scores)
             # NMS sorts the array, but does not move the scores that the items point to.
             self._suppress(array, count, classes, thresholds.nms, diou_beta)
@@ -206,17 +204,18 @@ class Library:
         """
         array, count = self._candidates(network, size, (-1.0, 0.5), letterbox, ())
         try:
-            boxes, scores = self._boxes_and_scores(array, count, classes)
+            boxes, scores = self._boxes_and_scores(array, count, size, classes)
             return boxes, np.array(scores, np.float32).reshape(count, classes)
         finally:
             self._c.free_detections(array, count)
 
     def _boxes_and_scores(
-        self, array: int, count: int, classes: int
+        self, array: int, count: int, size: tuple[int, int], classes: int
     ) -> tuple[FloatArray, list[FloatArray]]:
-        """Return a copy of the boxes, and the scores of each box in the library's memory."""
+        """Return the boxes in pixels, and the scores of each box in the library's memory."""
         items = np.frombuffer(ctypes.string_at(array, count * self._item.itemsize), self._item)
-        return items["box"], [_scores_at(prob, classes) for prob in items["prob"].tolist()]
+        boxes = items["box"] * np.array(size * 2, np.float32)
+        return boxes, [_scores_at(prob, classes) for prob in items["prob"].tolist()]
 
     def _candidates(
         self,
@@ -225,10 +224,13 @@ class Library:
         limits: tuple[float, float],
         letterbox: bool,
         class_map: tuple[int, ...],
+        *,
+        relative: bool = True,
     ) -> tuple[int, int]:
         """Return address and length of a new array of detections.
 
-        ``limits`` are the threshold and the hier_threshold.
+        ``limits`` are the threshold and the hier_threshold; boxes are in parts of the sides of the
+        image if ``relative``, else in pixels.
         """
         nodes = (ctypes.c_int * MAP_SIZE)(*class_map) if class_map else None
         count = ctypes.c_int(0)
@@ -237,7 +239,7 @@ class Library:
             *size,
             *limits,
             nodes,
-            False,  # boxes in pixels, not relative to the image
+            relative,
             ctypes.byref(count),
             *(() if self.is_pjreddie else (letterbox,)),
         )
@@ -277,7 +279,7 @@ class Library:
         network = self.load(model, model.dialect)
         width, height = INPUT_SIZE
         self.predict(network, np.zeros((3, height, width), np.float32))
-        array, count = self._candidates(network, INPUT_SIZE, (0.0, 0.5), False, ())
+        array, count = self._candidates(network, INPUT_SIZE, (0.0, 0.5), False, (), relative=False)
         layout = find_layout(array, count)
         self._c.free_detections(array, count)
         self.free(network)
@@ -382,16 +384,4 @@ def load_shared(path: str) -> ctypes.CDLL:
         raise EngineUnavailableError(
             f"libdarknet cannot be loaded: {error}; install it (apt-get install darknet) or give "
             "the path of libdarknet.so"
-        ) from error
-
-
-def _check_memory(cfg: Cfg) -> None:
-    """Allocate and free a network's memory, because the C code exits when it gets none."""
-    needed = memory_needed(cfg)
-    try:
-        mmap.mmap(-1, needed).close()
-    except (OSError, OverflowError) as error:
-        raise UnsupportedError(
-            f"{cfg.source}: libdarknet needs about {needed / 1e9:.1f} GB for this network, which "
-            "this machine does not give; use engine openvino or onnxruntime"
         ) from error

@@ -6,6 +6,7 @@ user's file: the parsed and checked layers are written to a new .cfg with explic
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -48,7 +49,6 @@ _PJREDDIE: tuple[_Refusal, ...] = (
     (L.Sam, lambda _: True, "is not among its sections"),
     (L.Yolo, lambda layer: layer.scale_x_y != 1, "sets scale_x_y"),
     (L.Yolo, lambda layer: layer.new_coords, "sets new_coords"),
-    (L.Yolo, lambda layer: layer.nms_kind == "diounms", "asks for diounms"),
     (
         L.Layer,
         lambda layer: getattr(layer, "activation", "linear") not in _PJREDDIE_ACTIVATIONS,
@@ -145,6 +145,22 @@ def _refused(layer: L.Layer, why: str, family: Family) -> UnsupportedError:
         f"{why}, which the loaded libdarknet ({family}'s source) does not compute; "
         "use engine openvino or onnxruntime"
     )
+
+
+def check_memory(cfg: Cfg) -> None:
+    """Allocate and free a network's memory, because the C code exits when it gets none.
+
+    Raises:
+        UnsupportedError: this machine has not enough.
+    """
+    needed = memory_needed(cfg)
+    try:
+        mmap.mmap(-1, needed).close()
+    except (OSError, OverflowError) as error:
+        raise UnsupportedError(
+            f"{cfg.source}: libdarknet needs about {needed / 1e9:.1f} GB for this network, which "
+            "this machine does not give; use engine openvino or onnxruntime"
+        ) from error
 
 
 def memory_needed(cfg: Cfg) -> int:

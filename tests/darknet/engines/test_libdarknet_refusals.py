@@ -16,7 +16,6 @@ WIDE = tiny_with("height=48", "height=64")
 MISREAD_BY_PJREDDIE = {
     "scale_x_y": TINY + "scale_x_y=1.05\n",
     "new_coords": TINY + "new_coords=1\n",
-    "diounms": TINY + "nms_kind=diounms\n",
     "activation": tiny_with("activation=leaky", "activation=mish"),
     "stride": tiny_with("stride=2\npad", "stride_x=2\nstride_y=1\npad"),
     "size 1 and a stride": tiny_with("size=3\nstride=2\npad=1", "size=1\nstride=2"),

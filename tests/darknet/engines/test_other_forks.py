@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from darknet.model import Model, Resize, Thresholds
 from tests.support.libdarknet_models import an_image, engine_of, model_of
 from tests.support.networks import TINY
 from tests.support.other_forks import build_fork
+from tests.support.paths import LIBRARY
 
 pytestmark = pytest.mark.usefixtures("libdarknet")
 FAMILIES = {"alexeyab": (), "hank-ai": ("HANK",)}
@@ -42,6 +44,27 @@ def detect(model: Model, library: Path, thresholds: Thresholds) -> Detections:
     (found,) = engine.detect([an_image()], thresholds)
     engine.close()
     return found
+
+
+@pytest.mark.parametrize("kind", ["greedynms", "diounms"])
+@pytest.mark.parametrize("library", ["debian", "alexeyab", "hank-ai"])
+def test_every_library_suppresses_as_the_other_engines_do(
+    tmp_path: Path, library: str, kind: str
+) -> None:
+    path = LIBRARY if library == "debian" else build_fork(tmp_path, *FAMILIES[library])
+    text = WIDE + f"nms_kind={kind}\nbeta_nms=0.9\n"
+    found = {}
+    for nms_kind in ("cfg", "iou"):
+        model = replace(model_of(text), nms_kind=nms_kind)
+        graph = load_openvino(model, device=None, precision="fp32", streams=None)
+        (every,) = graph.detect([an_image()], Thresholds(0.0, 0.0))
+        limits = Thresholds(clear_threshold(every), 0.3)
+        (expected,) = graph.detect([an_image()], limits)
+        graph.close()
+        found[nms_kind] = detect(model, path, limits)
+        assert found[nms_kind].class_ids.tolist() == expected.class_ids.tolist()
+        np.testing.assert_allclose(found[nms_kind].scores, expected.scores, rtol=0, atol=1e-4)
+    assert len(found["iou"]) < len(found["cfg"])
 
 
 def clear_threshold(every: Detections) -> float:
