@@ -103,7 +103,8 @@ def _convolutional(at: Context) -> L.Layer:
         padding=padding,
         dilation=dilation,
         groups=groups,
-        batch_normalize=s.flag("batch_normalize"),
+        # Normalisation across iterations (cbn) differs in training only.
+        batch_normalize=s.flag("batch_normalize") | s.flag("cbn"),
         activation=s.choice("activation", "logistic", ACTIVATIONS),
     )
 

@@ -314,6 +314,8 @@ class Yolo(Layer):
     """
 
     kind: ClassVar[str] = "yolo"
+    objectness: ClassVar[int] = 4
+    """Channel of the objectness; those of the classes follow."""
     classes: int
     anchors: tuple[tuple[float, float], ...]
     mask: tuple[int, ...]
@@ -323,6 +325,20 @@ class Yolo(Layer):
     nms_kind: str
     beta_nms: float
     training: HeadTraining = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianYolo(Yolo):
+    """Output of Gaussian YOLOv3, which predicts how uncertain each number of a box is.
+
+    Attributes:
+        yolo_point: what the centre's offset is of: ``center``, ``left_top`` or ``right_bottom`` of
+            the box.
+    """
+
+    kind: ClassVar[str] = "Gaussian_yolo"
+    objectness: ClassVar[int] = 8
+    yolo_point: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -339,6 +355,7 @@ class Region(Layer):
     """
 
     kind: ClassVar[str] = "region"
+    objectness: ClassVar[int] = 4
     classes: int
     anchors: tuple[tuple[float, float], ...]
     softmax: bool

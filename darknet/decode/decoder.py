@@ -11,13 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from darknet.cfg.layers import Yolo
+from darknet.cfg.layers import GaussianYolo, Head, Yolo
 from darknet.decode.nms import suppress
 from darknet.decode.region import RegionHead
-from darknet.decode.yolo import YoloHead
+from darknet.decode.yolo import GaussianYoloHead, YoloHead
 from darknet.detections import Detections, FloatArray
 from darknet.model import Model, Thresholds
 from darknet.resize import undo_resize
+
+_Head = YoloHead | GaussianYoloHead | RegionHead
 
 GREEDY_BETA = 0.6
 """Exponent of the distance in the overlap of ``nms_kind=greedynms``."""
@@ -34,12 +36,7 @@ class Decoder:
         self._network = (model.cfg.net.input.height, model.cfg.net.input.width)
         self._resize = model.resize
         self._names = model.names
-        self._heads = [
-            YoloHead(head, model.cfg.net.input)
-            if isinstance(head, Yolo)
-            else RegionHead(head, model)
-            for head in model.cfg.heads
-        ]
+        self._heads = [_head(layer, model) for layer in model.cfg.heads]
         self._diou_beta = diou_beta(model)
 
     def decode(
@@ -48,8 +45,9 @@ class Decoder:
         """Return the detections in one image, in Darknet's order.
 
         Args:
-            heads: the input of each ``[yolo]`` or ``[region]`` layer, before that layer's own
-                logistic or softmax: float32[channels, height, width], in the order of the .cfg.
+            heads: the input of each ``[yolo]``, ``[Gaussian_yolo]`` or ``[region]`` layer, before
+                that layer's own logistic or softmax: float32[channels, height, width], in the order
+                of the .cfg.
             image_size: height and width of the original image in pixels.
             thresholds: see ``Thresholds``.
 
@@ -66,6 +64,14 @@ class Decoder:
             boxes = undo_resize(boxes, image_size, self._network, self._resize)
         found_rows = Detections(boxes, scores, class_ids, self._names)
         return suppress_in_image(found_rows, image_size, thresholds.nms, self._diou_beta)
+
+
+def _head(layer: Head, model: Model) -> _Head:
+    if isinstance(layer, GaussianYolo):
+        return GaussianYoloHead(layer, model.cfg.net.input)
+    if isinstance(layer, Yolo):
+        return YoloHead(layer, model.cfg.net.input)
+    return RegionHead(layer, model)
 
 
 def suppress_in_image(

@@ -47,6 +47,7 @@ _PJREDDIE: tuple[_Refusal, ...] = (
     (L.Reorg3d, lambda _: True, "is not among its sections"),
     (L.ScaleChannels, lambda _: True, "is not among its sections"),
     (L.Sam, lambda _: True, "is not among its sections"),
+    (L.GaussianYolo, lambda _: True, "is not among its sections"),
     (L.Yolo, lambda layer: layer.scale_x_y != 1, "sets scale_x_y"),
     (L.Yolo, lambda layer: layer.new_coords, "sets new_coords"),
     (
@@ -73,6 +74,7 @@ _REFUSALS: Mapping[Family, tuple[_Refusal, ...]] = {
         *_ALEXEYAB,
         (L.Reorg, lambda _: True, "is no longer among its sections"),
         (L.Region, lambda _: True, "is a head in which it finds nothing"),
+        (L.GaussianYolo, lambda _: True, "is a head in which it finds nothing"),
     ),
 }
 
@@ -94,7 +96,7 @@ def check_model(model: Model, family: Family, *, decodes: bool) -> None:
         if why := _refusal(layer, cfg, family):
             raise _refused(layer, why, family)
     if len({type(head) for head in cfg.heads}) > 1:
-        raise _refused(last, "mixes [region] and [yolo]", family)
+        raise _refused(last, "is a head of another kind than those before it", family)
     if last is not cfg.heads[-1]:
         raise _refused(last, "stands behind the last head", family)
     for head in cfg.heads:
@@ -256,6 +258,7 @@ _OPTIONS: Mapping[type[L.Layer], str] = {
     L.Dropout: "probability",
     L.ScaleChannels: "activation",
     L.Sam: "activation",
+    L.GaussianYolo: "classes mask scale_x_y nms_kind beta_nms yolo_point",
     L.Yolo: "classes mask scale_x_y new_coords nms_kind beta_nms",
     L.Region: "classes softmax background",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import socket
 import subprocess
@@ -285,6 +286,8 @@ def test_the_share_of_a_container_is_read_from_both_versions_of_control_groups(
         path.write_text(f"{text}\n")
     assert limits.cpu_share(tmp_path) == share
     assert limits.memory_limit(tmp_path) == limit
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert limits.memory_bytes(tmp_path) == min(machine, limit or machine)
     assert limits.available_cpus(tmp_path) >= 1
     if share is not None:
         assert limits.available_cpus(tmp_path) <= max(1, math.ceil(share))

@@ -59,7 +59,7 @@ def random_weights(
     layers = [_layer(cfg, layer, random) for layer in cfg.layers]
     for head in cfg.heads:
         biases = layers[head.index - 1]["biases"].reshape(len(head.anchors), -1)
-        biases[:, 4] = objectness
+        biases[:, head.objectness] = objectness
         layers[head.index - 1]["weights"] *= np.float32(head_gain)
     return Weights(Header(seen=32013312), tuple(layers))
 
