@@ -191,6 +191,29 @@ class Shortcut(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightedShortcut(Shortcut):
+    """A ``Shortcut`` that adds its inputs with trained weights.
+
+    Attributes:
+        weights_type: ``per_feature``, one weight per input, or ``per_channel``.
+        weights_normalization: ``relu`` or ``softmax``: how the weights of the inputs are made
+            positive; they are then divided by their sum + 0.0001.
+    """
+
+    weights_type: str
+    weights_normalization: str
+
+    @property
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        channels = self.output.channels if self.weights_type == "per_channel" else 1
+        return {"weights": (1 + len(self.sources), channels)}
+
+    @property
+    def flops(self) -> int:
+        return 2 * super().flops
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reorg(Layer):
     """Space to depth in the element order of Darknet's first release."""
 

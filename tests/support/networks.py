@@ -90,6 +90,8 @@ def _layer(cfg: Cfg, layer: L.Layer, random: np.random.Generator) -> LayerArrays
     elif isinstance(layer, L.Connected):
         shape, n = (layer.output.size, layer.input.size), layer.output.size  # type: ignore[assignment]
         deviation, normalize = np.sqrt(2.0 / layer.input.size), layer.batch_normalize
+    elif isinstance(layer, L.WeightedShortcut):
+        return {"weights": random.uniform(-0.5, 1, layer.arrays["weights"]).astype(np.float32)}
     else:
         return {}
     arrays = {

@@ -22,6 +22,10 @@ MISREAD_BY_PJREDDIE = {
     "dilation": tiny_with("stride=2\npad=1", "stride=1\npad=1\ndilation=2"),
     "groups": tiny_with("[maxpool]", "[route]\nlayers=-1\ngroups=2\n[maxpool]"),
     "several layers": tiny_with("[maxpool]", "[shortcut]\nfrom=-1,-1\n[maxpool]"),
+    "weights_type": tiny_with(
+        "[maxpool]",
+        "[shortcut]\nfrom=-1\nweights_type=per_feature\nweights_normalization=relu\n[maxpool]",
+    ),
     "reorg3d": tiny_with("[maxpool]\nsize=2", "[reorg3d]"),
     "sam": tiny_with("[maxpool]", "[sam]\nfrom=-1\n[maxpool]"),
     "not handed on": tiny_with("[maxpool]", "[local]\nfilters=8\n[maxpool]"),
