@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -57,10 +58,17 @@ def run_module(
     # A pipe would block a process that prints much while its input is still being written.
     with tempfile.TemporaryFile() as output:
         source = subprocess.PIPE if send else subprocess.DEVNULL
-        process = subprocess.Popen(command, stdin=source, stdout=output, stderr=output)  # noqa: S603 - this Python with a module of ours
+        process = subprocess.Popen(  # noqa: S603 - this Python with a module of ours
+            command, stdin=source, stdout=output, stderr=output, env=_same_modules()
+        )
         how = _wait(process, seconds, send)
         output.seek(0)
         return Ended(how, output.read().decode(errors="replace"))
+
+
+def _same_modules() -> dict[str, str]:
+    """Return an environment in which modules are searched for where this process does."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _wait(
