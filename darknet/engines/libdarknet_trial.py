@@ -56,8 +56,17 @@ def require_survival(
         UnsupportedError: it ends its process while it loads or computes this model.
     """
     key = _key(model, library, device)
-    if key in _survivors or (cache is not None and cache.read(key) is not None):
+    if key in _survivors:
         return
+    if cache is None or cache.read(key) is None:
+        _try(model, library, device)
+        if cache is not None:
+            cache.write(key, b"")
+    _survivors.add(key)
+
+
+def _try(model: Model, library: str, device: str | None) -> None:
+    """Load a model and detect in an image in another process; see ``require_survival``."""
     with tempfile.TemporaryDirectory(prefix="libdarknet-") as folder:
         try:
             ended = run_module(
@@ -73,9 +82,6 @@ def require_survival(
         stage = _stage(Path(folder))
     if stage != _DONE:
         raise _death(model, library, stage, ended)
-    _survivors.add(key)
-    if cache is not None:
-        cache.write(key, b"")
 
 
 def _stage(folder: Path) -> str:

@@ -71,6 +71,6 @@ def test_a_process_finds_the_modules_of_this_one_from_any_folder(tmp_path: Path)
     code = "import sys; sys.path.insert(0, sys.argv[1]); "
     code += "from darknet.child_process import run_module; "
     code += "print(run_module('of_this_test', seconds=60).output)"
-    command = [sys.executable, "-c", code, tmp_path]
+    command = [sys.executable, "-c", code, str(tmp_path)]
     ended = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True)
     assert ended.stdout == "found\n\n"

@@ -19,6 +19,7 @@ from darknet.engines.libdarknet import load
 from darknet.engines.libdarknet_trial import require_survival
 from darknet.errors import EngineUnavailableError, UnsupportedError
 from darknet.model import Model, Thresholds
+from tests.support.fixtures import StartServer
 from tests.support.libdarknet_models import an_image, engine_of, model_of, tiny_with
 from tests.support.networks import TINY, write_model
 from tests.support.other_forks import build_fork
@@ -135,3 +136,17 @@ def test_detect_prints_its_lines_only_whatever_the_library_prints(
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [line["file"] for line in lines] == photos
     assert "AVX detected." not in ended.stdout
+
+
+def test_the_log_of_a_server_stays_json_whatever_the_library_prints(
+    tmp_path: Path, start_server: StartServer, photo: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    library = build_fork(tmp_path, "PRINTS")
+    server = start_server(engine="libdarknet", libdarknet=str(library), log_format="json")
+    client = server.client()
+    assert client.post([("image_file", photo)]).status == 200
+    client.close()
+    assert server.stop() == 0
+    messages = [json.loads(line)["message"] for line in server.log]
+    assert "printed by native code: AVX detected." in messages
+    assert capfd.readouterr().out == ""
