@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,10 +26,10 @@ from darknet.engines.libdarknet_abi import (
     library_name,
     open_library,
 )
-from darknet.engines.libdarknet_faults import FAULTS
+from darknet.engines.libdarknet_faults import FAULTS, example_model
 from darknet.engines.libdarknet_files import check_model, has_tree
 from darknet.engines.libdarknet_trial import require_survival
-from darknet.errors import DeviceUnavailableError, InferenceError
+from darknet.errors import DeviceUnavailableError, InferenceError, UnsupportedError
 from darknet.model import Model, RgbImage, Thresholds
 from darknet.resize import check_image, resize_into, undo_resize
 from darknet.weights import Weights
@@ -79,6 +80,17 @@ def _check_faults(model: Model, library: Library) -> None:
                         f"{fault.why}; {library.path} is refused for it; use engine openvino or "
                         "onnxruntime"
                     )
+
+
+def faults_of(library: Library) -> list[str]:
+    """Return the names of everything that a library accepts and computes wrongly."""
+    found = []
+    for fault in FAULTS:
+        with suppress(UnsupportedError), LOCK:
+            check_model(example_model(fault), library.family, decodes=True)
+            if not library.computes(fault):
+                found.append(fault.what)
+    return found
 
 
 def _device_number(library: Library, device: str | None) -> int | None:

@@ -27,12 +27,14 @@ class Fault(NamedTuple):
     """Something that a build may compute wrongly.
 
     Attributes:
+        what: its name.
         concerns: whether a layer is computed with it.
         cfg: the test network, whose only weights are those of one 1 x 1 convolution.
         expected: float32[3, 64, 96], the input, to float32[2, 64, 96], the output's ``_RAW``.
         why: what to say of a layer that it concerns.
     """
 
+    what: str
     concerns: Callable[[Any], bool]
     cfg: str
     expected: Callable[[FloatArray], FloatArray]
@@ -82,6 +84,7 @@ def _relu6(planes: FloatArray) -> FloatArray:
 
 FAULTS: Final = (
     Fault(
+        "max pooling with stride 1",
         lambda layer: isinstance(layer, L.MaxPool) and layer.stride_x == 1 and layer.padding > 1,
         "[maxpool]\nsize=5\nstride=1\n" + _CONVOLUTION.format("linear"),
         _pooled,
@@ -89,6 +92,7 @@ FAULTS: Final = (
         "build it with AVX=0 or by scripts/build-libdarknet",
     ),
     Fault(
+        "the activation relu6",
         lambda layer: getattr(layer, "activation", None) == "relu6",
         _CONVOLUTION.format("relu6"),
         _relu6,

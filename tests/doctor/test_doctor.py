@@ -18,6 +18,7 @@ from darknet.engines.libdarknet_abi import cuda_devices
 from tests.support.command import run
 from tests.support.fixtures import ServerProcess
 from tests.support.networks import write_model
+from tests.support.other_forks import build_fork
 from yolo_service.doctor import engines, machine, serving
 from yolo_service.doctor.finding import Finding
 from yolo_service.settings import Settings, load_settings
@@ -199,6 +200,19 @@ def test_the_real_libdarknet_is_identified(libdarknet: Path) -> None:
     (finding,) = engines.libdarknet(load_settings(libdarknet=libdarknet))
     assert finding.status == "ok"
     assert "pjreddie's source, built for CPU" in finding.message
+
+
+@pytest.mark.usefixtures("libdarknet")
+def test_a_build_that_pools_wrongly_is_a_warning(tmp_path: Path) -> None:
+    faulty, right = tmp_path / "faulty", tmp_path / "right"
+    faulty.mkdir()
+    right.mkdir()
+    settings = load_settings(libdarknet=build_fork(faulty, "WRONG_MAXPOOL", "ZERO_RELU6"))
+    (finding,) = engines.libdarknet(settings)
+    assert finding.status == "warn"
+    assert "computes max pooling with stride 1 and the activation relu6 wrongly" in finding.message
+    (finding,) = engines.libdarknet(load_settings(libdarknet=build_fork(right)))
+    assert finding.status == "ok"
 
 
 def test_a_port_in_use_is_a_failure() -> None:

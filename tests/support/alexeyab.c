@@ -72,12 +72,12 @@ void *load_network_custom(char *cfg, char *weights, int clear, int batch) {
     fread(text, 1, sizeof text - 1, file);
     fclose(file);
 #ifdef DIES_AT_ONCE
-    printf("this build does not like you\n");
+    printf("wrong argument\n");
     exit(7);
 #endif
 #ifdef DIES_IN_LOAD
     if (strstr(text, "[dropout]")) {
-        printf("\033[31mError: [dropout] is not for us\033[0m\n");
+        printf("\033[31mError: [dropout] is not supported\033[0m\n");
         abort();
     }
 #endif

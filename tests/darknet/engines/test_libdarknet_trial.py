@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("libdarknet")
     [
         (
             "DIES_IN_LOAD",
-            r"given this network .*SIGABRT: .*Error: \[dropout\] is not for us",
+            r"given this network .*SIGABRT: .*Error: \[dropout\] is not supported",
         ),
         ("DIES_IN_PREDICT", r"first image .*ended with SIGFPE: "),
     ],
@@ -52,7 +52,7 @@ def test_a_network_that_the_library_dies_of_is_an_error_with_what_it_printed(
 
 def test_a_library_that_exits_when_it_is_opened_is_unavailable(tmp_path: Path) -> None:
     library = build_fork(tmp_path, "DIES_AT_ONCE")
-    words = "opened in a process of its own, which ended with exit code 7: this build does not like"
+    words = "opened in a process of its own, which ended with exit code 7: wrong argument"
     with pytest.raises(EngineUnavailableError, match=words):
         engine_of(model_of(TINY), library)
 
