@@ -146,10 +146,7 @@ class _Loaded:
         if not isinstance(self._network.engine, GraphEngine):
             raise SystemExit("stages are measured with openvino or onnxruntime; choose one")
         self._runner = self._network.engine.runner
-        own, paths = files.options, (files.cfg, files.weights, files.names)
-        self._decoder = Decoder(
-            load_model(*paths, dialect=own.dialect, resize=own.resize, use_map=own.use_map)
-        )
+        self._decoder = Decoder(load_model(**files.load_arguments()))
 
     def stages(self, data: bytes) -> dict[str, Callable[[], object]]:
         """Return what computes each stage, to be called by this thread."""

@@ -38,6 +38,14 @@ def memory_limit(cgroup: Path = CGROUP) -> int | None:
     return None
 
 
+def memory_bytes(cgroup: Path = CGROUP) -> int:
+    """Return the memory that this process may use: the machine's, or its control group's limit."""
+    installed = _NO_LIMIT
+    if hasattr(os, "sysconf"):
+        installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(installed, memory_limit(cgroup) or installed)
+
+
 def _words(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").split()

@@ -21,6 +21,9 @@ Dialect = Literal["alexeyab", "pjreddie"]
 EngineName = Literal["auto", "libdarknet", "openvino", "onnxruntime"]
 Precision = Literal["fp32", "fast", "int8"]
 Resize = Literal["letterbox", "stretch"]
+NmsKind = Literal["cfg", "iou"]
+"""``cfg``: as the last head's ``nms_kind`` says, like ``darknet detector test`` of AlexeyAB's fork;
+``iou``: by plain IoU, like pjreddie's fork and the Python wrappers of both."""
 
 BATCH_NORM_EPSILON: dict[Dialect, tuple[float, float]] = {
     "alexeyab": (1e-5, 0.0),
@@ -40,6 +43,7 @@ class Model:
         dialect: the fork whose batch normalisation and region decoding apply.
         resize: how images are resized to the network's input.
         use_map: YOLO9000 only: return the classes of the region's map, not the nodes of the tree.
+        nms_kind: how overlap is measured; None: ``cfg`` in the dialect alexeyab, else ``iou``.
     """
 
     cfg: Cfg
@@ -48,6 +52,7 @@ class Model:
     dialect: Dialect
     resize: Resize
     use_map: bool = False
+    nms_kind: NmsKind | None = None
 
 
 @dataclass(frozen=True)

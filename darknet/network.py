@@ -15,7 +15,16 @@ from darknet.engines.cache import GraphCache
 from darknet.engines.engine import Engine
 from darknet.engines.quantized import origin_of, quantized_path, read_quantized
 from darknet.errors import CfgError, DeviceUnavailableError, EngineUnavailableError
-from darknet.model import Dialect, EngineName, Model, Precision, Resize, RgbImage, Thresholds
+from darknet.model import (
+    Dialect,
+    EngineName,
+    Model,
+    NmsKind,
+    Precision,
+    Resize,
+    RgbImage,
+    Thresholds,
+)
 from darknet.names import check_names, read_names
 from darknet.weights import read_weights
 
@@ -102,6 +111,7 @@ def load_network(
     dialect: Dialect = "alexeyab",
     resize: Resize | None = None,
     use_map: bool = False,
+    nms_kind: NmsKind | None = None,
     library: str | Path | None = None,
     streams: int | None = None,
     cache: str | Path | None = None,
@@ -121,23 +131,37 @@ def load_network(
         resize: how images are resized to the network's input; None: as the .cfg says, else as the
             dialect does.
         use_map: YOLO9000 only: return the classes of the .cfg's map instead of the tree's nodes.
+        nms_kind: how the overlap of boxes is measured: ``cfg``, as its last head says, or ``iou``;
+            None: ``cfg`` in the dialect alexeyab, ``iou`` in pjreddie's.
         library: path of libdarknet; None: where packages install it.
         streams: expected number of concurrent calls of ``detect``; None: 1, for low latency.
         cache: folder for compiled graphs of OpenVINO and engines of TensorRT, which the next
-            load reuses; everybody with write access to it is trusted. None: no cache.
+            load reuses, and for the digests of models that libdarknet survived; everybody with
+            write access to it is trusted. None: no cache.
 
     Raises:
         ModelError: a file is wrong, the engine cannot compute this model exactly, or the int8
             version is missing, damaged or made from other files.
         EngineError: the engine or device is missing or failed.
     """
-    model = load_model(cfg, weights, names, dialect=dialect, resize=resize, use_map=use_map)
+    model = load_model(
+        cfg,
+        weights,
+        names,
+        dialect=dialect,
+        resize=resize,
+        use_map=use_map,
+        nms_kind=nms_kind,
+    )
     name = _choose_engine(engine, device, precision)
     if name == "libdarknet":
         from darknet.engines import libdarknet
 
-        path = Path(library) if library else None
-        return Network(model, libdarknet.load(model, library=path, device=device))
+        path, survivors = (
+            Path(library) if library else None,
+            GraphCache(Path(cache)) if cache else None,
+        )
+        return Network(model, libdarknet.load(model, library=path, device=device, cache=survivors))
     if name not in get_args(EngineName):
         raise EngineUnavailableError(
             f"engine {name!r}: expected one of {', '.join(get_args(EngineName))}"
@@ -161,6 +185,7 @@ def load_model(
     dialect: Dialect = "alexeyab",
     resize: Resize | None = None,
     use_map: bool = False,
+    nms_kind: NmsKind | None = None,
 ) -> Model:
     """Read and check the files of a model without loading an engine; see ``load_network``.
 
@@ -171,7 +196,9 @@ def load_model(
     labels = read_names(names) if isinstance(names, str | Path) else tuple(names)
     check_names(labels, _label_count(network, use_map), network.source)
     resize = resize or default_resize(network, dialect)
-    return Model(network, read_weights(weights, network), labels, dialect, resize, use_map)
+    return Model(
+        network, read_weights(weights, network), labels, dialect, resize, use_map, nms_kind
+    )
 
 
 def _label_count(cfg: Cfg, use_map: bool) -> int:

@@ -20,7 +20,7 @@ from darknet.engines.openvino import import_openvino
 from darknet.engines.quantized import QuantizedGraph, origin_of, quantized_path, write_quantized
 from darknet.errors import DarknetError, EngineUnavailableError, QuantizationError
 from darknet.hidden_imports import hidden
-from darknet.model import Dialect, Model, Resize, RgbImage
+from darknet.model import Dialect, Model, NmsKind, Resize, RgbImage
 from darknet.network import load_model
 from darknet.onnx import build_onnx
 from darknet.resize import check_image, resize_into
@@ -47,6 +47,7 @@ def quantize(
     dialect: Dialect = "alexeyab",
     resize: Resize | None = None,
     use_map: bool = False,
+    nms_kind: NmsKind | None = None,
 ) -> Path:
     """Quantize a model and write the int8 version beside the .weights file.
 
@@ -61,6 +62,7 @@ def quantize(
         dialect: the fork that the model was trained with.
         resize: how images are resized to the network's input.
         use_map: YOLO9000 only.
+        nms_kind: how the overlap of boxes is measured.
 
     Returns:
         Path of the file, which ``load_network`` loads with ``precision="int8"``.
@@ -73,7 +75,9 @@ def quantize(
     """
     cfg, weights = Path(cfg), Path(weights)
     origin = origin_of(cfg, weights, dialect)
-    model = load_model(cfg, weights, names, dialect=dialect, resize=resize, use_map=use_map)
+    model = load_model(
+        cfg, weights, names, dialect=dialect, resize=resize, use_map=use_map, nms_kind=nms_kind
+    )
     path = quantized_path(weights)
     write_quantized(path, quantize_model(model, images), origin)
     return path

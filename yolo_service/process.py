@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import io
+import logging
 import mmap
+import os
 import platform
+import sys
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
+from typing import IO
+
+_STDOUT = 1
+_log = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 _KEPT_BYTES = 256 << 20
@@ -26,6 +35,38 @@ def tune() -> None:
         for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
             libc.mallopt(parameter, _KEPT_BYTES)
         libc.mallopt(_M_ARENA_MAX, 1)
+
+
+def keep_stdout_for_results() -> None:
+    """Give standard output to Python alone; what native code prints there goes to the log.
+
+    Once, while the process has a single thread: a descriptor that is replaced only during a call
+    would take along what other threads print meanwhile.
+    """
+    try:
+        if sys.stdout.fileno() != _STDOUT:
+            return  # replaced before, by this function or by a test
+    except (AttributeError, OSError):
+        return  # closed, or no file
+    sys.stdout.flush()
+    results = os.fdopen(os.dup(_STDOUT), "wb", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        results,
+        encoding=sys.stdout.encoding,
+        errors=sys.stdout.errors,
+        line_buffering=results.isatty(),
+    )
+    reader, writer = os.pipe()
+    os.dup2(writer, _STDOUT)
+    os.close(writer)
+    lines = os.fdopen(reader, encoding="utf-8", errors="replace")
+    Thread(target=_log_lines, args=(lines,), name="native output", daemon=True).start()
+
+
+def _log_lines(lines: IO[str]) -> None:
+    for line in lines:
+        if text := line.strip():
+            _log.info("printed by native code: %s", text)
 
 
 def return_freed_memory() -> None:

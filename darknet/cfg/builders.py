@@ -18,6 +18,8 @@ ACTIVATIONS = frozenset(
     "elu gelu hard_mish hardtan leaky lhtan linear loggy logistic mish plse ramp relie relu "
     "relu6 revleaky selu stair swish tanh".split()
 )
+_WEIGHTS_TYPES = frozenset(("none", "per_feature", "per_channel"))
+_NORMALIZATIONS = frozenset(("none", "relu", "avg_relu", "softmax"))
 COMMON = frozenset(
     "clip dropblock dropblock_size_abs dropblock_size_rel learning_rate onlyforward smooth "
     "stopbackward train_only_bn".split()
@@ -103,7 +105,8 @@ def _convolutional(at: Context) -> L.Layer:
         padding=padding,
         dilation=dilation,
         groups=groups,
-        batch_normalize=s.flag("batch_normalize"),
+        # Normalisation across iterations (cbn) differs in training only.
+        batch_normalize=s.flag("batch_normalize") | s.flag("cbn"),
         activation=s.choice("activation", "logistic", ACTIVATIONS),
     )
 
@@ -221,8 +224,8 @@ def _route(at: Context) -> L.Layer:
 
 def _shortcut(at: Context) -> L.Layer:
     s = at.section
-    s.choice("weights_type", "none", frozenset(("none",)))
-    s.known(frozenset(("weights_normalization",)))
+    weights_type = s.choice("weights_type", "none", _WEIGHTS_TYPES)
+    normalization = s.choice("weights_normalization", "none", _NORMALIZATIONS)
     chosen = at.layers("from")
     for layer in chosen:
         if not _can_add(at.input, layer.output, alone=len(chosen) == 1):
@@ -231,11 +234,21 @@ def _shortcut(at: Context) -> L.Layer:
                 f"{tuple(at.input)}",
                 "from",
             )
-    return L.Shortcut(
+    sources = tuple(layer.index for layer in chosen)
+    activation = s.choice("activation", "linear", ACTIVATIONS)
+    if weights_type == "none":
+        return L.Shortcut(**at.base, output=at.input, sources=sources, activation=activation)
+    if normalization == "none":
+        raise s.error("Darknet needs relu or softmax where weights_type is set", "weights_type")
+    if any(layer.output != at.input for layer in chosen):
+        raise s.error("layers of other shapes cannot be added with weights", "from")
+    return L.WeightedShortcut(
         **at.base,
         output=at.input,
-        sources=tuple(layer.index for layer in chosen),
-        activation=s.choice("activation", "linear", ACTIVATIONS),
+        sources=sources,
+        activation=activation,
+        weights_type=weights_type,
+        weights_normalization=normalization.removeprefix("avg_"),
     )
 
 

@@ -1,8 +1,9 @@
-"""Build the output layers: ``[yolo]``, ``[region]`` and YOLOv1's ``[detection]``."""
+"""Build the output layers: ``[yolo]``, ``[Gaussian_yolo]``, ``[region]`` and ``[detection]``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
 from darknet.cfg.builders import Context
@@ -10,6 +11,7 @@ from darknet.cfg.sections import Section
 from darknet.cfg.tree import read_named_map, read_named_tree
 
 _NMS = frozenset(("default", "greedynms", "diounms"))
+_POINTS = frozenset(("center", "left_top", "right_bottom"))
 _IOU_LOSS = frozenset(("mse", "iou", "giou", "diou", "ciou"))
 _UNUSED_NUMBERS = (
     "absolute class_scale coord_scale max max_delta noobject_scale object_scale random rescore "
@@ -28,6 +30,18 @@ _DETECTION_TRAINING_ONLY = frozenset(
 
 
 def _yolo(at: Context) -> L.Layer:
+    return L.Yolo(**_yolo_options(at, entries=5), new_coords=at.section.flag("new_coords"))
+
+
+def _gaussian_yolo(at: Context) -> L.Layer:
+    s = at.section
+    s.check_numbers("uc_normalizer")
+    point = s.choice("yolo_point", "center", _POINTS)
+    return L.GaussianYolo(**_yolo_options(at, entries=9), new_coords=False, yolo_point=point)
+
+
+def _yolo_options(at: Context, entries: int) -> dict[str, Any]:
+    """Return the attributes of a head with so many channels per anchor beside its classes."""
     s = at.section
     s.known(_TRAINING_ONLY)
     classes = s.integer("classes", 20, low=1)
@@ -35,8 +49,10 @@ def _yolo(at: Context) -> L.Layer:
     mask = s.integers("mask", tuple(range(len(anchors))))
     if not mask or not all(0 <= number < len(anchors) for number in mask):
         raise s.error(f"expected numbers from 0 to {len(anchors) - 1}, found {mask}", "mask")
-    _check_channels(at, len(mask) * (classes + 5), f"{len(mask)} masks of {classes} classes + 5")
-    return L.Yolo(
+    _check_channels(
+        at, len(mask) * (classes + entries), f"{len(mask)} masks of {classes} classes + {entries}"
+    )
+    return dict(
         **at.base,
         output=at.input,
         classes=classes,
@@ -44,8 +60,7 @@ def _yolo(at: Context) -> L.Layer:
         mask=mask,
         all_anchors=anchors,
         scale_x_y=s.number("scale_x_y", 1.0, low=0),
-        new_coords=s.flag("new_coords"),
-        nms_kind=s.choice("nms_kind", "default", _NMS),
+        nms_kind=s.choice_or("nms_kind", "default", _NMS, "default"),
         beta_nms=s.number("beta_nms", 0.6),
         training=_training(s),
     )
@@ -58,9 +73,6 @@ def _region(at: Context) -> L.Layer:
     if (coords := s.integer("coords", 4)) != 4:
         raise s.error(f"only boxes of 4 numbers can be decoded, found {coords}", "coords")
     _check_channels(at, num * (classes + 5), f"{num} anchors of {classes} classes + 5")
-    tree = read_named_tree(s, at.folder)
-    if tree is not None and len(tree) != classes:
-        raise s.error(f"has {len(tree)} classes, the section says {classes}", "tree")
     return L.Region(
         **at.base,
         output=at.input,
@@ -68,7 +80,7 @@ def _region(at: Context) -> L.Layer:
         anchors=_anchors(s, num),
         softmax=s.flag("softmax"),
         background=s.flag("background"),
-        tree=tree,
+        tree=read_named_tree(s, at.folder, classes),
         class_map=read_named_map(s, at.folder, classes),
         training=_training(s),
     )
@@ -77,6 +89,9 @@ def _region(at: Context) -> L.Layer:
 def _anchors(section: Section, num: int) -> tuple[tuple[float, float], ...]:
     """Return the anchors; without the option, Darknet's default of 0.5 x 0.5."""
     values = section.numbers("anchors", (0.5, 0.5) * num)
+    if len(values) > 2 * num:
+        section.warn(f"has {len(values)} numbers, the first {2 * num} are used", "anchors")
+        values = values[: 2 * num]
     if len(values) != 2 * num or min(values) <= 0:
         raise section.error(
             f"expected {2 * num} numbers above 0 (width, height of {num} anchors), "
@@ -100,7 +115,7 @@ def _training(s: Section) -> L.HeadTraining:
     return L.HeadTraining(
         ignore_thresh=s.number("ignore_thresh", 0.5),
         iou_thresh=s.number("iou_thresh", 1.0),
-        iou_loss=s.choice("iou_loss", "mse", _IOU_LOSS),
+        iou_loss=s.choice_or("iou_loss", "mse", _IOU_LOSS, "iou"),
         iou_normalizer=s.number("iou_normalizer", 0.75),
         obj_normalizer=s.number("obj_normalizer", 1.0),
         cls_normalizer=s.number("cls_normalizer", 1.0),
@@ -124,6 +139,7 @@ def _detection(at: Context) -> L.Layer:
 
 HEADS: Mapping[str, Callable[[Context], L.Layer]] = {
     "yolo": _yolo,
+    "gaussian_yolo": _gaussian_yolo,
     "region": _region,
     "detection": _detection,
 }

@@ -191,6 +191,29 @@ class Shortcut(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightedShortcut(Shortcut):
+    """A ``Shortcut`` that adds its inputs with trained weights.
+
+    Attributes:
+        weights_type: ``per_feature``, one weight per input, or ``per_channel``.
+        weights_normalization: ``relu`` or ``softmax``: how the weights of the inputs are made
+            positive; they are then divided by their sum + 0.0001.
+    """
+
+    weights_type: str
+    weights_normalization: str
+
+    @property
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        channels = self.output.channels if self.weights_type == "per_channel" else 1
+        return {"weights": (1 + len(self.sources), channels)}
+
+    @property
+    def flops(self) -> int:
+        return 2 * super().flops
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reorg(Layer):
     """Space to depth in the element order of Darknet's first release."""
 
@@ -309,11 +332,13 @@ class Yolo(Layer):
         all_anchors: all anchors of the .cfg.
         scale_x_y: factor on the centre's offset; above 1.0 centres may lie outside their cell.
         new_coords: sizes are (2x)^2 of an activated value instead of exp(x).
-        nms_kind: ``default``, ``greedynms`` or ``diounms``; the first two are equal.
+        nms_kind: ``default``, ``greedynms`` or ``diounms``.
         beta_nms: exponent of the distance term of DIoU NMS.
     """
 
     kind: ClassVar[str] = "yolo"
+    objectness: ClassVar[int] = 4
+    """Channel of the objectness; those of the classes follow."""
     classes: int
     anchors: tuple[tuple[float, float], ...]
     mask: tuple[int, ...]
@@ -323,6 +348,20 @@ class Yolo(Layer):
     nms_kind: str
     beta_nms: float
     training: HeadTraining = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianYolo(Yolo):
+    """Output of Gaussian YOLOv3, which predicts how uncertain each number of a box is.
+
+    Attributes:
+        yolo_point: what the centre's offset is of: ``center``, ``left_top`` or ``right_bottom`` of
+            the box.
+    """
+
+    kind: ClassVar[str] = "Gaussian_yolo"
+    objectness: ClassVar[int] = 8
+    yolo_point: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -339,6 +378,7 @@ class Region(Layer):
     """
 
     kind: ClassVar[str] = "region"
+    objectness: ClassVar[int] = 4
     classes: int
     anchors: tuple[tuple[float, float], ...]
     softmax: bool

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +13,14 @@ from darknet.cfg.heads import HEADS
 from darknet.cfg.net import Net, build_net
 from darknet.cfg.sections import Section, parse_sections
 from darknet.errors import CfgError
+from darknet.limits import memory_bytes
 from darknet.text_files import read_bytes
 
 BUILDERS = {**LAYERS, **HEADS}
 """The function that builds the layer of each section, by the section's name."""
-MAX_ELEMENTS = 1 << 30
-"""Largest number of elements of all feature maps of an image, and of all weights: 4 GiB each."""
+MIN_ELEMENTS = 1 << 30
+"""Number of elements, of all feature maps of an image or of all weights, that is never refused."""
+_BYTES_PER_ELEMENT = 4
 MAX_LAYERS = 4096
 """Largest number of layers; the largest published networks have about 300."""
 
@@ -101,12 +105,14 @@ def parse_cfg(text: str, *, source: str = "<string>", folder: Path | None = None
         )
     net = build_net(sections[0])
     layers = _layers(sections[1:], net, folder)
-    warnings = tuple(
-        f"{source}:{option.line}: {name}: unknown option of [{section.name}], ignored"
-        for section in sections
-        for name, option in section.unused()
-    )
-    return Cfg(source, text, net, layers, warnings)
+    warnings = itertools.chain.from_iterable(_warnings(source, each) for each in sections)
+    return Cfg(source, text, net, layers, tuple(warnings))
+
+
+def _warnings(source: str, section: Section) -> Iterator[str]:
+    yield from section.warnings
+    for name, option in section.unused():
+        yield f"{source}:{option.line}: {name}: unknown option of [{section.name}], ignored"
 
 
 def _layers(sections: list[Section], net: Net, folder: Path | None) -> tuple[L.Layer, ...]:
@@ -131,7 +137,8 @@ def _check_size(section: Section, layer: L.Layer, elements: int, weights: int) -
     if min(layer.output) < 1:
         raise section.error(f"its output would be empty: {tuple(layer.output)} of {layer.input}")
     for what, count in (("feature maps", elements), ("weights", weights)):
-        if count > MAX_ELEMENTS:
+        if count > MIN_ELEMENTS and count > (limit := memory_bytes() // _BYTES_PER_ELEMENT):
             raise section.error(
-                f"the {what} up to here have {count} elements; at most {MAX_ELEMENTS} are allowed"
+                f"the {what} up to here have {count} elements; the memory of this machine holds "
+                f"{limit}"
             )

@@ -44,6 +44,7 @@ class Section:
     name: str
     line: int
     options: dict[str, Option] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list, repr=False)
     _read: set[str] = field(default_factory=set, repr=False)
 
     def error(self, message: str, option: str | None = None) -> CfgError:
@@ -53,6 +54,10 @@ class Section:
         return CfgError(
             message, source=self.source, line=at.line if at else self.line, option=where
         )
+
+    def warn(self, message: str, option: str) -> None:
+        """Note what is read otherwise than it is written."""
+        self.warnings.append(f"{self.error(message, option)}")
 
     def text(self, name: str, default: str) -> str:
         """Return an option's text."""
@@ -66,6 +71,14 @@ class Section:
         if value not in allowed:
             raise self.error(f"expected one of {', '.join(sorted(allowed))}; found {value!r}", name)
         return value
+
+    def choice_or(self, name: str, default: str, allowed: frozenset[str], other: str) -> str:
+        """Return an option's text; ``other``, with a warning, if it is not one of ``allowed``."""
+        value = self.text(name, default).lower()
+        if value in allowed:
+            return value
+        self.warn(f"{value!r} is not known to Darknet, which takes {other} instead", name)
+        return other
 
     def integer(self, name: str, default: int, low: int = 0, high: int = 1 << 30) -> int:
         """Return an integer from ``low`` to ``high``."""
@@ -129,7 +142,7 @@ class Section:
     def _parse(self, name: str, text: str, kind: Callable[[str], Number]) -> Number:
         what = "a whole number" if kind is int else "a number"
         try:
-            value = kind(text)
+            value = kind(_whole(text) if kind is int else text)
         except ValueError as error:
             raise self.error(f"expected {what}, found {text[:40]!r}", name) from error
         if not text.isascii() or "_" in text or not math.isfinite(value):
@@ -171,6 +184,11 @@ def _add_line(sections: list[Section], source: str, number: int, line: str) -> N
     if not sections:
         raise CfgError("an option stands before the first [section]", source=source, line=number)
     sections[-1].options.setdefault(name, Option(value, number))
+
+
+def _whole(text: str) -> str:
+    """Return a whole number without its decimals, which C's atoi does not look at."""
+    return re.sub(r"\.0*$", "", text, count=1)
 
 
 def _without_comment(text: str) -> str:

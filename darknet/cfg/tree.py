@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,7 @@ from darknet.errors import NamesError
 from darknet.text_files import read_bytes
 
 IntArray = npt.NDArray[np.int32]
+Contents = TypeVar("Contents")
 
 SUFFIXES = frozenset({".list", ".map", ".tree", ".txt"})
 """Of files outside of the .cfg's folder. Others are not read: a .cfg that somebody sent could name
@@ -78,28 +81,55 @@ def read_map(path: Path, classes: int) -> tuple[int, ...]:
     return tuple(nodes)
 
 
-def read_named_tree(section: Section, folder: Path | None) -> Tree | None:
-    """Read the file of a section's ``tree`` option; None without the option."""
-    path = _named_path(section, "tree", folder)
-    return read_tree(path) if path else None
+def read_named_tree(
+    section: Section, folder: Path | None, classes: int | None = None
+) -> Tree | None:
+    """Read the file of a section's ``tree`` option; None without the option.
+
+    Raises:
+        NamesError: it is missing, wrong, or of another number of ``classes``.
+    """
+
+    def read(path: Path) -> Tree:
+        tree = read_tree(path)
+        if classes not in (None, len(tree)):
+            raise NamesError(f"{path}: has {len(tree)} classes, the section says {classes}")
+        return tree
+
+    return _read_named(section, "tree", folder, read)
 
 
 def read_named_map(section: Section, folder: Path | None, classes: int) -> tuple[int, ...]:
     """Read the file of a section's ``map`` option; () without the option."""
-    path = _named_path(section, "map", folder)
-    return read_map(path, classes) if path else ()
+    return _read_named(section, "map", folder, lambda path: read_map(path, classes)) or ()
 
 
-def _named_path(section: Section, option: str, folder: Path | None) -> Path | None:
-    """Return the path of a file in an option: beside the .cfg, else the path as given."""
+def _read_named(
+    section: Section, option: str, folder: Path | None, read: Callable[[Path], Contents]
+) -> Contents | None:
+    """Read the file that an option names: beside the .cfg, else the path as given.
+
+    Of several, the first that is right: beside the .cfg there may be a broken copy, which Darknet
+    does not look at.
+    """
     name = section.text(option, "")
     if not name:
         return None
     beside = [folder / name, folder / Path(name).name] if folder else []
-    for path in (*beside, Path(name)):
-        if path.is_file():
-            _check_inside(section, option, folder, path)
-            return path
+    paths = [path for path in dict.fromkeys((*beside, Path(name))) if path.is_file()]
+    errors: list[NamesError] = []
+    for path in paths:
+        _check_inside(section, option, folder, path)
+        try:
+            contents = read(path)
+        except NamesError as error:
+            errors.append(error)
+            continue
+        for wrong in errors:
+            section.warn(f"{wrong}; {path} is read instead", option)
+        return contents
+    if errors:
+        raise errors[0]
     raise section.error(f"{name} not found; put {Path(name).name} beside the .cfg", option)
 
 

@@ -50,19 +50,21 @@ class Grid:
 
     def __init__(self, layer: Head, net: Shape) -> None:
         self._scales, self._origins = geometry(layer, net)
+        self._objectness = layer.objectness
 
     def select(self, raw: FloatArray, limit: float) -> tuple[IndexArray, IndexArray, FloatArray]:
         """Return the cells, anchors and values with a raw objectness above ``limit``.
 
         Args:
-            raw: float32[anchors * (5 + classes), height, width].
+            raw: float32[anchors * channels, height, width], 5 + classes channels per anchor, 9 +
+                classes of ``[Gaussian_yolo]``.
             limit: in the raw values, before the logistic.
 
         Returns:
-            intp[n], intp[n] and float32[n, 5 + classes], by cell, then anchor.
+            intp[n], intp[n] and float32[n, channels], by cell, then anchor.
         """
         values = raw.reshape(len(self._scales), -1, len(self._origins))
-        objectness = values[:, 4].T
+        objectness = values[:, self._objectness].T
         chosen = (objectness > limit).ravel().nonzero()[0]
         cells, anchors = np.divmod(chosen, len(self._scales))
         return cells, anchors, values[anchors, :, cells]

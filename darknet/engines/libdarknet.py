@@ -5,43 +5,92 @@ It computes one image at a time, under one lock for the whole process.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from darknet.cfg.layers import Region, Shape
-from darknet.decode import Decoder, diou_beta
+from darknet.cfg.layers import Head, Region
+from darknet.decode import Decoder, above, diou_beta, suppress_in_image
 from darknet.detections import Detections, FloatArray
-from darknet.engines.libdarknet_abi import LOCK, Library, cuda_devices, open_library
+from darknet.engines.cache import GraphCache
+from darknet.engines.libdarknet_abi import (
+    LOCK,
+    Library,
+    cuda_devices,
+    floats_at,
+    library_name,
+    open_library,
+)
+from darknet.engines.libdarknet_faults import FAULTS, example_model
 from darknet.engines.libdarknet_files import check_model, has_tree
-from darknet.errors import DeviceUnavailableError, InferenceError
+from darknet.engines.libdarknet_trial import require_survival
+from darknet.errors import DeviceUnavailableError, InferenceError, UnsupportedError
 from darknet.model import Model, RgbImage, Thresholds
 from darknet.resize import check_image, resize_into, undo_resize
 from darknet.weights import Weights
 
 
-def load(model: Model, *, library: Path | None, device: str | None) -> LibdarknetEngine:
+def load(
+    model: Model,
+    *,
+    library: Path | None,
+    device: str | None,
+    cache: GraphCache | None = None,
+) -> LibdarknetEngine:
     """Load a model into the C library, which always computes in fp32.
+
+    The first time, that is tried in a process of its own, which the C code may end.
 
     Args:
         model: the network.
         library: path of libdarknet.so; None: search for it.
         device: ``cpu``, ``cuda`` or ``cuda:1``; None: the kind that the library was built for.
+        cache: keeps which models need not be tried again.
 
     Raises:
         EngineUnavailableError: the library is missing, or its layout is unknown.
         DeviceUnavailableError: the library was not built for the device, or it is missing.
-        UnsupportedError: this library computes the model wrongly.
+        UnsupportedError: this library computes the model wrongly, or ends its process.
     """
+    require_survival(model, library_name(library), device, cache)
+    return load_here(model, library=library, device=device)
+
+
+def load_here(model: Model, *, library: Path | None, device: str | None) -> LibdarknetEngine:
+    """Load a model that this process survives; see ``load``."""
     c = open_library(library)
     number = _device_number(c, device)
     check_model(model, c.family, decodes=c.decodes_trees or not has_tree(model.cfg))
+    _check_faults(model, c)
     return LibdarknetEngine(model, c, number)
+
+
+def _check_faults(model: Model, library: Library) -> None:
+    """Refuse a model with a layer that this build of the library computes wrongly."""
+    for fault in FAULTS:
+        for layer in filter(fault.concerns, model.cfg.layers):
+            with LOCK:
+                if not library.computes(fault):
+                    raise layer.unsupported(
+                        f"{fault.why}; {library.path} is refused for it; use engine openvino or "
+                        "onnxruntime"
+                    )
+
+
+def faults_of(library: Library) -> list[str]:
+    """Return the names of everything that a library accepts and computes wrongly."""
+    found = []
+    for fault in FAULTS:
+        with suppress(UnsupportedError), LOCK:
+            check_model(example_model(fault), library.family, decodes=True)
+            if not library.computes(fault):
+                found.append(fault.what)
+    return found
 
 
 def _device_number(library: Library, device: str | None) -> int | None:
@@ -74,8 +123,12 @@ class LibdarknetEngine:
         heads = model.cfg.heads
         regions = [head for head in heads if isinstance(head, Region)]
         self._class_map = regions[-1].class_map if model.use_map and regions else ()
-        self._diou_beta = diou_beta(model.cfg)
-        self._order = _cells_first(regions) if regions and library.is_pjreddie else None
+        self._diou_beta = diou_beta(model.cfg, model.dialect, model.nms_kind)
+        self._c_suppresses = not library.by_anchor and (
+            self._diou_beta is None or not library.is_pjreddie
+        )
+        by_anchor = library.is_pjreddie if regions else library.by_anchor
+        self._order = _cells_first(heads) if by_anchor else None
         decodes = library.decodes_trees or not has_tree(model.cfg)
         self._decoder = None if decodes else Decoder(model)
         with LOCK:
@@ -103,10 +156,10 @@ class LibdarknetEngine:
         with LOCK:
             output = self._predict(planes, by_c)
             if self._decoder is not None:
-                raw = _floats(output, self._model.cfg.heads[-1].input)
+                raw = floats_at(output, self._model.cfg.heads[-1].input)
                 return self._decoder.decode([raw], (height, width), thresholds)
             boxes, scores = self._boxes_and_scores((width, height), by_c, thresholds)
-        return self._to_detections(boxes, scores)
+        return self._to_detections(boxes, scores, (height, width), thresholds)
 
     def _resized_by_c(self, height: int, width: int) -> bool:
         """Return whether the C code resizes an image correctly.
@@ -137,15 +190,22 @@ class LibdarknetEngine:
     ) -> tuple[FloatArray, FloatArray]:
         """Return boxes in pixels of the image, and scores; see ``Library.detections``."""
         net, resize = self._model.cfg.net.input, self._model.resize
-        boxes, scores = self._library.detections(
-            self._network,
-            size if by_c else (net.width, net.height),
-            thresholds,
-            letterbox=by_c and resize == "letterbox",
-            classes=len(self._model.names),
-            class_map=self._class_map,
-            diou_beta=self._diou_beta,
-        )
+        target = size if by_c else (net.width, net.height)
+        letterbox, classes = by_c and resize == "letterbox", len(self._model.names)
+        if self._library.by_anchor:
+            boxes, scores = self._library.every_candidate(
+                self._network, target, letterbox=letterbox, classes=classes
+            )
+        else:
+            boxes, scores = self._library.detections(
+                self._network,
+                target,
+                thresholds if self._c_suppresses else replace(thresholds, nms=0),
+                letterbox=letterbox,
+                classes=classes,
+                class_map=self._class_map,
+                diou_beta=self._diou_beta,
+            )
         if not by_c:
             unit: FloatArray = np.array((net.width, net.height) * 2, np.float32)
             boxes = undo_resize(
@@ -156,14 +216,22 @@ class LibdarknetEngine:
             )
         return boxes, scores
 
-    def _to_detections(self, boxes: FloatArray, scores: FloatArray) -> Detections:
+    def _to_detections(
+        self,
+        boxes: FloatArray,
+        scores: FloatArray,
+        size: tuple[int, int],
+        thresholds: Thresholds,
+    ) -> Detections:
         """Return one row per box and class with a score, in the order of all engines."""
-        if self._order is not None:
+        if self._order is not None and len(self._order) == len(boxes):
             boxes, scores = boxes[self._order], scores[self._order]
-        rows, class_ids = np.nonzero(scores)
-        return Detections(
-            boxes[rows], scores[rows, class_ids], class_ids.astype(np.int32), self._model.names
-        )
+        if self._c_suppresses:
+            rows, columns = np.nonzero(scores)
+            class_ids = columns.astype(np.int32)
+            return Detections(boxes[rows], scores[rows, columns], class_ids, self._model.names)
+        found = Detections(*above(boxes, scores, thresholds.threshold), self._model.names)
+        return suppress_in_image(found, size, thresholds.nms, self._diou_beta)
 
 
 def _planar(image: RgbImage) -> FloatArray:
@@ -173,12 +241,7 @@ def _planar(image: RgbImage) -> FloatArray:
     return planes
 
 
-def _floats(address: int, shape: Shape) -> FloatArray:
-    """Return a copy of an array in the library's memory."""
-    return np.frombuffer(ctypes.string_at(address, 4 * shape.size), np.float32).reshape(shape)
-
-
-def _cells_first(heads: Sequence[Region]) -> npt.NDArray[np.intp]:
+def _cells_first(heads: Sequence[Head]) -> npt.NDArray[np.intp]:
     """Return indices that reorder candidates from anchor by anchor to cell by cell."""
     order, start = [], 0
     for head in heads:

@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import logging
-import mmap
 import os
-import platform
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from threading import RLock
@@ -25,12 +21,14 @@ from typing import Final
 
 import numpy as np
 
-from darknet.cfg import Cfg
+from darknet.cfg.layers import Shape
 from darknet.decode import MAX_CANDIDATES
 from darknet.detections import FloatArray
-from darknet.engines.libdarknet_files import MAP_SIZE, Family, memory_needed, write_files
+from darknet.engines.libdarknet_faults import Fault, example_input, example_model, is_absent
+from darknet.engines.libdarknet_files import MAP_SIZE, Family, check_memory, write_files
+from darknet.engines.libdarknet_output import c_output_to_log
 from darknet.engines.libdarknet_probe import INPUT_SIZE, Layout, find_layout, probe
-from darknet.errors import DeviceUnavailableError, EngineUnavailableError, UnsupportedError
+from darknet.errors import DeviceUnavailableError, EngineUnavailableError
 from darknet.model import Dialect, Model, Thresholds
 
 LOCK: Final = RLock()
@@ -39,8 +37,6 @@ DEBIAN: Final = Path("/usr/lib/darknet/libdarknet.so")
 
 _DIOU_NMS: Final = 2
 """Value of the enum NMS_KIND."""
-
-_logger = logging.getLogger(__name__)
 
 
 class _Image(ctypes.Structure):
@@ -76,11 +72,17 @@ class Library:
                 "use a CPU build of libdarknet or another engine"
             )
         self._item, self.dialect = self._measure()
+        self._computes: dict[Fault, bool] = {}
 
     @property
     def is_pjreddie(self) -> bool:
         """Whether it is pjreddie's fork, whose functions take fewer arguments."""
         return self.family == "pjreddie"
+
+    @property
+    def by_anchor(self) -> bool:
+        """Whether the candidates of a ``[yolo]`` head come anchor by anchor, not cell by cell."""
+        return self.family == "hank-ai"
 
     @property
     def decodes_trees(self) -> bool:
@@ -90,6 +92,16 @@ class Library:
         the correct stride is the number of cells.
         """
         return self.on_gpu or not self.is_pjreddie
+
+    def computes(self, fault: Fault) -> bool:
+        """Return whether the library does not have a fault; it is looked for once."""
+        if fault not in self._computes:
+            model = example_model(fault)
+            network = self.load(model, self.dialect)
+            output = floats_at(self.predict(network, example_input()), model.cfg.heads[-1].input)
+            self.free(network)
+            self._computes[fault] = is_absent(fault, output)
+        return self._computes[fault]
 
     def set_device(self, number: int) -> None:
         """Select the CUDA device of later loads; the C code exits if it does not exist."""
@@ -107,7 +119,7 @@ class Library:
             EngineUnavailableError: the temporary folder cannot be used, or loading failed.
             UnsupportedError: this machine has not enough memory.
         """
-        _check_memory(model.cfg)
+        check_memory(model.cfg)
         try:
             with tempfile.TemporaryDirectory(prefix="libdarknet-") as folder, c_output_to_log():
                 files = map(os.fsencode, write_files(model, Path(folder), dialect, heads=heads))
@@ -131,7 +143,8 @@ class Library:
     def predict(self, network: int, planes: FloatArray) -> int:
         """Run a network on float32[3, h, w] of its own size; return the output's address."""
         run = self._c.network_predict if self.is_pjreddie else self._c.network_predict_ptr
-        address: int = run(network, planes.ctypes.data)
+        with c_output_to_log():
+            address: int = run(network, planes.ctypes.data)
         return address
 
     def predict_image(self, network: int, planes: FloatArray, *, letterbox: bool) -> int:
@@ -140,7 +153,8 @@ class Library:
         image = _Image(width, height, channels, planes.ctypes.data)
         plain = self.is_pjreddie or not letterbox
         name = "network_predict_image" if plain else "network_predict_image_letterbox"
-        address: int = getattr(self._c, name)(network, image)
+        with c_output_to_log():
+            address: int = getattr(self._c, name)(network, image)
         return address
 
     def detections(
@@ -169,35 +183,63 @@ class Library:
             Boxes float32[n, 4] in pixels of ``size`` and scores float32[n, classes], 0 where not
             above the threshold or suppressed, in the C code's order of candidates.
         """
-        array, count = self._candidates(network, size, thresholds, letterbox, class_map)
+        limits = (thresholds.threshold, thresholds.hier_threshold)
+        array, count = self._candidates(network, size, limits, letterbox, class_map)
         try:
-            items = np.frombuffer(ctypes.string_at(array, count * self._item.itemsize), self._item)
-            scores = [_scores_at(prob, classes) for prob in items["prob"].tolist()]
+            boxes, scores = self._boxes_and_scores(array, count, size, classes)
             _limit_candidates(scores)
             # NMS sorts the array, but does not move the scores that the items point to.
             self._suppress(array, count, classes, thresholds.nms, diou_beta)
-            return items["box"], np.array(scores, np.float32).reshape(count, classes)
+            return boxes, np.array(scores, np.float32).reshape(count, classes)
         finally:
             self._c.free_detections(array, count)
+
+    def every_candidate(
+        self, network: int, size: tuple[int, int], *, letterbox: bool, classes: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return all boxes of the last prediction by ``[yolo]`` heads, whatever their scores.
+
+        Returns:
+            See ``detections``; without a threshold and without suppression.
+        """
+        array, count = self._candidates(network, size, (-1.0, 0.5), letterbox, ())
+        try:
+            boxes, scores = self._boxes_and_scores(array, count, size, classes)
+            return boxes, np.array(scores, np.float32).reshape(count, classes)
+        finally:
+            self._c.free_detections(array, count)
+
+    def _boxes_and_scores(
+        self, array: int, count: int, size: tuple[int, int], classes: int
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        """Return the boxes in pixels, and the scores of each box in the library's memory."""
+        items = np.frombuffer(ctypes.string_at(array, count * self._item.itemsize), self._item)
+        boxes = items["box"] * np.array(size * 2, np.float32)
+        return boxes, [_scores_at(prob, classes) for prob in items["prob"].tolist()]
 
     def _candidates(
         self,
         network: int,
         size: tuple[int, int],
-        thresholds: Thresholds,
+        limits: tuple[float, float],
         letterbox: bool,
         class_map: tuple[int, ...],
+        *,
+        relative: bool = True,
     ) -> tuple[int, int]:
-        """Return address and length of a new array of detections."""
+        """Return address and length of a new array of detections.
+
+        ``limits`` are the threshold and the hier_threshold; boxes are in parts of the sides of the
+        image if ``relative``, else in pixels.
+        """
         nodes = (ctypes.c_int * MAP_SIZE)(*class_map) if class_map else None
         count = ctypes.c_int(0)
         array: int = self._c.get_network_boxes(
             network,
             *size,
-            thresholds.threshold,
-            thresholds.hier_threshold,
+            *limits,
             nodes,
-            False,  # boxes in pixels, not relative to the image
+            relative,
             ctypes.byref(count),
             *(() if self.is_pjreddie else (letterbox,)),
         )
@@ -237,7 +279,7 @@ class Library:
         network = self.load(model, model.dialect)
         width, height = INPUT_SIZE
         self.predict(network, np.zeros((3, height, width), np.float32))
-        array, count = self._candidates(network, INPUT_SIZE, Thresholds(0.0), False, ())
+        array, count = self._candidates(network, INPUT_SIZE, (0.0, 0.5), False, (), relative=False)
         layout = find_layout(array, count)
         self._c.free_detections(array, count)
         self.free(network)
@@ -274,6 +316,11 @@ def _signatures(family: Family) -> dict[str, tuple[object, list[object]]]:
         "diounms_sort": (None, [*suppress, number, real]),
         "free_network_ptr": (None, [pointer]),
     }
+
+
+def floats_at(address: int, shape: Shape) -> FloatArray:
+    """Return a copy of an array in the library's memory."""
+    return np.frombuffer(ctypes.string_at(address, 4 * shape.size), np.float32).reshape(shape)
 
 
 def _scores_at(address: int, length: int) -> FloatArray:
@@ -338,55 +385,3 @@ def load_shared(path: str) -> ctypes.CDLL:
             f"libdarknet cannot be loaded: {error}; install it (apt-get install darknet) or give "
             "the path of libdarknet.so"
         ) from error
-
-
-def _check_memory(cfg: Cfg) -> None:
-    """Allocate and free a network's memory, because the C code exits when it gets none."""
-    needed = memory_needed(cfg)
-    try:
-        mmap.mmap(-1, needed).close()
-    except (OSError, OverflowError) as error:
-        raise UnsupportedError(
-            f"{cfg.source}: libdarknet needs about {needed / 1e9:.1f} GB for this network, which "
-            "this machine does not give; use engine openvino or onnxruntime"
-        ) from error
-
-
-@contextmanager
-def c_output_to_log() -> Iterator[None]:
-    """Send what C code prints to the log, by replacing libc's ``stdout`` and ``stderr``.
-
-    The file descriptors stay as they are, so Python's output and log are not affected. Only glibc
-    allows the assignment; with another libc the output is not redirected. Hold ``LOCK``.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        yield
-        return
-    libc = ctypes.CDLL(None)
-    file, stream = _memory_stream()
-    streams = [ctypes.c_void_p.in_dll(libc, name) for name in ("stdout", "stderr")]
-    saved = [variable.value for variable in streams]
-    for variable in streams:
-        variable.value = stream
-    try:
-        yield
-    finally:
-        for variable, value in zip(streams, saved, strict=True):
-            variable.value = value
-        libc.fflush(ctypes.c_void_p(stream))
-        text = os.pread(file, os.fstat(file).st_size, 0)
-        os.ftruncate(file, 0)
-    for line in text.decode(errors="replace").splitlines():
-        _logger.debug("libdarknet: %s", line)
-
-
-@lru_cache(maxsize=1)
-def _memory_stream() -> tuple[int, int]:
-    """Return the descriptor of a file in memory, and the address of a C stream that appends to it.
-
-    They are never closed, because C code of another thread may still be writing to the stream.
-    """
-    file = os.memfd_create("libdarknet")
-    fdopen = ctypes.CDLL(None).fdopen
-    fdopen.restype = ctypes.c_void_p
-    return file, fdopen(file, b"a")

@@ -6,6 +6,7 @@ user's file: the parsed and checked layers are written to a new .cfg with explic
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -39,15 +40,17 @@ _Refusal = tuple[type[L.Layer], Callable[[Any], bool], str]
 _PJREDDIE: tuple[_Refusal, ...] = (
     (L.Convolutional, lambda layer: layer.dilation > 1, "sets dilation"),
     (L.Convolutional, lambda layer: layer.stride_x != layer.stride_y, "strides unevenly"),
+    (L.Convolutional, lambda layer: layer.size == 1 < layer.stride_y, "has size 1 and a stride"),
     (L.MaxPool, lambda layer: layer.stride_x != layer.stride_y, "strides unevenly"),
     (L.Route, lambda layer: layer.groups > 1, "sets groups"),
     (L.Shortcut, lambda layer: len(layer.sources) > 1, "adds several layers"),
+    (L.WeightedShortcut, lambda _: True, "sets weights_type"),
     (L.Reorg3d, lambda _: True, "is not among its sections"),
     (L.ScaleChannels, lambda _: True, "is not among its sections"),
     (L.Sam, lambda _: True, "is not among its sections"),
+    (L.GaussianYolo, lambda _: True, "is not among its sections"),
     (L.Yolo, lambda layer: layer.scale_x_y != 1, "sets scale_x_y"),
     (L.Yolo, lambda layer: layer.new_coords, "sets new_coords"),
-    (L.Yolo, lambda layer: layer.nms_kind == "diounms", "asks for diounms"),
     (
         L.Layer,
         lambda layer: getattr(layer, "activation", "linear") not in _PJREDDIE_ACTIVATIONS,
@@ -55,6 +58,11 @@ _PJREDDIE: tuple[_Refusal, ...] = (
     ),
 )
 _ALEXEYAB: tuple[_Refusal, ...] = (
+    (
+        L.Reorg3d,
+        lambda layer: layer.reverse and layer.input.channels % layer.stride**4,
+        "is reversed with channels that stride^4 does not divide",
+    ),
     (L.Reorg, lambda layer: layer.flatten or layer.extra > 0, "sets flatten or extra"),
     (L.ScaleChannels, lambda layer: layer.activation in _OWN_LOOP, _LOST),
     (L.Sam, lambda layer: layer.activation in _OWN_LOOP, _LOST),
@@ -63,7 +71,12 @@ _ALEXEYAB: tuple[_Refusal, ...] = (
 _REFUSALS: Mapping[Family, tuple[_Refusal, ...]] = {
     "pjreddie": _PJREDDIE,
     "alexeyab": _ALEXEYAB,
-    "hank-ai": (*_ALEXEYAB, (L.Reorg, lambda _: True, "is no longer among its sections")),
+    "hank-ai": (
+        *_ALEXEYAB,
+        (L.Reorg, lambda _: True, "is no longer among its sections"),
+        (L.Region, lambda _: True, "is a head in which it finds nothing"),
+        (L.GaussianYolo, lambda _: True, "is a head in which it finds nothing"),
+    ),
 }
 
 
@@ -79,20 +92,30 @@ def check_model(model: Model, family: Family, *, decodes: bool) -> None:
         UnsupportedError: it does not; the message names the layer, its line and other engines.
     """
     cfg, last = model.cfg, model.cfg.layers[-1]
-    if cfg.net.input.channels != 3:
-        raise UnsupportedError(
-            f"{cfg.source}: images have 3 channels, the network wants {cfg.net.input.channels}"
-        )
+    _check_input(cfg, family)
     for layer in cfg.layers:
         if why := _refusal(layer, cfg, family):
             raise _refused(layer, why, family)
     if len({type(head) for head in cfg.heads}) > 1:
-        raise _refused(last, "mixes [region] and [yolo]", family)
+        raise _refused(last, "is a head of another kind than those before it", family)
     if last is not cfg.heads[-1]:
         raise _refused(last, "stands behind the last head", family)
     for head in cfg.heads:
         if isinstance(head, L.Region) and decodes:
             _check_region(head, model, family)
+
+
+def _check_input(cfg: Cfg, family: Family) -> None:
+    net = cfg.net.input
+    if net.channels != 3:
+        raise UnsupportedError(
+            f"{cfg.source}: images have 3 channels, the network wants {net.channels}"
+        )
+    if family == "hank-ai" and (net.width % 32 or net.height % 32):
+        raise UnsupportedError(
+            f"{cfg.source}: the loaded libdarknet (hank-ai's source) ends its process for a width "
+            "or height that is no multiple of 32; use engine openvino or onnxruntime"
+        )
 
 
 def _refusal(layer: L.Layer, cfg: Cfg, family: Family) -> str | None:
@@ -125,6 +148,22 @@ def _refused(layer: L.Layer, why: str, family: Family) -> UnsupportedError:
         f"{why}, which the loaded libdarknet ({family}'s source) does not compute; "
         "use engine openvino or onnxruntime"
     )
+
+
+def check_memory(cfg: Cfg) -> None:
+    """Allocate and free a network's memory, because the C code exits when it gets none.
+
+    Raises:
+        UnsupportedError: this machine has not enough.
+    """
+    needed = memory_needed(cfg)
+    try:
+        mmap.mmap(-1, needed).close()
+    except (OSError, OverflowError) as error:
+        raise UnsupportedError(
+            f"{cfg.source}: libdarknet needs about {needed / 1e9:.1f} GB for this network, which "
+            "this machine does not give; use engine openvino or onnxruntime"
+        ) from error
 
 
 def memory_needed(cfg: Cfg) -> int:
@@ -215,11 +254,13 @@ _OPTIONS: Mapping[type[L.Layer], str] = {
     L.Upsample: "stride scale",
     L.Route: "groups group_id",
     L.Shortcut: "activation",
+    L.WeightedShortcut: "activation weights_type weights_normalization",
     L.Reorg: "stride reverse flatten extra",
     L.Reorg3d: "stride reverse",
     L.Dropout: "probability",
     L.ScaleChannels: "activation",
     L.Sam: "activation",
+    L.GaussianYolo: "classes mask scale_x_y nms_kind beta_nms yolo_point",
     L.Yolo: "classes mask scale_x_y new_coords nms_kind beta_nms",
     L.Region: "classes softmax background",
 }

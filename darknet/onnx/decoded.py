@@ -51,14 +51,10 @@ def emit_decoded(graph: Graph, model: Model, head: L.Head, tensor: Tensor) -> De
     values = graph.float32(f"{name}/values", tensor.name)
     split = graph.reshape(f"{name}/anchors", values, len(head.anchors), -1, cells)
     rows = graph.node("Transpose", f"{name}/rows", split, perm=(0, 3, 1, 2))
-    centres, sizes, objectness, classes = graph.split(
-        "Split",
-        [f"{name}/{part}" for part in ("centres", "sizes", "objectness", "classes")],
-        rows,
-        graph.integers(f"{name}/parts", (2, 2, 1, head.classes)),
-        axis=3,
-    )
-    if isinstance(head, L.Yolo):
+    parts = centres, sizes, objectness, classes = _channels(graph, head, rows)
+    if isinstance(head, L.GaussianYolo):
+        centres, sizes, scores = _gaussian(graph, head, parts)
+    elif isinstance(head, L.Yolo):
         centres, sizes = _yolo_boxes(graph, head, centres, sizes)
         scores = _yolo_scores(graph, head, objectness, classes)
     else:
@@ -72,6 +68,46 @@ def emit_decoded(graph: Graph, model: Model, head: L.Head, tensor: Tensor) -> De
         graph.reshape(f"{name}/scores", scores, count, head.classes),
         count,
     )
+
+
+def _channels(graph: Graph, head: L.Head, rows: str) -> list[str]:
+    """Split the channels of an anchor: centre, size, objectness, classes.
+
+    Each number of a Gaussian head is followed by its deviation, so its parts are twice as long.
+    """
+    pair = head.objectness // 2
+    names = [
+        f"{head.kind}_{head.index}/{part}" for part in ("centres", "sizes", "objectness", "classes")
+    ]
+    lengths = graph.integers(f"{head.kind}_{head.index}/parts", (pair, pair, 1, head.classes))
+    return graph.split("Split", names, rows, lengths, axis=3)
+
+
+def _gaussian(graph: Graph, head: L.GaussianYolo, parts: list[str]) -> tuple[str, str, str]:
+    """Add a ``[Gaussian_yolo]`` layer: see ``darknet.decode.yolo.GaussianYoloHead``."""
+    centres, sizes, objectness, classes = parts
+    centre, centre_deviation = _mean_and_deviation(graph, centres)
+    size, size_deviation = _mean_and_deviation(graph, sizes)
+    centre = graph.node("Sigmoid", f"{centre}/sigmoid", centre)
+    size = graph.node("Exp", f"{size}/exp", size)
+    both = graph.node("Concat", f"{sizes}/all_deviations", centre_deviation, size_deviation, axis=3)
+    deviations = graph.node("Sigmoid", f"{both}/sigmoid", both)
+    total = graph.node("ReduceSum", f"{both}/sum", deviations, graph.integers(f"{both}/axis", [3]))
+    mean = graph.node("Mul", f"{both}/mean", total, graph.number(f"{both}/quarter", 0.25))
+    certainty = graph.node("Sub", f"{both}/certainty", graph.number(f"{both}/one", 1), mean)
+    scores = _yolo_scores(graph, head, objectness, classes)
+    return centre, size, graph.node("Mul", f"{classes}/certain_scores", scores, certainty)
+
+
+def _mean_and_deviation(graph: Graph, pairs: str) -> tuple[str, str]:
+    """Return the even and the odd of four channels."""
+    even, odd = (
+        graph.node(
+            "Gather", f"{pairs}/{name}", pairs, graph.integers(f"{pairs}/{name}s", index), axis=3
+        )
+        for name, index in (("mean", (0, 2)), ("deviation", (1, 3)))
+    )
+    return even, odd
 
 
 def _yolo_boxes(graph: Graph, head: L.Yolo, centres: str, sizes: str) -> tuple[str, str]:
@@ -119,6 +155,13 @@ def _activate_classes(graph: Graph, head: L.Region, classes: str, *, logistic: b
     return graph.node("Sigmoid", f"{classes}/sigmoid", classes) if logistic else classes
 
 
+def _centre_shift(head: L.Head) -> float:
+    """Return by how many sizes of the box its predicted point lies before its centre."""
+    if not isinstance(head, L.GaussianYolo):
+        return 0.0
+    return {"center": 0.0, "left_top": 0.5, "right_bottom": -0.5}[head.yolo_point]
+
+
 def _corners(graph: Graph, model: Model, head: L.Head, centres: str, sizes: str) -> str:
     """Add the corners of boxes in pixels, float32[N, cells, anchors, 4]."""
     net, (scales, origins) = model.cfg.net.input, geometry(head, model.cfg.net.input)
@@ -132,6 +175,11 @@ def _corners(graph: Graph, model: Model, head: L.Head, centres: str, sizes: str)
     )
     corner = constant("origins", (origins[:, :2] * pixels)[:, np.newaxis])
     middle = graph.node("Add", f"{centres}/pixels", offsets, corner)
+    if shift := _centre_shift(head):
+        moved = constant("shift", scales[:, 2:] * pixels * shift)
+        middle = graph.node(
+            "Add", f"{centres}/shifted", middle, graph.node("Mul", f"{sizes}/shift", sizes, moved)
+        )
     half = graph.node(
         "Mul", f"{sizes}/half", sizes, constant("half_anchors", scales[:, 2:] * pixels / 2)
     )

@@ -20,7 +20,8 @@ class ExportOptions:
     """What an exported file contains.
 
     Attributes:
-        nms: whether non-maximum suppression is part of the graph.
+        nms: whether non-maximum suppression is part of the graph; it is by IoU, because ONNX has no
+            other, also where Darknet's is by DIoU.
         raw: outputs are the heads' inputs, as the engines here take them, without decoding.
         half: weights and computation in float16; inputs, outputs and decoding stay float32.
         batch: fixed batch size N; None: any.
@@ -66,8 +67,7 @@ def export_onnx(
         metadata: texts that are written into the file.
 
     Raises:
-        UnsupportedError: a layer has no equivalent, the heads cannot be decoded in a graph, or
-            their suppression is not that of ONNX.
+        UnsupportedError: a layer has no equivalent, or the heads cannot be decoded in a graph.
         WeightsError: weights exceed the range of the number type.
     """
     options = options or ExportOptions()
@@ -95,17 +95,7 @@ def _add_detector(
     boxes = graph.node("Concat", "all_boxes", *(head.boxes for head in heads), axis=1)
     scores = graph.node("Concat", "all_scores", *(head.scores for head in heads), axis=1)
     if options.nms:
-        _check_nms(model)
         add_suppression(graph, boxes, scores, count, options.thresholds)
     else:
         graph.output_as("boxes", boxes, graph.batch, count, 4)
         graph.output_as("scores", scores, graph.batch, count, classes)
-
-
-def _check_nms(model: Model) -> None:
-    last = model.cfg.heads[-1]
-    if isinstance(last, L.Yolo) and last.nms_kind == "diounms":
-        raise last.unsupported(
-            "has nms_kind=diounms, which ONNX does not have; export without --nms and suppress "
-            "the boxes in the program that reads them"
-        )

@@ -162,6 +162,30 @@ def _shortcut(at: EmitContext, layer: L.Shortcut) -> str:
     return activate(at.graph, at.name, total, layer.activation)
 
 
+def _weighted_shortcut(at: EmitContext, layer: L.WeightedShortcut) -> str:
+    weights = normalized_weights(at.arrays["weights"], layer.weights_normalization)
+    total = ""
+    for number, (tensor, _) in enumerate(at.inputs):
+        name = f"{at.name}/{number}"
+        factor = at.graph.floats(f"{name}/weights", weights[number].reshape(1, -1, 1, 1))
+        part = at.graph.node("Mul", f"{name}/part", tensor, factor)
+        total = at.graph.node("Add", f"{name}/sum", total, part) if total else part
+    return activate(at.graph, at.name, total, layer.activation)
+
+
+def normalized_weights(weights: FloatArray, kind: str) -> FloatArray:
+    """Return the factors of a weighted shortcut's inputs (shortcut_multilayer_cpu).
+
+    Args:
+        weights: float32[inputs, channels].
+        kind: ``relu`` or ``softmax``.
+    """
+    exact = weights.astype(np.float64)
+    positive = np.maximum(exact, 0) if kind == "relu" else np.exp(exact - exact.max(axis=0))
+    result: FloatArray = (positive / (positive.sum(axis=0) + 1e-4)).astype(np.float32)
+    return result
+
+
 def _fitted(at: EmitContext, name: str, tensor: str, shape: L.Shape, target: L.Shape) -> str:
     """Select every ``stride``-th pixel and the first channels; pad missing channels with 0.
 
@@ -262,6 +286,7 @@ EMITTERS: Mapping[type[L.Layer], Callable[[EmitContext, Any], str]] = {
     L.Upsample: _upsample,
     L.Route: _route,
     L.Shortcut: _shortcut,
+    L.WeightedShortcut: _weighted_shortcut,
     L.Reorg: _reorg,
     L.Reorg3d: _reorg3d,
     L.Dropout: _identity,

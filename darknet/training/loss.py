@@ -62,7 +62,7 @@ def trainable_heads(cfg: Cfg) -> list[L.Yolo]:
     """
     heads = []
     for head in cfg.heads or cfg.layers[-1:]:
-        if not isinstance(head, L.Yolo):
+        if not isinstance(head, L.Yolo) or isinstance(head, L.GaussianYolo):
             raise head.unsupported("cannot be trained here; a network must end in [yolo] heads")
         heads.append(head)
     return heads

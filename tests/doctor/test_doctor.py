@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from darknet.engines.libdarknet_abi import cuda_devices
 from tests.support.command import run
 from tests.support.fixtures import ServerProcess
 from tests.support.networks import write_model
+from tests.support.other_forks import build_fork
 from yolo_service.doctor import engines, machine, serving
 from yolo_service.doctor.finding import Finding
 from yolo_service.settings import Settings, load_settings
@@ -200,6 +202,19 @@ def test_the_real_libdarknet_is_identified(libdarknet: Path) -> None:
     assert "pjreddie's source, built for CPU" in finding.message
 
 
+@pytest.mark.usefixtures("libdarknet")
+def test_a_build_that_pools_wrongly_is_a_warning(tmp_path: Path) -> None:
+    faulty, right = tmp_path / "faulty", tmp_path / "right"
+    faulty.mkdir()
+    right.mkdir()
+    settings = load_settings(libdarknet=build_fork(faulty, "WRONG_MAXPOOL", "ZERO_RELU6"))
+    (finding,) = engines.libdarknet(settings)
+    assert finding.status == "warn"
+    assert "computes max pooling with stride 1 and the activation relu6 wrongly" in finding.message
+    (finding,) = engines.libdarknet(load_settings(libdarknet=build_fork(right)))
+    assert finding.status == "ok"
+
+
 def test_a_port_in_use_is_a_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
@@ -285,6 +300,8 @@ def test_the_share_of_a_container_is_read_from_both_versions_of_control_groups(
         path.write_text(f"{text}\n")
     assert limits.cpu_share(tmp_path) == share
     assert limits.memory_limit(tmp_path) == limit
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert limits.memory_bytes(tmp_path) == min(machine, limit or machine)
     assert limits.available_cpus(tmp_path) >= 1
     if share is not None:
         assert limits.available_cpus(tmp_path) <= max(1, math.ceil(share))

@@ -17,6 +17,8 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
+from tests.support.fixtures import Client
+
 SECONDS = 30
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
@@ -26,6 +28,8 @@ OPTIONS = (
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 T = TypeVar("T")
+Row = tuple[str, float, tuple[float, ...]]
+"""Label, confidence and box of a detection: centre x, centre y, width, height."""
 Driver = webdriver.Chrome
 
 
@@ -140,10 +144,30 @@ class DetectionPage:
         self["device-switch"].click()
         eventually(lambda: "stay on this device" in self.place)
 
-    def rows(self) -> list[tuple[str, float, tuple[float, ...]]]:
+    def rows(self) -> list[Row]:
         """Return label, confidence and box of each row."""
         found = self.driver.execute_script(
             "return [...document.querySelectorAll('[data-testid=detections] > *')]"
             ".map(({dataset: d}) => [d.label, Number(d.confidence), d.box.split(',').map(Number)])"
         )
         return [(label, confidence, tuple(box)) for label, confidence, box in found]
+
+
+def answer(client: Client, image: bytes, **fields: object) -> list[Row]:
+    """Return what the service itself finds, by falling confidence."""
+    values = [(name, str(value)) for name, value in fields.items()]
+    found = client.post([("image_file", image), *values]).json
+    return sorted(((n, s, tuple(box)) for n, s, box in found), key=lambda row: -row[1])
+
+
+def assert_same(
+    rows: list[Row], expected: list[Row], *, confidence: float = 1e-6, pixels: float = 0.01
+) -> None:
+    def ordered(found: list[Row]) -> list[Row]:
+        return sorted(found, key=lambda row: (row[0], row[2]))
+
+    rows, expected = ordered(rows), ordered(expected)
+    assert [row[0] for row in rows] == [row[0] for row in expected]
+    for row, other in zip(rows, expected, strict=True):
+        assert row[1] == pytest.approx(other[1], abs=confidence)
+        assert row[2] == pytest.approx(other[2], abs=pixels)

@@ -39,6 +39,7 @@ classes=2
 num=4
 {options}
 """
+GAUSSIAN = YOLO.replace("[yolo]", "[Gaussian_yolo]").replace("filters=21", "filters=33")
 REGION = """
 [convolutional]
 filters={filters}
@@ -63,11 +64,11 @@ class Row(NamedTuple):
     class_id: int
 
 
-def yolo(*options: str) -> str:
+def yolo(*options: str, head: str = YOLO) -> str:
     """Heads on grids of 4 x 6 and 2 x 3 cells, the masks in no order."""
     heads = zip((16, 2), ("0,1,2", "3,1,0"), strict=True)
     lines = "\n".join(options)
-    return NET + "".join(YOLO.format(stride=s, mask=m, options=lines) for s, m in heads)
+    return NET + "".join(head.format(stride=s, mask=m, options=lines) for s, m in heads)
 
 
 def region(*options: str, classes: int = 3) -> str:

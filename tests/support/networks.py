@@ -59,7 +59,7 @@ def random_weights(
     layers = [_layer(cfg, layer, random) for layer in cfg.layers]
     for head in cfg.heads:
         biases = layers[head.index - 1]["biases"].reshape(len(head.anchors), -1)
-        biases[:, 4] = objectness
+        biases[:, head.objectness] = objectness
         layers[head.index - 1]["weights"] *= np.float32(head_gain)
     return Weights(Header(seen=32013312), tuple(layers))
 
@@ -100,6 +100,8 @@ def _layer(cfg: Cfg, layer: L.Layer, random: np.random.Generator) -> LayerArrays
     elif isinstance(layer, L.Connected):
         shape, n = (layer.output.size, layer.input.size), layer.output.size  # type: ignore[assignment]
         deviation, normalize = np.sqrt(2.0 / layer.input.size), layer.batch_normalize
+    elif isinstance(layer, L.WeightedShortcut):
+        return {"weights": random.uniform(-0.5, 1, layer.arrays["weights"]).astype(np.float32)}
     else:
         return {}
     arrays = {

@@ -118,6 +118,12 @@ def test_a_classifier_is_refused() -> None:
         trainable_heads(parse_cfg(TINY[: TINY.index("[yolo]")]))
 
 
+def test_a_gaussian_head_is_refused_by_name() -> None:
+    text = TINY.replace("[yolo]", "[Gaussian_yolo]").replace("filters=14", "filters=22")
+    with pytest.raises(UnsupportedError, match=r"\[Gaussian_yolo\] .*cannot be trained here"):
+        trainable_heads(parse_cfg(text))
+
+
 boxes = st.tuples(*[st.floats(0.05, 0.95)] * 2, *[st.floats(0.01, 1)] * 2)
 
 

@@ -207,3 +207,6 @@ def test_a_layer_that_cannot_be_trained_is_named() -> None:
     text = TINY.replace("[maxpool]", "[local]\nfilters=8\nsize=1\n[maxpool]")
     with pytest.raises(UnsupportedError, match=r"layer 1 \[local\]"):
         DarknetModule(parse_cfg(text))
+    weighted = "[shortcut]\nfrom=-1\nweights_type=per_feature\nweights_normalization=relu\n"
+    with pytest.raises(UnsupportedError, match=r"layer 1 \[shortcut\] .*cannot be trained here"):
+        DarknetModule(parse_cfg(TINY.replace("[maxpool]", weighted + "[maxpool]")))

@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 
 from darknet.decode.nms import suppress
-from tests.support.browser import DetectionPage, Driver, errors, requested
+from tests.support.browser import (
+    DetectionPage,
+    Driver,
+    answer,
+    assert_same,
+    errors,
+    requested,
+)
 from tests.support.fixtures import Client, ServerProcess
-from tests.web.test_page import answer, assert_same
 
 
 @pytest.fixture
@@ -86,7 +92,8 @@ def test_boxes_are_suppressed_as_by_the_library(
     boxes = (random.random((200, 4)) * (100, 100, 60, 60) + (0, 0, 5, 5)).astype(np.float32)
     scores = np.sort(random.random(200).astype(np.float32))[::-1].copy()
     classes = random.integers(0, 3, 200).astype(np.int32)
-    expected = suppress(boxes, scores, classes, 0.4, beta)
+    sides = np.array((200, 120, 200, 120), np.float32)
+    expected = suppress(boxes / sides, scores, classes, 0.4, beta)
     rows = [
         {"label": str(c), "classId": int(c), "confidence": float(s), "box": b.tolist()}
         for b, s, c in zip(boxes, scores, classes, strict=True)
@@ -94,7 +101,8 @@ def test_boxes_are_suppressed_as_by_the_library(
     kept = driver.execute_async_script(
         "const [rows, beta, done] = arguments;"
         "import('./web/detections.js').then(({suppress}) =>"
-        "  done(suppress(rows, 0.4, beta).map((row) => rows.indexOf(row))))",
+        "  done(suppress(rows, 0.4, beta, {width: 200, height: 120})"
+        "    .map((row) => rows.indexOf(row))))",
         rows,
         beta,
     )

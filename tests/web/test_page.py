@@ -20,13 +20,20 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.support.browser import DetectionPage, Driver, errors, eventually, requested
+from tests.support.browser import (
+    DetectionPage,
+    Driver,
+    answer,
+    assert_same,
+    errors,
+    eventually,
+    requested,
+)
 from tests.support.fixtures import Client, ServerProcess, StartServer
 from tests.web.conftest import HOSTILE, MODELS
 from yolo_service.package_data import CATALOG, WEB
 
 SAMPLE = CATALOG / "blood-cells" / "sample.jpg"
-Row = tuple[str, float, tuple[float, ...]]
 
 
 @pytest.fixture
@@ -36,26 +43,6 @@ def page(driver: Driver, server: ServerProcess) -> Iterator[DetectionPage]:
     requested(driver)
     yield DetectionPage(driver, server.port).ready()
     assert errors(driver) == []
-
-
-def answer(client: Client, image: bytes, **fields: object) -> list[Row]:
-    """Return what the service itself finds, by falling confidence."""
-    values = [(name, str(value)) for name, value in fields.items()]
-    found = client.post([("image_file", image), *values]).json
-    return sorted(((n, s, tuple(box)) for n, s, box in found), key=lambda row: -row[1])
-
-
-def assert_same(
-    rows: list[Row], expected: list[Row], *, confidence: float = 1e-6, pixels: float = 0.01
-) -> None:
-    def ordered(found: list[Row]) -> list[Row]:
-        return sorted(found, key=lambda row: (row[0], row[2]))
-
-    rows, expected = ordered(rows), ordered(expected)
-    assert [row[0] for row in rows] == [row[0] for row in expected]
-    for row, other in zip(rows, expected, strict=True):
-        assert row[1] == pytest.approx(other[1], abs=confidence)
-        assert row[2] == pytest.approx(other[2], abs=pixels)
 
 
 def test_the_sample_shows_what_the_service_finds(page: DetectionPage, client: Client) -> None:

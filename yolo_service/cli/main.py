@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from darknet import DarknetError
+from yolo_service import process
 from yolo_service.cli.benchmark import benchmark
 from yolo_service.cli.detect import detect
 from yolo_service.cli.doctor import doctor
@@ -46,6 +47,7 @@ def main(context: click.Context) -> None:
 
     Options not given come from the environment, see the README.
     """
+    process.keep_stdout_for_results()
     if context.invoked_subcommand != "serve":  # which logs them
         for fault in unknown_variables():
             click.echo(f"warning: {fault}", err=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from typing import Any
+
+from darknet.child_process import run_module
 
 SECONDS = 120.0
 """Timeout of the other process; loading a large model from a slow disk takes long."""
@@ -18,18 +17,9 @@ def run_apart(probe: str, argument: str, seconds: float = SECONDS) -> dict[str, 
     Returns:
         The probe's result; with the key ``error`` if the probe or its process failed.
     """
-    command = [sys.executable, "-m", "yolo_service.doctor.probes", probe, argument]
-    try:
-        ended = subprocess.run(  # noqa: S603 - this Python with a module of this package
-            command, capture_output=True, text=True, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"no answer within {seconds:g} seconds"}
-    if ended.returncode == 0:
-        return dict(json.loads(ended.stdout.splitlines()[-1]))
-    last = (ended.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-    return {"error": f"the process that tried it ended with {_end(ended.returncode)}: {last}"}
-
-
-def _end(code: int) -> str:
-    return f"exit code {code}" if code > 0 else signal.Signals(-code).name
+    ended = run_module("yolo_service.doctor.probes", probe, argument, seconds=seconds)
+    if ended.how:
+        return {"error": f"the process that tried it {ended.how}: {ended.last_lines}"}
+    # What C code printed is written when its process exits, behind the result.
+    lines = reversed(ended.output.splitlines())
+    return dict(json.loads(next(line for line in lines if line.startswith("{"))))

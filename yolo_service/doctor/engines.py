@@ -94,6 +94,10 @@ def _probed(name: str, path: Path | None, bad: Status) -> Finding:
     if error := found.get("error"):
         return Finding("libdarknet", bad, error, "use engine openvino or onnxruntime instead")
     message = f"{name}: {found['family']}'s source, built for {found['build']}"
+    if faults := found["faults"]:
+        advice = "build it by scripts/build-libdarknet, or use engine openvino or onnxruntime"
+        why = f"{message}; it computes {faults} wrongly and is refused for models with it"
+        return Finding("libdarknet", "warn", why, advice)
     return Finding("libdarknet", "ok", message)
 
 

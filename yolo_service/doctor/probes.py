@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from darknet import DarknetError
+from darknet.engines.libdarknet import faults_of
 from darknet.engines.libdarknet_abi import open_library
 from yolo_service.errors import ConfigurationError, ServiceError
 from yolo_service.models.opening import default_files, load_files
@@ -21,9 +22,10 @@ from yolo_service.settings import load_settings
 
 
 def library(path: str) -> dict[str, str]:
-    """Load libdarknet and run its test network; an empty path: the library of the system."""
+    """Load libdarknet and run its test networks; an empty path: the library of the system."""
     found = open_library(Path(path) if path else None)
-    return {"family": found.family, "build": "CUDA" if found.on_gpu else "CPU"}
+    build = "CUDA" if found.on_gpu else "CPU"
+    return {"family": found.family, "build": build, "faults": " and ".join(faults_of(found))}
 
 
 def model(models_dir: str) -> dict[str, str]:

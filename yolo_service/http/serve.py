@@ -48,6 +48,7 @@ def serve(settings: Settings) -> int:
     for fault in unknown_variables():
         log.warning("%s", fault)
     process.tune()
+    process.keep_stdout_for_results()
     process.raise_open_files_limit(3 * MAX_CONNECTIONS)  # each with a download, and some files
     _print_stacks_on_crash()
     stop = Event()

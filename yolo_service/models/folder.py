@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from darknet.errors import NamesError
-from darknet.model import Dialect, Resize, Thresholds
+from darknet.model import Dialect, NmsKind, Resize, Thresholds
 from darknet.names import DATA_SUFFIXES, coco_names, find_list, read_names
 from darknet.text_files import read_bytes
 from yolo_service.errors import ConfigurationError, ModelUnavailable
@@ -73,6 +73,8 @@ class ModelOptions(BaseModel):
         dialect: family of Darknet with the same arithmetic: ``alexeyab`` or ``pjreddie``.
         resize: ``letterbox`` or ``stretch``; None: that of the .cfg, else of the dialect.
         use_map: YOLO9000 only: whether class ids are those of the .cfg's map.
+        nms_kind: how the overlap of boxes is measured: ``cfg``, as the .cfg says, or ``iou``; None:
+            ``cfg`` in the dialect alexeyab, ``iou`` in pjreddie's.
         threshold: default smallest confidence, 0..1.
         nms: default largest IoU of two boxes of one class, 0..1.
         hier_threshold: default smallest probability of a node in YOLO9000's tree, 0..1.
@@ -90,6 +92,7 @@ class ModelOptions(BaseModel):
     dialect: Dialect = "alexeyab"
     resize: Resize | None = None
     use_map: bool = False
+    nms_kind: NmsKind | None = None
     threshold: float = Field(default=0.25, ge=0, le=1)
     nms: float = Field(default=0.45, ge=0, le=1)
     hier_threshold: float = Field(default=0.5, ge=0, le=1)
@@ -144,7 +147,8 @@ class ModelFiles:
         """
         own = self.options
         files = {"cfg": self.cfg, "weights": self.weights, "names": self.read_names()}
-        return {**files, "dialect": own.dialect, "resize": own.resize, "use_map": own.use_map}
+        keys = ("dialect", "resize", "use_map", "nms_kind")
+        return files | {key: getattr(own, key) for key in keys}
 
 
 def subfolders(folder: Path) -> list[Path]:

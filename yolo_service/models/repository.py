@@ -67,13 +67,14 @@ class _Entry:
             names = model.network.names if model else files.read_names()
         except DarknetError as error:
             return ModelInfo(self.name, options=files.options, error=str(error))
+        own = files.options
         return ModelInfo(
             self.name,
             names,
             (cfg.net.input.width, cfg.net.input.height),
-            files.options.resize or default_resize(cfg, files.options.dialect),
-            diou_beta(cfg) if cfg.heads else None,
-            files.options,
+            own.resize or default_resize(cfg, own.dialect),
+            diou_beta(cfg, own.dialect, own.nms_kind) if cfg.heads else None,
+            own,
             model,
             None if model else self.error,
         )

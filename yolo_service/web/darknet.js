@@ -2,7 +2,7 @@
  * What Darknet does with an image before the network, and with boxes after it.
  *
  * @typedef {import("./detections.js").Detection} Detection
- * @typedef {{width: number, height: number}} Size
+ * @typedef {import("./detections.js").Size} Size
  * @typedef {{x: number, y: number, width: number, height: number}} Placement
  */
 

@@ -220,7 +220,8 @@ class Page {
     controls.thresholdValue.textContent = threshold.toFixed(2);
     controls.nmsValue.textContent = nms === 0 ? "off" : nms.toFixed(2);
     const diouBeta = this.#model.diou_beta;
-    const { shown, counts } = choose(this.#found, { threshold, nms, diouBeta, hidden: this.#hidden });
+    const options = { threshold, nms, diouBeta, size: this.#view.size, hidden: this.#hidden };
+    const { shown, counts } = choose(this.#found, options);
     this.#shown = shown;
     this.#view.show(shown);
     this.#results.show(shown, counts, this.#hidden);

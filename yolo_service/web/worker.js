@@ -3,7 +3,7 @@
  * once and sends nothing.
  *
  * @typedef {import("./detections.js").Detection} Detection
- * @typedef {import("./darknet.js").Size} Size
+ * @typedef {import("./detections.js").Size} Size
  * @typedef {object} Model
  * @property {string} url of the graph
  * @property {string[]} classes

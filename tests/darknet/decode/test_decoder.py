@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from darknet.cfg.layers import Yolo
 from darknet.decode import MAX_CANDIDATES, Decoder
-from darknet.detections import FloatArray
-from darknet.model import Dialect, Model, Resize, Thresholds
+from darknet.detections import FloatArray, IntArray
+from darknet.model import Dialect, Model, NmsKind, Resize, Thresholds
 from darknet.resize import placement
 from tests.support.heads import (
     DIALECTS,
@@ -138,7 +139,7 @@ def test_overlapping_boxes_of_a_class_are_suppressed_and_the_order_stays() -> No
 
 def test_the_last_head_decides_between_plain_and_diou_suppression() -> None:
     heads = heads_of(model_of(yolo()))
-    kinds = ("default", "greedynms", "diounms")
+    kinds = ("default", "diounms")
     counts = {
         (first, last): len(
             decode(
@@ -153,6 +154,55 @@ def test_the_last_head_decides_between_plain_and_diou_suppression() -> None:
     plain, diou = counts["default", "default"], counts["diounms", "diounms"]
     assert plain < diou
     assert counts == {(first, last): diou if last == "diounms" else plain for first, last in counts}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "kind", "beta"),
+    [
+        ("alexeyab", None, 0.6),
+        ("alexeyab", "iou", None),
+        ("pjreddie", None, None),
+        ("pjreddie", "cfg", 0.6),
+    ],
+)
+def test_greedynms_is_what_the_command_line_computes_or_what_the_wrappers_do(
+    dialect: Dialect, kind: NmsKind | None, beta: float | None
+) -> None:
+    """box_diou of AlexeyAB's fork, of boxes in parts of the image's sides."""
+    model = replace(model_of(yolo("nms_kind=greedynms", "beta_nms=3")), nms_kind=kind)
+    model = replace(model, dialect=dialect)
+    heads = heads_of(model)
+    every_row = decode(model, heads)
+    sides: FloatArray = np.array((SIZE[1], SIZE[0]) * 2, np.float32)
+    parts = np.divide(every_row.boxes, sides, dtype=np.float32)
+    kept = greedily(parts, every_row.scores, every_row.class_ids, 0.3, beta)
+    assert 0 < len(kept) < len(every_row)
+    assert decode(model, heads, Thresholds(0.3, nms=0.3)).scores.tolist() == [
+        every_row.scores[row] for row in sorted(kept)
+    ]
+
+
+def greedily(
+    boxes: FloatArray, scores: FloatArray, classes: IntArray, limit: float, beta: float | None
+) -> list[int]:
+    """Keep, by falling score, each box that overlaps no kept one of its class too much."""
+    kept: list[int] = []
+    for row in np.argsort(-scores, kind="stable").tolist():
+        same = [other for other in kept if classes[other] == classes[row]]
+        if all(overlap(boxes[row], boxes[other], beta) <= limit for other in same):
+            kept.append(row)
+    return kept
+
+
+def overlap(a: FloatArray, b: FloatArray, beta: float | None) -> float:
+    low = [np.minimum(a[:2] - a[2:] / 2, b[:2] - b[2:] / 2)]
+    low.append(np.maximum(a[:2] - a[2:] / 2, b[:2] - b[2:] / 2))
+    high = [np.maximum(a[:2] + a[2:] / 2, b[:2] + b[2:] / 2)]
+    high.append(np.minimum(a[:2] + a[2:] / 2, b[:2] + b[2:] / 2))
+    shared = float(np.prod(np.maximum(high[1] - low[1], 0)))
+    iou = shared / (float(np.prod(a[2:]) + np.prod(b[2:])) - shared)
+    distance = float(np.sum((a[:2] - b[:2]) ** 2) / np.sum((high[0] - low[0]) ** 2))
+    return iou if beta is None else iou - distance**beta
 
 
 @pytest.mark.parametrize("text", [yolo(), yolo("new_coords=1"), region("softmax=1"), region()])

@@ -41,9 +41,9 @@ def engine(request: pytest.FixtureRequest) -> EngineName:
 
 
 def load(folder: Path, engine: EngineName, dialect: Dialect, resize: Resize) -> Network:
-    """Load the model that a folder holds."""
-    cfg, weights, names = (next(folder.glob(f"*.{end}")) for end in ("cfg", "weights", "names"))
-    return load_network(cfg, weights, names, engine=engine, dialect=dialect, resize=resize)
+    """Load the model that a folder holds, with the overlap of the Python wrappers."""
+    files = (next(folder.glob(f"*.{end}")) for end in ("cfg", "weights", "names"))
+    return load_network(*files, engine=engine, dialect=dialect, resize=resize, nms_kind="iou")
 
 
 def photo(data: Path, name: str) -> RgbImage:

@@ -11,20 +11,28 @@ from darknet.errors import UnsupportedError
 from tests.support.libdarknet_models import engine_of, model_of, tiny_with
 from tests.support.networks import TINY
 
+WIDE = tiny_with("height=48", "height=64")
+"""TINY with sides that hank-ai's fork takes, multiples of 32."""
 MISREAD_BY_PJREDDIE = {
     "scale_x_y": TINY + "scale_x_y=1.05\n",
     "new_coords": TINY + "new_coords=1\n",
-    "diounms": TINY + "nms_kind=diounms\n",
     "activation": tiny_with("activation=leaky", "activation=mish"),
     "stride": tiny_with("stride=2\npad", "stride_x=2\nstride_y=1\npad"),
+    "size 1 and a stride": tiny_with("size=3\nstride=2\npad=1", "size=1\nstride=2"),
     "dilation": tiny_with("stride=2\npad=1", "stride=1\npad=1\ndilation=2"),
     "groups": tiny_with("[maxpool]", "[route]\nlayers=-1\ngroups=2\n[maxpool]"),
     "several layers": tiny_with("[maxpool]", "[shortcut]\nfrom=-1,-1\n[maxpool]"),
+    "weights_type": tiny_with(
+        "[maxpool]",
+        "[shortcut]\nfrom=-1\nweights_type=per_feature\nweights_normalization=relu\n[maxpool]",
+    ),
     "reorg3d": tiny_with("[maxpool]\nsize=2", "[reorg3d]"),
     "sam": tiny_with("[maxpool]", "[sam]\nfrom=-1\n[maxpool]"),
     "not handed on": tiny_with("[maxpool]", "[local]\nfilters=8\n[maxpool]"),
     "last head": TINY + "[dropout]\n",
 }
+REGION = WIDE.split("[yolo]")[0] + "[region]\nclasses=2\nnum=2\n"
+REVERSED = WIDE.replace("[maxpool]\nsize=2\nstride=2", "[reorg3d]\nstride=2\nreverse=1")
 
 
 @pytest.mark.parametrize("text", MISREAD_BY_PJREDDIE.values(), ids=MISREAD_BY_PJREDDIE)
@@ -40,7 +48,10 @@ def test_what_pjreddies_library_misreads_is_refused_with_layer_line_and_another_
     [
         ("alexeyab", tiny_with("[maxpool]", "[sam]\nfrom=-1\nactivation=swish\n[maxpool]")),
         ("alexeyab", tiny_with("[maxpool]\nsize=2", "[reorg]\nflatten=1")),
-        ("hank-ai", tiny_with("[maxpool]\nsize=2", "[reorg]")),
+        ("hank-ai", WIDE.replace("[maxpool]\nsize=2", "[reorg]")),
+        ("hank-ai", REGION),
+        ("alexeyab", REVERSED),
+        ("hank-ai", REVERSED),
     ],
 )
 def test_what_the_later_forks_lack_is_refused(family: Family, text: str) -> None:
@@ -51,10 +62,18 @@ def test_what_the_later_forks_lack_is_refused(family: Family, text: str) -> None
 @pytest.mark.parametrize("family", ["alexeyab", "hank-ai"])
 @pytest.mark.parametrize("name", MISREAD_BY_PJREDDIE.keys() - {"last head", "not handed on"})
 def test_the_later_forks_are_given_what_pjreddies_misreads(family: Family, name: str) -> None:
-    check_model(model_of(MISREAD_BY_PJREDDIE[name]), family, decodes=True)
+    text = MISREAD_BY_PJREDDIE[name].replace("height=48", "height=64")
+    check_model(model_of(text), family, decodes=True)
 
 
-REGION = TINY.split("[yolo]")[0] + "[region]\nclasses=2\nnum=2\n"
+def test_sides_that_hank_ais_fork_ends_its_process_for_are_refused() -> None:
+    check_model(model_of(TINY), "alexeyab", decodes=True)
+    with pytest.raises(UnsupportedError, match="no multiple of 32; use engine openvino"):
+        check_model(model_of(TINY), "hank-ai", decodes=True)
+
+
+def test_a_reversed_reorg3d_of_enough_channels_is_not_refused() -> None:
+    check_model(model_of(REVERSED.replace("filters=8", "filters=16")), "alexeyab", decodes=True)
 
 
 @pytest.mark.parametrize("options", ["", "softmax=1\nbackground=1"])

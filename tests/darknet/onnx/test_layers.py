@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -207,6 +208,27 @@ def test_shortcut_adds_every_source_before_it_activates() -> None:
     pooled = reference_maxpool(images[0], 2, (1, 1), 1)
     expected = np.maximum(images[0] + 2 * pooled, 0)
     np.testing.assert_allclose(output(cfg, images)[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["per_feature", "per_channel"])
+@pytest.mark.parametrize("normalization", ["relu", "avg_relu", "softmax"])
+def test_shortcut_weighs_its_inputs_as_the_c_loop_does(kind: str, normalization: str) -> None:
+    options = f"weights_type={kind} weights_normalization={normalization} activation=leaky"
+    cfg = net(4, 3, 2, "dropout", "maxpool size=2 stride=1", f"shortcut from=0,-1 {options}")
+    assert [layer.parameters for layer in cfg.layers] == [0, 0, 6 if kind == "per_channel" else 3]
+    images, weights = random_input(cfg), random_weights(cfg)
+    inputs = [reference_maxpool(images[0], 2, (1, 1), 1)]
+    inputs = [inputs[0], images[0], inputs[0]]
+    expected = np.zeros_like(images[0])
+    for channel in range(2):
+        own = [float(row[channel % len(row)]) for row in weights.layers[2]["weights"]]
+        raised = [math.exp(w - max(own)) for w in own]
+        positive = raised if normalization == "softmax" else [max(w, 0) for w in own]
+        for source, factor in zip(inputs, positive, strict=True):
+            expected[channel] += source[channel] * (factor / (sum(positive) + 1e-4))
+    expected = np.where(expected > 0, expected, 0.1 * expected)
+    (result,) = run(model(cfg, weights=weights), images)
+    np.testing.assert_allclose(result[0], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [2, 6])
