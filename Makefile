@@ -1,4 +1,4 @@
-# make run          serves on http://127.0.0.1:8080/ui/
+# make run          serves on http://127.0.0.1:8080/
 # make test         everything: style, types, tests
 # make clients      installs the clients of others that the tests run, into build/clients
 # make bench        compares the engines, the service and other services

@@ -159,12 +159,6 @@ def test_the_ui_is_found_without_its_slash(client: Client) -> None:
     assert answer.headers["Location"].endswith("/ui/")
 
 
-def test_the_address_of_the_service_leads_to_the_ui(client: Client) -> None:
-    answer = client.get("/")
-    assert answer.status == 302
-    assert answer.headers["Location"] == "ui/"
-
-
 def test_an_unknown_address_points_to_the_ui(client: Client) -> None:
     problem(client.get("/nope"), 404, "/ui/")
     problem(client.get("/ui/nope.js"), 404, "/ui/")

@@ -113,13 +113,6 @@ def test_the_page_has_the_name_of_the_service_and_shows_detection_first(
     assert second.text.split()[:2] == ["POST", "/detect"]
 
 
-def test_the_address_of_the_service_leads_to_the_page(
-    browser: webdriver.Chrome, server: ServerProcess
-) -> None:
-    Page(browser, server, path="/")
-    assert browser.current_url == f"http://127.0.0.1:{server.port}/ui/"
-
-
 def test_every_operation_opens_without_a_message_or_a_model_in_its_fields(
     browser: webdriver.Chrome, server: ServerProcess, client: Client
 ) -> None:

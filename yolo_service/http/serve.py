@@ -112,7 +112,7 @@ def _run(server: Server, service: Service, stop: Event) -> int:
     def load() -> bool:
         try:
             model = service.start()
-            log.info("serving %s; see %s/ui/", model.description, server.url)
+            log.info("serving %s; see %s/", model.description, server.url)
             _freeze_memory()
             gevent.spawn(_return_memory, service)
             return True

@@ -5,7 +5,7 @@ import { Device } from "./device.js";
 import { toCsv, toCurl, toJson, toOpex, toPython } from "./formats.js";
 import { Results } from "./results.js";
 import { Server, ServiceError } from "./server.js";
-import { View, toBlob } from "./view.js";
+import { View } from "./view.js";
 
 /**
  * @typedef {import("./detections.js").Detection} Detection
@@ -72,7 +72,7 @@ class Page {
   #shown = [];
   /** @type {Set<string>} */
   #hidden = new Set();
-  /** @type {Blob | null} the file of the image; null for a frame of the camera */
+  /** @type {Blob | null} the file of the image; null for a frame of the camera, or no image */
   #file = null;
   #name = "";
   /** @type {AbortController} of the request whose answer is waited for */
@@ -90,7 +90,10 @@ class Page {
   }
 
   #listen() {
-    controls.file.addEventListener("change", () => this.#open(controls.file.files?.[0]));
+    controls.file.addEventListener("change", () => {
+      this.#open(controls.file.files?.[0]);
+      controls.file.value = ""; // so that the same file can be chosen again
+    });
     controls.sample.addEventListener("click", () => this.#try(() => this.#openSample()));
     controls.address.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -175,25 +178,25 @@ class Page {
 
   /** Detect in the image that is shown; an earlier request that still runs is given up. */
   async #detect() {
-    if (!this.#file) return;
+    if (controls.canvases.hidden) return; // there is no image yet
     this.#request.abort();
     this.#request = new AbortController();
     const { signal } = this.#request;
     this.#say("Detecting …");
     const began = performance.now();
-    const found = await this.#detected(this.#file, signal);
+    const found = await this.#detected(signal);
     if (signal.aborted) return;
     this.#use(found);
     this.#say(`${this.#summary()} in ${Math.round(performance.now() - began)} ms.`);
   }
 
   /**
-   * @param {Blob} file the same image as the view shows
    * @param {AbortSignal} [signal]
-   * @returns {Promise<Detection[]>}
+   * @returns {Promise<Detection[]>} what is in the image that is shown
    */
-  #detected(file, signal) {
+  async #detected(signal) {
     if (controls.device.checked) return this.#device.detect(this.#view.pixels(), LOWEST_THRESHOLD);
+    const file = this.#file ?? (await this.#view.frame(CAMERA_QUALITY));
     const options = { model: this.#model.name, threshold: LOWEST_THRESHOLD };
     return this.#withKey(() => this.#server.detect(file, options, signal));
   }
@@ -331,14 +334,14 @@ class Page {
   /** Detect in one frame after another: never more than one at a time. */
   async #watch() {
     const rate = new FrameRate();
+    this.#file = null;
+    this.#name = "camera.jpg";
     try {
       while (this.#camera.isOn) {
         const began = performance.now();
         const { source, width, height } = this.#camera.frame;
         this.#setFrame({ source, width, height });
-        this.#file = await toBlob(element("image", HTMLCanvasElement), "image/jpeg", CAMERA_QUALITY);
-        this.#name = "camera.jpg";
-        const found = await this.#detected(this.#file);
+        const found = await this.#detected();
         if (!this.#camera.isOn) return;
         this.#use(found);
         const latency = Math.round(performance.now() - began);

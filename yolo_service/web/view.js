@@ -118,6 +118,14 @@ export class View {
     return this.#context(this.#image).getImageData(0, 0, this.#image.width, this.#image.height);
   }
 
+  /**
+   * @param {number} quality 0..1
+   * @returns {Promise<Blob>} the image as JPEG
+   */
+  frame(quality) {
+    return toBlob(this.#image, "image/jpeg", quality);
+  }
+
   /** @param {Detection[]} shown */
   show(shown) {
     this.#shown = shown;
@@ -165,7 +173,7 @@ export class View {
  * @param {number} [quality]
  * @returns {Promise<Blob>}
  */
-export function toBlob(canvas, type, quality) {
+function toBlob(canvas, type, quality) {
   return new Promise((resolve, reject) => {
     const done = (/** @type {Blob | null} */ blob) =>
       blob ? resolve(blob) : reject(new Error("The image is too large for this browser."));
