@@ -267,7 +267,7 @@ def test_the_dashboard_leaves_out_probes_and_pages() -> None:
         (excluded,) = re.findall(r'route!~"([^"]*)"', selector)
         hidden = {route for route in routes if re.fullmatch(excluded, route)}
         assert hidden == probes | {"/metrics"}, selector
-        for page in ("/", "/ui/", "/ui/<path:name>", "/openapi.json"):
+        for page in ("/", "/web/<path:name>", "/ui/", "/ui/<path:name>", "/openapi.json"):
             assert re.fullmatch(excluded, page)
 
 

@@ -96,7 +96,7 @@ def close(found: Any, expected: Any) -> bool:
 
 def test_make_run_serves_the_model_that_comes_along(service: Running) -> None:
     assert "serving blood-cells" in service.log
-    assert f"http://127.0.0.1:{PORT}/ui/" in service.log
+    assert f"http://127.0.0.1:{PORT}/" in service.log
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("curl ")])

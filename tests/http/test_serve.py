@@ -115,7 +115,7 @@ def test_the_log_says_what_is_served_and_where_to_look(server: ServerProcess) ->
     (line,) = [line for line in server.log if "serving " in line]
     assert "serving a-tiny with " in line
     assert " in fp32; " in line
-    assert f"http://127.0.0.1:{server.port}/ui/" in line
+    assert f"http://127.0.0.1:{server.port}/" in line
 
 
 def test_the_log_names_a_misspelt_variable(start_server: StartServer) -> None:
