@@ -22,6 +22,7 @@ from darknet.network import Network, load_network
 from darknet.onnx import ExportOptions, export_onnx
 from darknet.resize import resize_into
 from tests.support.networks import random_weights, write_model
+from tests.support.onnx_graphs import run_openvino
 from tests.support.paths import ROOT
 from yolo_service.cli.models import models as command
 from yolo_service.errors import ConfigurationError
@@ -113,6 +114,9 @@ def test_published_networks_are_exported_with_the_librarys_boxes(
     assert class_ids.tolist() == expected.class_ids.tolist()
     np.testing.assert_allclose(scores[rows, class_ids], expected.scores, atol=1e-4)
     np.testing.assert_allclose(boxes[rows], corners(expected), atol=0.1)
+    others = [output[0] for output in run_openvino(graph, images)]
+    np.testing.assert_allclose(others[1][rows, class_ids], expected.scores, atol=1e-4)
+    np.testing.assert_allclose(others[0][rows], corners(expected), atol=0.1)
 
 
 def between(scores: FloatArray) -> float:
