@@ -1,10 +1,13 @@
 /** The page: what its controls do. */
 import { Camera, FrameRate } from "./camera.js";
+import { controls, element } from "./controls.js";
 import { choose } from "./detections.js";
 import { Device } from "./device.js";
+import { copy, decoded, download, onFile } from "./files.js";
+import { withKey } from "./key.js";
 import { toCsv, toCurl, toJson, toOpex, toPython } from "./formats.js";
 import { Results } from "./results.js";
-import { Server, ServiceError } from "./server.js";
+import { Server } from "./server.js";
 import { View } from "./view.js";
 
 /**
@@ -15,43 +18,6 @@ import { View } from "./view.js";
 
 const LOWEST_THRESHOLD = 0.05; // also the lowest of the slider: what is above comes in one request
 const CAMERA_QUALITY = 0.9;
-
-/**
- * @template {HTMLElement} T
- * @param {string} id
- * @param {new () => T} type
- * @returns {T}
- */
-function element(id, type) {
-  const found = document.getElementById(id);
-  if (!(found instanceof type)) throw new Error(`index.html has no ${type.name} #${id}`);
-  return found;
-}
-
-const controls = {
-  about: element("about", HTMLParagraphElement),
-  address: element("address", HTMLFormElement),
-  camera: element("camera", HTMLButtonElement),
-  canvases: element("canvases", HTMLDivElement),
-  device: element("device", HTMLInputElement),
-  drop: element("drop", HTMLDivElement),
-  file: element("file", HTMLInputElement),
-  invite: element("invite", HTMLParagraphElement),
-  key: element("key", HTMLInputElement),
-  keyDialog: element("key-dialog", HTMLDialogElement),
-  model: element("model", HTMLSelectElement),
-  modelAbout: element("model-about", HTMLParagraphElement),
-  nms: element("nms", HTMLInputElement),
-  nmsValue: element("nms-value", HTMLOutputElement),
-  place: element("place", HTMLParagraphElement),
-  sample: element("sample", HTMLButtonElement),
-  save: element("save", HTMLDivElement),
-  status: element("status", HTMLParagraphElement),
-  summary: element("summary", HTMLHeadingElement),
-  threshold: element("threshold", HTMLInputElement),
-  thresholdValue: element("threshold-value", HTMLOutputElement),
-  url: element("url", HTMLInputElement),
-};
 
 class Page {
   #server = new Server();
@@ -82,7 +48,7 @@ class Page {
   async start() {
     this.#listen();
     await this.#try(async () => {
-      this.#models = (await this.#withKey(() => this.#server.models())).filter(({ error }) => !error);
+      this.#models = (await withKey(this.#server, () => this.#server.models())).filter(({ error }) => !error);
       controls.model.replaceChildren(...this.#models.map(option));
       await this.#useModel();
       this.#say("Ready.");
@@ -105,25 +71,11 @@ class Page {
     for (const slider of [controls.threshold, controls.nms]) {
       slider.addEventListener("input", () => this.#schedule());
     }
-    document.addEventListener("paste", (event) => this.#open(event.clipboardData?.files[0]));
-    this.#listenForDrops();
+    onFile(controls.drop, (file) => this.#open(file));
     controls.save.addEventListener("click", (event) => {
       const { save, copy } = /** @type {HTMLElement} */ (event.target).dataset;
       if (save) this.#try(() => this.#save(save));
       if (copy) this.#try(() => this.#copy(copy));
-    });
-  }
-
-  #listenForDrops() {
-    document.addEventListener("dragover", (event) => {
-      event.preventDefault();
-      controls.drop.classList.add("over");
-    });
-    document.addEventListener("dragleave", () => controls.drop.classList.remove("over"));
-    document.addEventListener("drop", (event) => {
-      event.preventDefault();
-      controls.drop.classList.remove("over");
-      this.#open(event.dataTransfer?.files[0]);
     });
   }
 
@@ -148,7 +100,7 @@ class Page {
   /** @param {string} url */
   async #openUrl(url) {
     this.#say("The service downloads the image …");
-    const blob = await this.#withKey(() => this.#server.download(url, this.#model.name));
+    const blob = await withKey(this.#server, () => this.#server.download(url, this.#model.name));
     await this.#openFile(blob, new URL(url).pathname.split("/").pop() || "image");
   }
 
@@ -198,7 +150,7 @@ class Page {
     if (controls.device.checked) return this.#device.detect(this.#view.pixels(), LOWEST_THRESHOLD);
     const file = this.#file ?? (await this.#view.frame(CAMERA_QUALITY));
     const options = { model: this.#model.name, threshold: LOWEST_THRESHOLD };
-    return this.#withKey(() => this.#server.detect(file, options, signal));
+    return withKey(this.#server, () => this.#server.detect(file, options, signal));
   }
 
   /** @param {Detection[]} found */
@@ -414,35 +366,6 @@ class Page {
       controls.status.textContent = error instanceof Error ? error.message : String(error);
     }
   }
-
-  /**
-   * Ask the service; if it wants an API key, ask the user for it and try again.
-   *
-   * @template T
-   * @param {() => Promise<T>} ask
-   * @returns {Promise<T>}
-   */
-  async #withKey(ask) {
-    for (;;) {
-      try {
-        return await ask();
-      } catch (error) {
-        if (!(error instanceof ServiceError && error.status === 401)) throw error;
-        this.#server.useKey(await this.#askForKey());
-      }
-    }
-  }
-
-  /** @returns {Promise<string>} */
-  #askForKey() {
-    const { keyDialog: dialog, key } = controls;
-    key.value = "";
-    dialog.showModal();
-    return new Promise((resolve, reject) => {
-      dialog.onclose = () =>
-        key.value ? resolve(key.value) : reject(new Error("Without its API key the service answers nothing."));
-    });
-  }
 }
 
 /** @param {ModelInfo} model */
@@ -456,51 +379,9 @@ function classList(classes) {
   return classes.length > 6 ? `${some} and ${classes.length - 6} more` : some;
 }
 
-/**
- * @param {Blob} file
- * @param {string} name
- * @returns {Promise<ImageBitmap>} upright, without colour conversion, as the service decodes it
- */
-async function decoded(file, name) {
-  try {
-    return await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-  } catch {
-    throw new Error(`${name} is no image that this browser can show. Choose a JPEG, PNG, GIF, WebP or BMP file.`);
-  }
-}
-
 /** @returns {Promise<number>} */
 function nextFrame() {
   return new Promise(requestAnimationFrame);
-}
-
-/**
- * @param {string} name
- * @param {Blob} content
- */
-function download(name, content) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(content), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
-
-/**
- * @param {string} text
- * @returns {Promise<boolean>} whether it is in the clipboard
- */
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    // Over plain http from another machine there is only the old way.
-    const area = Object.assign(document.createElement("textarea"), { value: text });
-    document.body.append(area);
-    area.select();
-    const isCopied = document.execCommand("copy");
-    area.remove();
-    return isCopied;
-  }
 }
 
 new Page().start();
