@@ -80,6 +80,6 @@ async def _one(port: int, data: bytes) -> Sample:
         answer = b""
     seconds = time.perf_counter() - start
     status = int(answer[9:12]) if answer else 0
-    queued = re.search(rb'"queue_ms": ([0-9.]+)', answer)
+    queued = re.search(rb'"queue_ms": ?([0-9.]+)', answer)
     waited = float(queued[1]) / 1000 if queued else 0.0
     return Sample(status, seconds, b"\r\nRetry-After: " in answer, waited)
