@@ -53,12 +53,11 @@ RUN mkdir /opt/cuda \
 
 
 FROM python AS web
-# What the page needs to compute in browsers: from the checkout, if make has installed it there.
+# What the page needs to compute in browsers: from the checkout, if make has installed this version.
 COPY package.json package-lock.json .npmrc requirements-node.txt ./
 COPY scripts/web-runtime scripts/
 COPY yolo_service/web yolo_service/web
-RUN [ -d yolo_service/web/runtime ] \
-    || { python3 -m venv /tmp/node && scripts/web-runtime /tmp/node/bin; }
+RUN python3 -m venv /tmp/node && scripts/web-runtime /tmp/node/bin
 
 
 FROM python AS app

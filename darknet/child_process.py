@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from typing import IO, NamedTuple
 
@@ -74,15 +75,24 @@ def _same_modules() -> dict[str, str]:
 def _wait(
     process: subprocess.Popen[bytes], seconds: float, send: Callable[[IO[bytes]], None] | None
 ) -> str | None:
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, end)  # also for a process that does not read its input
+    timer.start()
     try:
         if send and process.stdin:
             _send(process.stdin, send)
-        code = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return f"gave no answer within {seconds:g} seconds"
+        code = process.wait()
     finally:
+        timer.cancel()
         process.kill()
         process.wait()
+    if is_late.is_set():
+        return f"gave no answer within {seconds:g} seconds"
     if code == 0:
         return None
     return f"ended with {f'exit code {code}' if code > 0 else signal.Signals(-code).name}"

@@ -49,7 +49,7 @@ class GraphCache:
             return None
         digest, graph = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if hashlib.sha256(graph).digest() != digest:
-            log.warning("%s is damaged; compiling again", self._path(key))
+            log.warning("%s is damaged and not used", self._path(key))
             return None
         return graph
 
@@ -80,7 +80,7 @@ class GraphCache:
         return folder
 
     def _warn(self, error: OSError) -> None:
-        log.warning("compiled graphs are not cached: %s", error)
+        log.warning("nothing is kept for the next start: %s", error)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.compiled"

@@ -30,6 +30,7 @@ SECONDS = 600.0
 _FORMAT = "1"
 """Part of the cache's keys; to be changed when the C code is given other files than before."""
 _DONE = "done"
+_REFUSED = "refused"
 _STAGES = {
     "": "was opened in a process of its own, which",
     "opened": "was given this network in a process of its own, which",
@@ -58,15 +59,21 @@ def require_survival(
     key = _key(model, library, device)
     if key in _survivors:
         return
-    if cache is None or cache.read(key) is None:
-        _try(model, library, device)
+    is_known = cache is not None and cache.read(key) is not None
+    if not is_known:
+        if not _survives(model, library, device):
+            return
         if cache is not None:
             cache.write(key, b"")
     _survivors.add(key)
 
 
-def _try(model: Model, library: str, device: str | None) -> None:
-    """Load a model and detect in an image in another process; see ``require_survival``."""
+def _survives(model: Model, library: str, device: str | None) -> bool:
+    """Load a model and detect in an image in another process; see ``require_survival``.
+
+    Returns False if that process raised an error of ours before, as when memory is short: this
+    process will get the same, or a later one may not.
+    """
     with tempfile.TemporaryDirectory(prefix="libdarknet-") as folder:
         try:
             ended = run_module(
@@ -80,8 +87,9 @@ def _try(model: Model, library: str, device: str | None) -> None:
         except OSError as error:
             raise EngineUnavailableError(f"no process to try libdarknet in: {error}") from error
         stage = _stage(Path(folder))
-    if stage != _DONE:
+    if stage not in (_DONE, _REFUSED):
         raise _death(model, library, stage, ended)
+    return stage == _DONE
 
 
 def _stage(folder: Path) -> str:
@@ -141,8 +149,7 @@ def main(folder: str, library: str, device: str) -> None:
     _forbid_core_dumps()
     inherit_c_output()
     model: Model = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this
-    # An error is no death: the process that started this one gets the same and raises it.
-    with suppress(DarknetError):
+    try:
         open_library(path)
         stage.write_text("opened", encoding="ascii")
         engine = load_here(model, library=path, device=device or None)
@@ -150,7 +157,10 @@ def main(folder: str, library: str, device: str) -> None:
         stage.write_text("loaded", encoding="ascii")
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
         engine.detect([noise], Thresholds())
-    stage.write_text(_DONE, encoding="ascii")
+    except DarknetError:
+        stage.write_text(_REFUSED, encoding="ascii")
+    else:
+        stage.write_text(_DONE, encoding="ascii")
 
 
 def _forbid_core_dumps() -> None:

@@ -63,14 +63,13 @@ def export_onnx(
 
     Args:
         model: layers, weights and dialect.
-        options: see ``ExportOptions``; None: its defaults.
+        options: see ``ExportOptions``.
         metadata: texts that are written into the file.
 
     Raises:
         UnsupportedError: a layer has no equivalent, or the heads cannot be decoded in a graph.
         WeightsError: weights exceed the range of the number type.
     """
-    options = options or ExportOptions()
     graph = Graph(batch=options.batch, half=options.half, opset=options.opset)
     outputs = emit_network(graph, model)
     if options.raw:

@@ -46,6 +46,16 @@ def test_a_process_that_hangs_is_killed(tmp_path: Path) -> None:
     assert ended.how == "gave no answer within 0.1 seconds"
 
 
+def test_a_process_that_does_not_read_what_it_is_sent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "of_this_test.py").write_text("import time; time.sleep(600)")
+    ended = run_module("of_this_test", seconds=0.5, send=lambda stream: write(stream, 4_000_000))
+    assert ended.how == "gave no answer within 0.5 seconds"
+
+
+def write(stream: IO[bytes], count: int) -> None:
+    stream.write(bytes(count))
+
+
 def test_the_last_lines_have_no_control_characters(tmp_path: Path) -> None:
     code = r"""
     for number in range(9):

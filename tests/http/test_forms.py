@@ -13,7 +13,13 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 from yolo_service.errors import BadRequest
-from yolo_service.http.forms import FORM, MAX_HEADERS, FormParser
+from yolo_service.http.forms import (
+    FORM,
+    MAX_HEADERS,
+    MAX_URLENCODED_BYTES,
+    URLENCODED,
+    FormParser,
+)
 from yolo_service.http.streams import CHUNK_BYTES
 
 BOUNDARY = "edge"
@@ -224,10 +230,15 @@ def test_text_that_is_too_long_is_refused_and_a_file_is_not() -> None:
         parsed(parser, form([("a", None, bytes(11))]))
 
 
-def test_other_forms_are_left_to_werkzeug() -> None:
-    body = io.BytesIO(b"a=1&b=2")
-    _, fields, _ = FormParser().parse(body, "application/x-www-form-urlencoded", 7)
-    assert fields.to_dict() == {"a": "1", "b": "2"}
+def test_a_form_without_files_is_read_up_to_a_limit() -> None:
+    def read(body: bytes) -> dict[str, str]:
+        _, fields, _ = FormParser().parse(io.BytesIO(body), URLENCODED, None)
+        return fields.to_dict()
+
+    assert read(b"a=1&b=%C3%BC+2&c=") == {"a": "1", "b": "ü 2", "c": ""}
+    for body in (b"a=" + bytes(MAX_URLENCODED_BYTES), b"&a=1" * 51):
+        with pytest.raises(RequestEntityTooLarge):
+            read(body)
 
 
 @pytest.mark.parametrize("filling", [b"\r", b"\r\n--edg", b"\r\n--edge\r\n\r\n"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 
@@ -278,6 +279,18 @@ def test_a_list_of_models_needs_no_body_and_reads_none_but_a_form(
         answer = other.request("POST", path, body, {"Content-Type": "application/json"})
         other.close()
     assert answer.status == client.request("POST", path).status == 200
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_a_form_of_millions_of_fields_is_refused_while_others_are_served(
+    server: ServerProcess, client: Client, coding: str
+) -> None:
+    body = b"a=1&" * 4_500_000
+    kind = {"Content-Type": "application/x-www-form-urlencoded", "Content-Encoding": coding}
+    with served_meanwhile(client), closing(server.client()) as other:
+        sent = gzip.compress(body) if coding == "gzip" else body
+        answer = other.request("POST", "/v1/vision/custom/list", sent, kind)
+    assert answer.status == 413
 
 
 def test_head_costs_no_inference(client: Client, photos: str) -> None:

@@ -13,6 +13,7 @@ from tests.support.answers import problem, wait_for_metric
 from tests.support.attacks import Peer
 from tests.support.fixtures import Client, Part, StartServer, start_process
 from tests.support.load import detect_request
+from tests.support.predictors import eventually
 
 
 def until_ready_is(client: Client, status: int) -> None:
@@ -32,9 +33,12 @@ def test_a_service_whose_engine_hangs_is_not_ready_but_alive_until_it_answers_ag
     parts: list[Part] = [("image_file", photo)]
     assert client.post(parts).status == 200
     (faults / "hang").touch()
+    clients = [server.client() for _ in range(6)]
     with ThreadPoolExecutor(6) as threads:
-        clients = [server.client() for _ in range(6)]
-        answers = list(threads.map(lambda each: each.post(parts), clients))
+        taken = [threads.submit(each.post, parts) for each in clients[:2]]
+        eventually(lambda: b"\nyolo_workers_busy 2.0\n" in client.get("/metrics").body)
+        others = [threads.submit(each.post, parts) for each in clients[2:]]
+        answers = [future.result() for future in (*taken, *others)]
     assert sorted(answer.status for answer in answers) == [503, 503, 504, 504, 504, 504]
     until_ready_is(client, 503)
     problem(client.get("/readyz"), 503, "restart the service")

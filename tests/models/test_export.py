@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -20,7 +21,7 @@ from darknet.engines.openvino import import_openvino
 from darknet.model import Model, RgbImage
 from darknet.network import Network, load_network
 from darknet.onnx import ExportOptions, export_onnx
-from darknet.resize import resize_into
+from darknet.resize import placement, resize_into
 from tests.support.networks import random_weights, write_model
 from tests.support.onnx_graphs import run_openvino
 from tests.support.paths import ROOT
@@ -126,11 +127,33 @@ def between(scores: FloatArray) -> float:
     return float((found[gap] + found[gap + 1]) / 2)
 
 
-def test_the_documented_resize_is_darknets(documented: dict[str, Any], photo: RgbImage) -> None:
-    for name, resize in (("resize", "stretch"), ("letterbox", "letterbox")):
-        expected = np.empty((3, 96, 160), np.float32)
-        resize_into(photo, expected, resize)  # type: ignore[arg-type]
-        np.testing.assert_allclose(documented[name](photo, 160, 96), expected, atol=2e-6)
+@pytest.mark.parametrize("size", [(720, 1280), (427, 640), (900, 2), (1, 1), (96, 160)])
+def test_the_documented_resize_is_darknets(
+    size: tuple[int, int], documented: dict[str, Any], photo: RgbImage
+) -> None:
+    image = np.tile(photo, (2, 2, 1))[: size[0], : size[1]]
+    expected = np.empty((3, 608, 608), np.float32)
+    resize_into(image, expected, "stretch")
+    np.testing.assert_allclose(documented["resize"](image, 608, 608), expected, atol=3e-5)
+    place = placement(size, (608, 608), "letterbox")
+    assert documented["fit"](image, 608, 608, "letterbox") == (place.width, place.height)
+
+
+@pytest.mark.parametrize("size", [(576, 768), (720, 1280), (700, 500)])
+def test_the_documented_code_letterboxes_where_the_model_does(
+    size: tuple[int, int],
+    documented: dict[str, Any],
+    photo: RgbImage,
+    shared: Path,
+    tmp_path: Path,
+) -> None:
+    found = read_folder(shared / "models" / "yolo-fastest-1.1")
+    own = found.options.model_copy(update={"resize": "letterbox", "nms_kind": "iou"})
+    files = dataclasses.replace(found, options=own)
+    image = np.tile(photo, (2, 2, 1))[: size[0], : size[1]]
+    path = write_export(files, ExportOptions(nms=True), tmp_path / "model.onnx")
+    with load_network(**files.load_arguments(), engine="onnxruntime") as network:
+        assert_same(documented["detect"](str(path), image), network.detect([image])[0])
 
 
 def test_the_command_writes_a_file_with_what_a_reader_needs(tmp_path: Path) -> None:

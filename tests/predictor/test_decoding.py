@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests.support import sample_images
-from tests.support.predictors import SECONDS, MakePredictor
+from tests.support.predictors import SECONDS, MakePredictor, eventually
 from yolo_service.errors import ServiceError
 from yolo_service.predictor.decoding import ByteLimit
 
@@ -30,6 +30,7 @@ def test_what_does_not_fit_waits_until_enough_is_given_back() -> None:
     limit = ByteLimit(10)
     limit.take(6)
     taken = take_in_thread(limit, 5)
+    eventually(limit._turn.locked)
     assert not taken.wait(0.1)
     limit.give_back(6)
     assert taken.wait(SECONDS)
@@ -39,8 +40,10 @@ def test_what_fits_does_not_overtake_what_came_before() -> None:
     limit = ByteLimit(10)
     limit.take(6)
     large = take_in_thread(limit, 5)
-    assert not large.wait(0.1)
-    assert not (small := take_in_thread(limit, 1)).wait(0.1)
+    eventually(limit._turn.locked)  # it is the next one
+    small = take_in_thread(limit, 1)
+    assert not small.wait(0.1)
+    assert not large.is_set()
     limit.give_back(6)
     assert large.wait(SECONDS)
     assert small.wait(SECONDS)

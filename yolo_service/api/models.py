@@ -9,6 +9,7 @@ from flask import Response, jsonify
 
 from yolo_service.api import service
 from yolo_service.errors import ModelNotFound, ModelNotPublic
+from yolo_service.models.export import compressed
 from yolo_service.models.info import ModelInfo
 
 _OPTIONS = ("dialect", "threshold", "nms", "hier_threshold", "license", "description")
@@ -36,17 +37,26 @@ def onnx(model: str) -> Response:
             f"model {model} is not handed out; its owner can allow it by public: true in its "
             "model.yaml, or in YOLO_PUBLIC_MODELS"
         )
-    exported = current.export(model)
     takes_gzip = flask.request.accept_encodings["gzip"] > 0
-    content = exported.compressed if takes_gzip else exported.content
-    answer = Response(content, mimetype="application/octet-stream")
-    if takes_gzip:
-        answer.headers["Content-Encoding"] = "gzip"
-    answer.headers["Content-Disposition"] = "attachment; filename=model.onnx"
+    version = current.export_version(model)
+    tag = f"{version}-gzip" if takes_gzip else version
+    if tag in flask.request.if_none_match:
+        answer = Response(status=304)
+    else:
+        path = current.export(model, version)
+        answer = flask.send_file(
+            compressed(path) if takes_gzip else path,
+            mimetype="application/octet-stream",
+            as_attachment=True,
+            download_name="model.onnx",
+            conditional=False,
+            etag=False,
+        )
+        if takes_gzip:
+            answer.headers["Content-Encoding"] = "gzip"
+    answer.set_etag(tag)
     answer.headers["Cache-Control"] = "no-cache"
     answer.vary.add("Accept-Encoding")
-    answer.set_etag(f"{exported.version}-gzip" if takes_gzip else exported.version)
-    answer.make_conditional(flask.request)
     return answer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import flask
@@ -13,7 +14,7 @@ from prometheus_client import generate_latest
 from yolo_service.api.client import current_client
 from yolo_service.api.waiting import wait
 from yolo_service.errors import ModelNotFound, ModelUnavailable, ServiceError, Unavailable
-from yolo_service.models.export import Exported, Exports
+from yolo_service.models.export import Exports, version_of
 from yolo_service.models.info import ModelInfo
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.predictor import Predictor
@@ -109,8 +110,17 @@ class Service:
         """
         return wait(self._documents.submit(function), current_client().deadline)
 
-    def export(self, name: str) -> Exported:
-        """Return a model as an ONNX file; the last one is kept.
+    def export_version(self, name: str) -> str:
+        """Return the version of a model's ONNX file, without making it.
+
+        Raises:
+            ModelNotFound: no such model.
+            ModelUnavailable: its files are wrong.
+        """
+        return self.run_in_thread(lambda: version_of(self.predictor.models.files(name)))
+
+    def export(self, name: str, version: str) -> Path:
+        """Return a model as an ONNX file; see ``Exports.get``.
 
         Raises:
             ModelNotFound: no such model.
@@ -118,8 +128,8 @@ class Service:
             Overloaded: ``MAX_EXPORTS`` calls are waiting already.
         """
 
-        def export() -> Exported:
-            return self._exports.get(self.predictor.models.files(name))
+        def export() -> Path:
+            return self._exports.get(self.predictor.models.files(name), version)
 
         return wait(self._exporting.submit(export), current_client().deadline)
 

@@ -22,4 +22,7 @@ def run_apart(probe: str, argument: str, seconds: float = SECONDS) -> dict[str, 
         return {"error": f"the process that tried it {ended.how}: {ended.last_lines}"}
     # What C code printed is written when its process exits, behind the result.
     lines = reversed(ended.output.splitlines())
-    return dict(json.loads(next(line for line in lines if line.startswith("{"))))
+    result = next((line for line in lines if line.startswith("{")), None)
+    if result is None:
+        return {"error": f"the process that tried it ended with exit code 0: {ended.last_lines}"}
+    return dict(json.loads(result))

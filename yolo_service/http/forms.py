@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Iterator
 from typing import IO, Any
+from urllib.parse import parse_qsl
 
 from multipart import (  # type: ignore[import-untyped]
     MultipartError,
@@ -25,6 +26,11 @@ from yolo_service.errors import BadRequest
 from yolo_service.http.streams import CHUNK_BYTES
 
 FORM = "multipart/form-data"
+URLENCODED = "application/x-www-form-urlencoded"
+
+MAX_URLENCODED_BYTES = 8192
+"""Of a form without files; the only field that is read from one is an API key."""
+MAX_URLENCODED_FIELDS = 50
 
 MAX_HEADER_BYTES = 8192
 """Of one header of a part."""
@@ -35,13 +41,13 @@ _ADVICE = "HTTP clients write forms by themselves, for example: curl -F name=@fi
 
 
 class FormParser(FormDataParser):
-    """Werkzeug's parser of forms, with another one for ``multipart/form-data``."""
+    """Reads forms as Werkzeug's parser does, within limits that hold for compressed bodies, too."""
 
     def parse(
         self,
         stream: IO[bytes],
         mimetype: str,
-        content_length: int | None,
+        content_length: int | None,  # noqa: ARG002 - Werkzeug passes it
         options: dict[str, str] | None = None,
     ) -> Any:
         """Read a form to the end of its stream; an empty body is an empty form.
@@ -53,8 +59,10 @@ class FormParser(FormDataParser):
             BadRequest: the form has no boundary, is malformed or cut off.
             RequestEntityTooLarge: more bytes, text or parts than allowed.
         """
+        if mimetype == URLENCODED:
+            return stream, self.cls(_urlencoded(stream)), self.cls()
         if mimetype != FORM:
-            return super().parse(stream, mimetype, content_length, options)
+            return stream, self.cls(), self.cls()
         fields: list[tuple[str, str]] = []
         files: list[tuple[str, FileStorage]] = []
         for segment, content in _parts(self._events(stream, (options or {}).get("boundary", ""))):
@@ -100,6 +108,27 @@ class FormParser(FormDataParser):
             max_segment_count=self.max_form_parts or math.inf,
             header_charset="latin-1",  # which decodes any bytes; see _decode
         )
+
+
+def _urlencoded(stream: IO[bytes]) -> list[tuple[str, str]]:
+    """Read a form without files.
+
+    Raises:
+        RequestEntityTooLarge: more bytes or fields than allowed.
+    """
+    body = b""
+    while chunk := stream.read(MAX_URLENCODED_BYTES):
+        body += chunk
+        if len(body) > MAX_URLENCODED_BYTES:
+            raise RequestEntityTooLarge
+    try:
+        return parse_qsl(
+            body.decode(errors="replace"),
+            keep_blank_values=True,
+            max_num_fields=MAX_URLENCODED_FIELDS,
+        )
+    except ValueError:
+        raise RequestEntityTooLarge from None
 
 
 def _parts(events: Iterator[Any]) -> Iterator[tuple[Any, bytes]]:

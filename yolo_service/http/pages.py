@@ -21,7 +21,8 @@ _TYPES |= {".wasm": "application/wasm", ".svg": "image/svg+xml", ".jpg": "image/
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob:; "
-        "media-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
+        "media-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'self'"
     ),
     # Threads need memory that is shared, which browsers allow a page that is isolated like this.
     "Cross-Origin-Opener-Policy": "same-origin",

@@ -7,7 +7,8 @@ import gzip
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from darknet.errors import ModelError
@@ -17,6 +18,9 @@ from darknet.onnx import ExportOptions, export_onnx
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 from yolo_service.models.download import sha256
 from yolo_service.models.folder import ModelFiles
+
+FORMAT = 1
+"""Is raised when a change makes other files of the same models."""
 
 
 def export_model(files: ModelFiles, options: ExportOptions) -> bytes:
@@ -33,48 +37,69 @@ def export_model(files: ModelFiles, options: ExportOptions) -> bytes:
     return export_onnx(model, options, metadata(files, model))
 
 
-@dataclass(frozen=True, eq=False)
-class Exported:
-    """An exported file.
+class Exports:
+    """Exported files of models, in a folder that is removed at the end of the process.
 
-    Attributes:
-        content: the ONNX file.
-        compressed: the same by gzip.
-        version: another one when a file of the model has changed.
+    Files and not memory, because a large model takes hundreds of megabytes, and because a file is
+    sent in pieces to clients that are slow. For one thread.
     """
 
-    content: bytes
-    compressed: bytes
-    version: str
-
-
-class Exports:
-    """Exported files of models; the last one is kept. For one thread."""
-
     def __init__(self) -> None:
-        self._last: Exported | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._versions: dict[str, str] = {}
 
-    def get(self, files: ModelFiles) -> Exported:
-        """Return a model as an ONNX file without suppression.
+    def get(self, files: ModelFiles, version: str) -> Path:
+        """Return the ONNX file of a model, without suppression; the same by gzip is ``.gz``.
+
+        Args:
+            files: of the model.
+            version: see ``version_of``; the file of another version is removed.
 
         Raises:
-            ModelUnavailable: it cannot be exported.
+            ModelUnavailable: the model cannot be exported, or the file cannot be written.
         """
-        version = _version(files)
-        if self._last is None or self._last.version != version:
-            self._last = None  # before another one is in memory
-            try:
-                content = export_model(files, ExportOptions())
-            except ModelError as error:
-                raise ModelUnavailable(f"{files.name}: {error}") from error
-            self._last = Exported(content, gzip.compress(content, 1), version)
-        return self._last
+        try:
+            return self._get(files, version)
+        except ModelError as error:
+            raise ModelUnavailable(f"{files.name}: {error}") from error
+        except OSError as error:
+            raise ModelUnavailable(
+                f"{files.name}: its ONNX file cannot be written: {error.strerror or error}; the "
+                "service needs a folder for temporary files, see TMPDIR"
+            ) from error
+
+    def _get(self, files: ModelFiles, version: str) -> Path:
+        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="yolo-service-")
+        path = Path(self._folder.name, version)
+        if not path.is_file():
+            if before := self._versions.pop(files.name, None):
+                for old in Path(self._folder.name).glob(f"{before}*"):
+                    old.unlink()
+            content = export_model(files, ExportOptions())
+            _replace(compressed(path), gzip.compress(content, 1))
+            _replace(path, content)
+            self._versions[files.name] = version
+        return path
 
 
-def _version(files: ModelFiles) -> str:
-    stats = [path.stat() for path in (files.cfg, files.weights, files.names)]
+def compressed(path: Path) -> Path:
+    """Return the path of the compressed file beside one of ``Exports``."""
+    return path.with_name(f"{path.name}.gz")
+
+
+def version_of(files: ModelFiles) -> str:
+    """Return a text that is another one when the model or its export has changed.
+
+    Raises:
+        ModelUnavailable: a file is gone.
+    """
+    try:
+        stats = [path.stat() for path in (files.cfg, files.weights, files.names)]
+    except OSError as error:
+        raise ModelUnavailable(f"{files.name}: {error.strerror}") from error
     state = [(str(files.cfg), stat.st_mtime_ns, stat.st_size) for stat in stats]
-    return hashlib.sha256(repr((state, files.options)).encode()).hexdigest()[:32]
+    own = (version("yolo-service"), FORMAT)
+    return hashlib.sha256(repr((own, state, files.options)).encode()).hexdigest()[:32]
 
 
 def metadata(files: ModelFiles, model: Model) -> dict[str, str]:

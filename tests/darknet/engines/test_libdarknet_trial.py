@@ -87,7 +87,9 @@ def test_a_model_is_tried_once_per_library_and_contents(
     monkeypatch.setattr(libdarknet_trial, "_survivors", set())  # as in the next process
     load(model, library=library, device=None, cache=cache).close()
     assert len(started) == 1
-    library.write_bytes(library.read_bytes() + b"\0")  # another build at the same place
+    contents = library.read_bytes()
+    library.unlink()  # it is loaded: writing into the file would change the code in memory
+    library.write_bytes(contents + b"\0")  # another build at the same place
     require_survival(model, str(library), None, cache)
     assert len(started) == 2
     require_survival(other_weights(model), str(library), None, cache)
