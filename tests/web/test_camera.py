@@ -81,3 +81,18 @@ def test_over_plain_http_from_another_machine_the_browsers_rule_is_explained(
         assert "only over https" in page.wait("https")
         page["sample"].click()
         page.wait("detections in")
+
+
+def test_the_camera_goes_on_while_the_place_changes(
+    with_camera: Driver, server: ServerProcess, runtime: Path
+) -> None:
+    assert runtime.is_dir()
+    page = DetectionPage(with_camera, server.port).ready()
+    page["camera"].click()
+    page.wait("frames a second")
+    for text in ("stay on this device", "are sent to this service"):
+        page["device-switch"].click()
+        eventually(lambda text=text: text in page.place)
+        page.wait("frames a second")
+        assert page["camera"].get_attribute("aria-pressed") == "true"
+    page["camera"].click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -109,3 +110,16 @@ def test_boxes_are_suppressed_as_by_the_library(
     assert kept == np.flatnonzero(expected).tolist()
     assert 10 < len(kept) < 200
     assert page.status == "Ready."
+
+
+def test_a_transparent_image_does_not_show_the_one_before(
+    page: DetectionPage, tmp_path: Path
+) -> None:
+    page.use_device()
+    page["sample"].click()
+    page.wait("detections in")
+    assert page.rows()
+    file = tmp_path / "transparent.png"
+    file.write_bytes(cv2.imencode(".png", np.zeros((480, 640, 4), np.uint8))[1].tobytes())
+    page.choose(file)
+    assert page.rows() == []

@@ -33,7 +33,12 @@ export class Camera {
       throw new Error(reason(/** @type {DOMException} */ (error)));
     }
     this.#video.srcObject = this.#stream;
-    await this.#video.play();
+    try {
+      await this.#video.play();
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
   }
 
   stop() {

@@ -23,6 +23,7 @@ export const controls = {
   invite: element("invite", HTMLParagraphElement),
   key: element("key", HTMLInputElement),
   keyDialog: element("key-dialog", HTMLDialogElement),
+  keyWhy: element("key-why", HTMLParagraphElement),
   model: element("model", HTMLSelectElement),
   modelAbout: element("model-about", HTMLParagraphElement),
   nms: element("nms", HTMLInputElement),

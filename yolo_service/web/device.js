@@ -5,6 +5,9 @@
  * @typedef {import("./worker.js").Model} Model
  */
 
+/** Another model was loaded before this one had answered. */
+export class ModelChanged extends Error {}
+
 export class Device {
   /** @type {Worker | null} */
   #worker = null;
@@ -24,7 +27,7 @@ export class Device {
     this.close();
     this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
     this.#worker.onmessage = ({ data }) => this.#answer(data);
-    this.#worker.onerror = (event) => this.#fail(event.message || "The worker cannot be started.");
+    this.#worker.onerror = ({ message }) => this.#end(new Error(message || "The worker cannot be started."));
     return this.#call({ load: { model, headers } });
   }
 
@@ -39,9 +42,7 @@ export class Device {
 
   /** End the worker and free its memory. */
   close() {
-    this.#worker?.terminate();
-    this.#worker = null;
-    this.#fail("The model was changed.");
+    this.#end(new ModelChanged("The model was changed."));
   }
 
   /**
@@ -50,10 +51,12 @@ export class Device {
    * @returns {Promise<any>}
    */
   #call(call, transfer = []) {
+    const worker = this.#worker;
+    if (!worker) return Promise.reject(new Error("No model is loaded on this device."));
     return new Promise((resolve, reject) => {
       const id = ++this.#calls;
       this.#waiting.set(id, { resolve, reject });
-      this.#worker?.postMessage({ id, ...call }, transfer);
+      worker.postMessage({ id, ...call }, transfer);
     });
   }
 
@@ -65,9 +68,11 @@ export class Device {
     else waiting?.reject(new Error(error));
   }
 
-  /** @param {string} why */
-  #fail(why) {
-    for (const { reject } of this.#waiting.values()) reject(new Error(why));
+  /** @param {Error} error of the calls that wait */
+  #end(error) {
+    this.#worker?.terminate();
+    this.#worker = null;
+    for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
   }
 }

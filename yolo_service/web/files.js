@@ -1,4 +1,4 @@
-/** Files that come into the page, and what leaves it: downloads and the clipboard. */
+/** Files that come into the page. */
 
 /**
  * Take files that are dropped anywhere in the page, or pasted.
@@ -30,34 +30,5 @@ export async function decoded(file, name) {
     return await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
     throw new Error(`${name} is no image that this browser can show. Choose a JPEG, PNG, GIF, WebP or BMP file.`);
-  }
-}
-
-/**
- * @param {string} name
- * @param {Blob} content
- */
-export function download(name, content) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(content), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
-
-/**
- * @param {string} text
- * @returns {Promise<boolean>} whether it is in the clipboard
- */
-export async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    // Over plain http from another machine there is only the old way.
-    const area = Object.assign(document.createElement("textarea"), { value: text });
-    document.body.append(area);
-    area.select();
-    const isCopied = document.execCommand("copy");
-    area.remove();
-    return isCopied;
   }
 }

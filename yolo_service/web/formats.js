@@ -62,7 +62,7 @@ export function toOpex({ name, width, height, shown }, now) {
  * @param {boolean} needsKey
  */
 export function toCurl({ name, model, threshold, nms }, address, needsKey) {
-  const fields = [`image_file=@${name}`, `model=${model}`, `threshold=${threshold}`, `nms=${nms}`];
+  const fields = [`image_file=@${curlQuoted(name)}`, `model=${model}`, `threshold=${threshold}`, `nms=${nms}`];
   const key = needsKey ? [`-H ${shellQuoted("X-API-Key: KEY")}`] : [];
   const parts = ["curl", ...key, ...fields.map((field) => `-F ${shellQuoted(field)}`)];
   return [...parts, shellQuoted(new URL("detect", address).href)].join(" ");
@@ -114,6 +114,15 @@ function rounded(value, digits = 2) {
 /** @param {string} text */
 function quoted(text) {
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/**
+ * A file's name as curl's option -F reads it.
+ *
+ * @param {string} name
+ */
+function curlQuoted(name) {
+  return /[;,"\\]/.test(name) ? `"${name.replace(/["\\]/g, "\\$&")}"` : name;
 }
 
 /** @param {string} text */

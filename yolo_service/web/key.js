@@ -2,6 +2,9 @@
 import { controls } from "./controls.js";
 import { Server, ServiceError } from "./server.js";
 
+/** @type {Promise<string> | null} the question that is open */
+let asked = null;
+
 /**
  * Ask the service; if it wants an API key, ask the user for it and try again.
  *
@@ -16,18 +19,27 @@ export async function withKey(server, ask) {
       return await ask();
     } catch (error) {
       if (!(error instanceof ServiceError && error.status === 401)) throw error;
-      server.useKey(await askForKey());
+      asked ??= askForKey("X-API-Key" in server.headers).finally(() => (asked = null));
+      server.useKey(await asked);
     }
   }
 }
 
-/** @returns {Promise<string>} */
-function askForKey() {
-  const { keyDialog: dialog, key } = controls;
-  key.value = "";
+/**
+ * @param {boolean} again another key was refused
+ * @returns {Promise<string>}
+ */
+function askForKey(again) {
+  const { keyDialog: dialog, key, keyWhy } = controls;
+  key.value = dialog.returnValue = "";
+  keyWhy.textContent = again
+    ? "This is not the API key of the service. Try another one."
+    : "This service asks for an API key. It is kept until this tab is closed.";
   dialog.showModal();
   return new Promise((resolve, reject) => {
-    dialog.onclose = () =>
-      key.value ? resolve(key.value) : reject(new Error("Without its API key the service answers nothing."));
+    dialog.onclose = () => {
+      if (dialog.returnValue === "use") resolve(key.value);
+      else reject(new Error("Without its API key the service answers nothing."));
+    };
   });
 }

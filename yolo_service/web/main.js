@@ -2,11 +2,12 @@
 import { Camera, FrameRate } from "./camera.js";
 import { controls, element } from "./controls.js";
 import { choose } from "./detections.js";
-import { Device } from "./device.js";
-import { copy, decoded, download, onFile } from "./files.js";
+import { ModelChanged } from "./device.js";
+import { decoded, onFile } from "./files.js";
 import { withKey } from "./key.js";
-import { toCsv, toCurl, toJson, toOpex, toPython } from "./formats.js";
+import { Place } from "./place.js";
 import { Results } from "./results.js";
+import { copyAs, saveAs } from "./save.js";
 import { Server } from "./server.js";
 import { View } from "./view.js";
 
@@ -16,12 +17,12 @@ import { View } from "./view.js";
  * @typedef {{source: CanvasImageSource, width: number, height: number}} Frame
  */
 
-const LOWEST_THRESHOLD = 0.05; // also the lowest of the slider: what is above comes in one request
+const LOWEST_THRESHOLD = 0.05; // of the slider, unless a model's own is lower
 const CAMERA_QUALITY = 0.9;
 
 class Page {
   #server = new Server();
-  #device = new Device();
+  #place = new Place(this.#server, (text) => this.#say(text));
   #camera = new Camera(element("video", HTMLVideoElement));
   #view = new View(element("image", HTMLCanvasElement), element("overlay", HTMLCanvasElement));
   #results = new Results(
@@ -43,6 +44,8 @@ class Page {
   #name = "";
   /** @type {AbortController} of the request whose answer is waited for */
   #request = new AbortController();
+  /** @type {AbortController} of the image that is brought; the camera is one */
+  #opening = new AbortController();
   #isScheduled = false;
 
   async start() {
@@ -92,25 +95,37 @@ class Page {
     if (file) this.#try(() => this.#openFile(file, file.name));
   }
 
+  /** Give up the image that is being brought, and the camera, for another one. */
+  #newOpening() {
+    this.#opening.abort();
+    this.#stopCamera();
+    this.#opening = new AbortController();
+    return this.#opening.signal;
+  }
+
   async #openSample() {
-    const answer = await fetch("web/sample.jpg");
-    await this.#openFile(await answer.blob(), "sample.jpg");
+    const signal = this.#newOpening();
+    const answer = await fetch("web/sample.jpg", { signal });
+    await this.#openFile(await answer.blob(), "sample.jpg", signal);
   }
 
   /** @param {string} url */
   async #openUrl(url) {
+    const signal = this.#newOpening();
     this.#say("The service downloads the image …");
-    const blob = await withKey(this.#server, () => this.#server.download(url, this.#model.name));
-    await this.#openFile(blob, new URL(url).pathname.split("/").pop() || "image");
+    const ask = () => this.#server.download(url, this.#model.name, signal);
+    const blob = await withKey(this.#server, ask);
+    await this.#openFile(blob, new URL(url).pathname.split("/").pop() || "image", signal);
   }
 
   /**
    * @param {Blob} file
    * @param {string} name
+   * @param {AbortSignal} [signal] ends the opening
    */
-  async #openFile(file, name) {
-    if (this.#camera.isOn) this.#stopCamera();
+  async #openFile(file, name, signal = this.#newOpening()) {
     const image = await decoded(file, name);
+    if (signal.aborted) return;
     this.#file = file;
     this.#name = name;
     this.#setFrame({ source: image, width: image.width, height: image.height });
@@ -130,7 +145,7 @@ class Page {
 
   /** Detect in the image that is shown; an earlier request that still runs is given up. */
   async #detect() {
-    if (controls.canvases.hidden) return; // there is no image yet
+    if (controls.canvases.hidden || this.#camera.isOn) return; // no image yet, or the next frame
     this.#request.abort();
     this.#request = new AbortController();
     const { signal } = this.#request;
@@ -147,9 +162,10 @@ class Page {
    * @returns {Promise<Detection[]>} what is in the image that is shown
    */
   async #detected(signal) {
-    if (controls.device.checked) return this.#device.detect(this.#view.pixels(), LOWEST_THRESHOLD);
+    const threshold = Number(controls.threshold.min);
+    if (await this.#place.isHere()) return this.#place.detect(this.#view.pixels(), threshold);
     const file = this.#file ?? (await this.#view.frame(CAMERA_QUALITY));
-    const options = { model: this.#model.name, threshold: LOWEST_THRESHOLD };
+    const options = { model: this.#model.name, threshold };
     return withKey(this.#server, () => this.#server.detect(file, options, signal));
   }
 
@@ -215,54 +231,16 @@ class Page {
     const facts = [description || classList(classes), size, license ? `licence: ${license}` : ""];
     controls.modelAbout.textContent = facts.filter(Boolean).join(" · ");
     controls.about.textContent = `${name} finds ${classList(classes)}`;
+    controls.threshold.min = String(Math.min(LOWEST_THRESHOLD, threshold ?? 1));
     controls.threshold.value = String(threshold ?? 0.25);
     controls.nms.value = String(nms ?? 0.45);
     this.#update();
-    await this.#usePlace();
+    await this.#place.use(this.#model);
   }
 
   async #changePlace() {
-    await this.#usePlace();
+    await this.#place.use(this.#model);
     await this.#detect();
-  }
-
-  /** Load the model on this device if it shall compute, and say what becomes of images. */
-  async #usePlace() {
-    const why = await this.#whyNotHere();
-    controls.device.disabled = why !== "";
-    if (why) controls.device.checked = false;
-    if (!controls.device.checked) {
-      this.#device.close();
-      controls.place.textContent = `Images are sent to this service, and nowhere else. ${why}`.trim();
-      return;
-    }
-    this.#say("The model is loaded …");
-    const { runtime, milliseconds } = await this.#loadHere();
-    controls.place.textContent =
-      `Images stay on this device: nothing is sent. ${runtime === "webgpu" ? "WebGPU" : "WebAssembly"} ` +
-      `takes ${Math.round(milliseconds)} ms for an image.`;
-  }
-
-  async #loadHere() {
-    const { name, classes, input, resize } = this.#model;
-    const url = new URL(`models/${encodeURIComponent(name)}/onnx`, location.href).href;
-    const model = { url, classes, input: input ?? { width: 0, height: 0 }, resize: resize ?? "stretch" };
-    try {
-      return await this.#device.load(model, this.#server.headers);
-    } catch (error) {
-      controls.device.checked = false;
-      controls.place.textContent = "Images are sent to this service, and nowhere else.";
-      throw error;
-    }
-  }
-
-  /** @returns {Promise<string>} a sentence, or nothing if the model can compute on this device */
-  async #whyNotHere() {
-    if (!this.#model.public) {
-      return "This model may not be handed out (public: true in its model.yaml allows it).";
-    }
-    const runtime = await fetch("web/runtime/ort.wasm.min.mjs", { method: "HEAD" }).catch(() => null);
-    return runtime?.ok ? "" : "This service was installed without the runtime for browsers.";
   }
 
   // Camera
@@ -272,36 +250,60 @@ class Page {
       this.#stopCamera();
       return;
     }
+    const signal = this.#newOpening();
     this.#say("The browser asks for the camera …");
-    await this.#camera.start();
+    controls.camera.disabled = true;
+    try {
+      await this.#camera.start();
+    } finally {
+      controls.camera.disabled = false;
+    }
+    if (signal.aborted) return this.#camera.stop();
     controls.camera.setAttribute("aria-pressed", "true");
-    await this.#watch();
+    await this.#watch(signal);
   }
 
   #stopCamera() {
+    this.#opening.abort();
     this.#camera.stop();
     controls.camera.setAttribute("aria-pressed", "false");
   }
 
-  /** Detect in one frame after another: never more than one at a time. */
-  async #watch() {
+  /**
+   * Detect in one frame after another: never more than one at a time.
+   *
+   * @param {AbortSignal} signal ends it
+   */
+  async #watch(signal) {
     const rate = new FrameRate();
     this.#file = null;
     this.#name = "camera.jpg";
     try {
-      while (this.#camera.isOn) {
-        const began = performance.now();
-        const { source, width, height } = this.#camera.frame;
-        this.#setFrame({ source, width, height });
-        const found = await this.#detected();
-        if (!this.#camera.isOn) return;
-        this.#use(found);
-        const latency = Math.round(performance.now() - began);
-        this.#say(`${rate.count().toFixed(1)} frames a second, ${latency} ms each, ${this.#summary()}.`);
+      while (!signal.aborted) {
+        await this.#watchFrame(rate, signal);
         await nextFrame();
       }
     } finally {
-      this.#stopCamera();
+      if (!signal.aborted) this.#stopCamera();
+    }
+  }
+
+  /**
+   * @param {FrameRate} rate
+   * @param {AbortSignal} signal
+   */
+  async #watchFrame(rate, signal) {
+    const began = performance.now();
+    const { source, width, height } = this.#camera.frame;
+    this.#setFrame({ source, width, height });
+    try {
+      const found = await this.#detected();
+      if (signal.aborted) return;
+      this.#use(found);
+      const latency = Math.round(performance.now() - began);
+      this.#say(`${rate.count().toFixed(1)} frames a second, ${latency} ms each, ${this.#summary()}.`);
+    } catch (error) {
+      if (!(error instanceof ModelChanged)) throw error; // the next frame is for the other model
     }
   }
 
@@ -322,25 +324,12 @@ class Page {
 
   /** @param {string} kind */
   async #save(kind) {
-    const stem = this.#name.replace(/\.[^.]*$/, "") || "image";
-    const result = this.#result;
-    /** @type {Record<string, () => [string, BlobPart | Promise<Blob>, string]>} */
-    const files = {
-      png: () => [`${stem}-detections.png`, this.#view.annotated(), "image/png"],
-      json: () => [`${stem}.json`, toJson(result), "application/json"],
-      csv: () => [`${stem}.csv`, toCsv(result), "text/csv"],
-      opex: () => [`${stem}.opex.json`, toOpex(result, new Date()), "application/json"],
-    };
-    const [name, content, type] = files[kind]();
-    download(name, new Blob([await content], { type }));
-    this.#say(`Saved as ${name}.`);
+    this.#say(`Saved as ${await saveAs(kind, this.#result, () => this.#view.annotated())}.`);
   }
 
   /** @param {string} kind */
   async #copy(kind) {
-    const needsKey = "X-API-Key" in this.#server.headers;
-    const text = (kind === "curl" ? toCurl : toPython)(this.#result, location.href, needsKey);
-    if (!(await copy(text))) throw new Error("The browser does not allow this page to copy.");
+    await copyAs(kind, this.#result, "X-API-Key" in this.#server.headers);
     this.#say("Copied.");
   }
 
@@ -361,7 +350,8 @@ class Page {
     try {
       await action();
     } catch (error) {
-      if (error instanceof DOMException && error.name === "AbortError") return;
+      const isGivenUp = error instanceof DOMException && error.name === "AbortError";
+      if (isGivenUp || error instanceof ModelChanged) return;
       controls.status.classList.add("error");
       controls.status.textContent = error instanceof Error ? error.message : String(error);
     }

@@ -78,11 +78,13 @@ export class Server {
    *
    * @param {string} url
    * @param {string} model
+   * @param {AbortSignal} signal
    * @returns {Promise<Blob>} a PNG with the pixels of the image, on which nothing is drawn
    */
-  async download(url, model) {
+  async download(url, model, signal) {
     const query = new URLSearchParams({ url, model, threshold: "1" });
-    return (await this.#ask(`annotate?${query}`, { headers: { Accept: "image/png" } })).blob();
+    const options = { headers: { Accept: "image/png" }, signal };
+    return (await this.#ask(`annotate?${query}`, options)).blob();
   }
 
   /**

@@ -110,7 +110,10 @@ export class View {
   setImage(source, width, height) {
     if (this.#image.width !== width) this.#image.width = width;
     if (this.#image.height !== height) this.#image.height = height;
-    this.#context(this.#image).drawImage(source, 0, 0, width, height);
+    const context = this.#context(this.#image);
+    context.fillStyle = "#fff"; // what is transparent must not show the image before
+    context.fillRect(0, 0, width, height);
+    context.drawImage(source, 0, 0, width, height);
   }
 
   /** @returns {ImageData} the pixels of the image */
