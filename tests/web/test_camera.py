@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,11 @@ def test_the_camera_goes_on_while_the_place_changes(
     page.wait("frames a second")
     for text in ("stay on this device", "are sent to this service"):
         page["device-switch"].click()
-        eventually(lambda text=text: text in page.place)
+        eventually(partial(is_in_place, page, text))
         page.wait("frames a second")
         assert page["camera"].get_attribute("aria-pressed") == "true"
     page["camera"].click()
+
+
+def is_in_place(page: DetectionPage, text: str) -> bool:
+    return text in page.place
