@@ -57,7 +57,9 @@ def detect(
     with open_predictor(settings) as predictor, progress as bar:
         predictor.models.get()  # raises here if the model is broken, not once per image
         submit = functools.partial(_submit, predictor, chosen, targets)
-        for path, future in zip(paths, predictor.submit_each(paths, submit), strict=True):
+        for path, future in zip(
+            paths, predictor.submit_each(paths, submit, predictor.items_ahead), strict=True
+        ):
             if not future.done():
                 sys.stdout.buffer.flush()  # the lines so far must not wait for this image
             line, is_good = _line(path, future)
