@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
+from yolo_service.inputs.files import open_paths
 from yolo_service.inputs.item import Input, Item
+from yolo_service.inputs.options import InputOptions
 from yolo_service.schemes import Scheme, load, scheme_of
 
 SCHEMES = {
@@ -20,48 +21,26 @@ SCHEMES = {
 """Modules whose ``open_input(address, options)`` returns an ``Input``."""
 
 
-@dataclass(frozen=True)
-class InputOptions:
-    """What the command line says about inputs; each uses what fits it.
-
-    Attributes:
-        watch: whether to wait for new items for ever.
-        stop_file: ends ``watch`` when it exists.
-        poll: seconds between two looks at a source that cannot tell what is new.
-        delete: whether the source of a done item is deleted.
-        move_to: folder that the source of a done item is moved to.
-        failed_to: folder that the source of a failed item is moved to, with its error beside it.
-        ignored: folders that are no source although they may be within one: those of results.
-        max_bytes: largest image of a source that does not belong to the user.
-        timeout: seconds that such an image may take to arrive.
-    """
-
-    watch: bool = False
-    stop_file: Path | None = None
-    poll: float = 1.0
-    delete: bool = False
-    move_to: Path | None = None
-    failed_to: Path | None = None
-    ignored: tuple[Path, ...] = ()
-    max_bytes: int = 20_000_000
-    timeout: float = 10.0
-
-
 def open_input(sources: Sequence[str], options: InputOptions) -> Input:
-    """Open sources, one after the other.
+    """Open sources, one after the other; all watched folders together.
 
     Raises:
-        ConfigurationError: a scheme is unknown, or what it needs is not installed.
-        InputError: a source does not exist, or cannot be reached.
+        ConfigurationError: a source does not exist, its scheme is unknown, what it needs is not
+            installed, or it cannot be watched.
+        InputError: a source cannot be reached.
     """
-    inputs = [_open(source, options) for source in sources]
+    inputs: list[Input] = []
+    for are_paths, group in itertools.groupby(sources, lambda source: not scheme_of(source)):
+        if are_paths:
+            inputs += open_paths(list(group), options)
+        else:
+            inputs += [_open(source, options) for source in group]
     return inputs[0] if len(inputs) == 1 else Chain(inputs)
 
 
 def _open(source: str, options: InputOptions) -> Input:
-    scheme = scheme_of(source)
-    module = load(scheme, SCHEMES) if scheme else load("file", _FILES)
-    return cast(Input, module.open_input(source, options))
+    scheme = scheme_of(source) or ""
+    return cast(Input, load(scheme, SCHEMES).open_input(source, options))
 
 
 class Chain:
@@ -91,6 +70,3 @@ class Chain:
         """Close all."""
         for each in self._inputs:
             each.close()
-
-
-_FILES = {"file": Scheme("yolo_service.inputs.files")}
