@@ -26,7 +26,7 @@ ONE_FILE = ["out.jsonl", "out.csv", "out.json", "out.parquet"]
 def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     if request.param == "out.parquet":
         pytest.importorskip("pyarrow")
-    return tmp_path / request.param
+    return tmp_path / str(request.param)
 
 
 def put(output: Output, name: str, *labels: str) -> None:

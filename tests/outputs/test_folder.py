@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.output_suite import Run, answer, error_of
 from tests.support.pipelines import FakeItem, broken
-from yolo_service.errors import ItemError, OutputError
+from yolo_service.errors import OutputError
 from yolo_service.outputs.contents import Drawing, Formatted
 from yolo_service.outputs.folder import FolderOutput
 
@@ -126,14 +126,21 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg.json"]
 
 
-@pytest.mark.parametrize("name", ["x" * 250 + ".jpg", "é" * 120 + ".jpg"])
-def test_a_name_too_long_for_a_result_fails_alone(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_names_too_long_for_a_result_are_cut_and_stay_different(
+    tmp_path: Path, letter: str
+) -> None:
     output = FolderOutput(tmp_path, Formatted("objects"))
-    with pytest.raises(ItemError, match="name too long"):
-        output.encode(FakeItem(name, name), answer(name))
-    output.put_error(FakeItem(name, name), broken(), lambda: None)
+    longest = letter * (247 // len(letter.encode()))
+    names = [f"sub/{longest}{n}.jpg" for n in range(3)]
+    for name in names:
+        write(output, FakeItem(name, name))
+    assert all(output.has(FakeItem(name, name)) for name in names)
+    output.put_error(FakeItem(names[0], ""), broken(), lambda: None)
     output.close()
-    assert len(files(tmp_path)) == 1
+    found = files(tmp_path)
+    assert len(found) == 4
+    assert all(name.startswith(f"sub/{letter * 100}") for name in found)
 
 
 def test_a_full_disk_is_an_error_of_the_output_and_leaves_nothing(

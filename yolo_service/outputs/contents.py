@@ -10,6 +10,7 @@ from yolo_service.images.draw import Kind, draw_file
 from yolo_service.inputs.item import Item
 from yolo_service.outputs.options import OutputOptions
 from yolo_service.predictor.answer import Answer
+from yolo_service.whole_files import suffixed
 
 ERROR_SUFFIX = ".error.txt"
 """Of the file that an item which has failed gets in place of a result."""
@@ -56,7 +57,7 @@ class Formatted:
         suffix = self._format.suffix
         if self._is_by_stem and item.has_unique_stem:
             return str(PurePosixPath(item.name).with_suffix(suffix))
-        return item.name + suffix
+        return suffixed(item.name, suffix)
 
     def encode(self, _: Item, answer: Answer) -> bytes:
         """Return an answer in the format."""
@@ -70,7 +71,7 @@ class Drawing:
 
     def name(self, item: Item) -> str:
         """Return the name of the item, with ``.png`` behind it if it is neither JPEG nor PNG."""
-        return item.name if _kind(item) else f"{item.name}.png"
+        return item.name if _kind(item) else suffixed(item.name, ".png")
 
     def encode(self, item: Item, answer: Answer) -> bytes:
         """Return the annotated image."""

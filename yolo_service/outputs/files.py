@@ -30,7 +30,7 @@ def open_path(sink: str, options: OutputOptions) -> Output:
     path = Path(sink)
     suffix = path.suffix.lower()
     if options.draw or path.is_dir() or suffix not in _OF_ONE_FILE:
-        return FolderOutput(path, content(options))
+        return FolderOutput(path, content(options), keeps_errors=not options.draw)
     if suffix == ".parquet":
         return cast(Output, load("parquet", _PARQUET).open_output(sink, options))
     if suffix == ".csv":

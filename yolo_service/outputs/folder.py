@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
-from yolo_service.errors import ItemError, OutputError
+from yolo_service.errors import OutputError
 from yolo_service.inputs.item import Item
 from yolo_service.outputs.contents import ERROR_SUFFIX, Content
 from yolo_service.outputs.output import Acknowledge
 from yolo_service.predictor.answer import Answer
-from yolo_service.whole_files import HiddenFolder, sync_folder
-
-_MAX_NAME = 255
-"""Bytes of a name in the file systems of Linux."""
+from yolo_service.whole_files import HiddenFolder, suffixed, sync_folder
 
 
 class _Written(NamedTuple):
@@ -30,13 +27,18 @@ class FolderOutput:
     renamed; its folder is synced when the output is flushed, and only then it is acknowledged.
     """
 
-    def __init__(self, root: Path, content: Content) -> None:
+    def __init__(self, root: Path, content: Content, *, keeps_errors: bool = True) -> None:
         """Open a folder, which is made if it does not exist.
+
+        Args:
+            root: the folder.
+            content: what its files hold.
+            keeps_errors: whether an item that has failed gets a file with its error.
 
         Raises:
             OutputError: it cannot be written to.
         """
-        self._root, self._content = root, content
+        self._root, self._content, self._keeps_errors = root, content, keeps_errors
         self._folders: set[Path] = set()
         self._renamed: list[Acknowledge] = []
         try:
@@ -61,13 +63,9 @@ class FolderOutput:
         """Write the file of an item under a hidden name.
 
         Raises:
-            ItemError: its name is too long.
             OutputError: it cannot be written.
         """
-        name = self._content.name(item)
-        if len(PurePosixPath(name).name.encode(errors="replace")) > _MAX_NAME - len(ERROR_SUFFIX):
-            raise ItemError(f"has a name too long for a file {PurePosixPath(name).suffix} of it")
-        return self._write(name, self._content.encode(item, answer))
+        return self._write(self._content.name(item), self._content.encode(item, answer))
 
     def put(self, item: Item, encoded: _Written, acknowledge: Acknowledge) -> None:
         """Give the file its name.
@@ -76,7 +74,7 @@ class FolderOutput:
             OutputError: that is not possible.
         """
         self._publish(encoded, acknowledge)
-        (self._root / f"{item.name}{ERROR_SUFFIX}").unlink(missing_ok=True)
+        (self._root / suffixed(item.name, ERROR_SUFFIX)).unlink(missing_ok=True)
 
     def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:
         """Write a file with the error, beside where the result would be.
@@ -84,9 +82,11 @@ class FolderOutput:
         Raises:
             OutputError: it cannot be written.
         """
-        name = f"{item.name[: _MAX_NAME // 2]}{ERROR_SUFFIX}"
+        if not self._keeps_errors:
+            self._renamed.append(acknowledge)
+            return
         text = f"{item.origin}: {error}\n".encode(errors="replace")
-        self._publish(self._write(name, text), acknowledge)
+        self._publish(self._write(suffixed(item.name, ERROR_SUFFIX), text), acknowledge)
 
     def flush(self) -> None:
         """Sync the folders in which files were renamed, and acknowledge these.
