@@ -7,6 +7,7 @@ of a result; memory does not grow with the number of images.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -163,6 +164,34 @@ def test_killed_at_20_random_moments_nothing_is_lost_or_twice_or_partly_there(
     assert twice == set(), "a result was written again"
 
 
+def test_killed_while_it_adds_to_a_file_every_image_has_one_line(
+    models: Path, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out.jsonl"
+    names = fill(source, 400)
+    broken = {name for name in names if (source / name).read_bytes() == b"broken"}
+    arguments = (source, "--to", out, "--delete-input", "--failed", tmp_path / "failed", "--resume")
+    chance = random.Random(3)
+    for number in range(6):
+        running = Detect(models, *arguments)
+        wanted = 50 * number + chance.randrange(1, 40)
+        wait_until(functools.partial(has_lines, out, wanted))
+        time.sleep(chance.random() * 0.02)
+        running.kill()
+    Detect(models, *arguments).end()
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    answered = Counter(
+        Path(line["file"]).relative_to(source).as_posix() for line in lines if "error" not in line
+    )
+    assert set(answered) == names - broken
+    assert set(answered.values()) == {1}
+    assert files(source) == set()
+
+
+def has_lines(path: Path, count: int) -> bool:
+    return path.exists() and path.read_bytes().count(b"\n") > count
+
+
 def original_name(name: str) -> str:
     """Return the name that a file had before it was claimed."""
     folder, _, last = name.rpartition("/")
@@ -297,6 +326,23 @@ def test_a_resumed_run_computes_only_what_has_no_result(models: Path, tmp_path: 
     assert {name: after[name] for name in before if name.endswith(".json")} == {
         name: inode for name, inode in before.items() if name.endswith(".json")
     }
+
+
+def test_a_list_that_appears_at_the_end_holds_more_inputs_than_files_may_be_open(
+    models: Path, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out.json"
+    fill(source, 400)
+    command = (
+        f"ulimit -Sn 128; exec {COMMAND} detect {source} --to {out} --delete-input "
+        f"--models-dir {models} --threshold 0.01"
+    )
+    answer = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    assert "400 images: 396 done, 4 failed" in answer.stderr
+    assert len({found["file_name"] for found in json.loads(out.read_text())}) == 396
+    assert len(files(source)) == 4
 
 
 def test_a_full_disk_ends_the_run_and_gives_everything_back(models: Path, tmp_path: Path) -> None:

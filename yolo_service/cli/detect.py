@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from yolo_service.predictor import Options, Predictor
     from yolo_service.settings import Settings
 
+OPEN_FILES = 1 << 20
+"""An output that appears at the end of a run holds every input until then."""
+
 _folder = click.Path(file_okay=False, path_type=Path)
 _share = click.FloatRange(0, 1)
 
@@ -88,6 +91,7 @@ def detect(sources: tuple[str, ...], **values: Any) -> None:
     settings = settings_with_model(**options, queue_seconds=math.inf)
     _log(settings)
     process.tune()
+    process.raise_open_files_limit(OPEN_FILES)
     progress = _run(sources, settings, results, inputs)
     sys.exit(1 if progress.failed else 0)
 
@@ -151,7 +155,10 @@ def _input_options(
 ) -> InputOptions:
     from yolo_service.inputs.options import InputOptions
 
-    places = [place for place in (results["sink"], results["draw"]) if place]
+    sink, drawn = (
+        None if not place or scheme_of(place) else Path(place)
+        for place in (results["sink"], results["draw"])
+    )
     return InputOptions(
         watch=inputs["watch"],
         stop_file=inputs["stop_file"],
@@ -159,7 +166,8 @@ def _input_options(
         delete=inputs["delete_input"],
         move_to=inputs["move_input"],
         failed_to=inputs["failed"],
-        ignored=tuple(Path(place) for place in places if not scheme_of(place)),
+        drawn_to=drawn,
+        ignored=(sink,) if sink else (),
         max_bytes=settings.max_upload_bytes,
         timeout=settings.url_timeout,
     )
