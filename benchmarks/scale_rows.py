@@ -25,7 +25,6 @@ from darknet.model import Thresholds
 from darknet.network import load_model
 from darknet.resize import resize_pixels_into
 from yolo_service.formats import FORMATS
-from yolo_service.formats.json import to_json
 from yolo_service.images.decode import DecodeOptions, decode_image
 from yolo_service.models.folder import ModelFiles
 from yolo_service.models.opening import load_files
@@ -164,7 +163,7 @@ class _Loaded:
             "resize": lambda: resize(self._runner.input()[0]),
             "infer": lambda: self._runner.infer(1),
             "boxes": lambda: self._decoder.decode(heads, (height, width), Thresholds()),
-            "json": lambda: to_json(FORMATS["darknet"](answer)),
+            "json": lambda: FORMATS["darknet"].encode(answer),
         }
 
 

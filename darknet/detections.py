@@ -57,6 +57,11 @@ class Detections:
         boxes = self.boxes * np.array((x, y, x, y), np.float32)
         return Detections(boxes, self.scores, self.class_ids, self.names)
 
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Detections:
+        """Return the detections for which bool[n] is true, in their order."""
+        boxes, scores = self.boxes[chosen], self.scores[chosen]
+        return Detections(boxes, scores, self.class_ids[chosen], self.names)
+
     def by_score(self) -> Detections:
         """Return the detections by falling score; equal scores keep their order."""
         order = np.argsort(-self.scores, kind="stable")

@@ -14,7 +14,13 @@ import pytest
 from darknet.engines.libdarknet_abi import load_shared
 from tests.support.paths import DARKNET, LIBRARY, ROOT
 
-pytest.register_assert_rewrite("tests.support.answers", "tests.support.heads")
+pytest.register_assert_rewrite(
+    "tests.support.answers",
+    "tests.support.heads",
+    "tests.support.input_suite",
+    "tests.support.output_suite",
+    "tests.support.pipelines",
+)
 pytest_plugins = [
     "tests.support.fixtures",
     "tests.support.predictors",

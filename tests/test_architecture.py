@@ -29,6 +29,7 @@ ONLY_IN = {
     "flask": ("yolo_service/http/", "yolo_service/api/"),
     "werkzeug": ("yolo_service/http/", "yolo_service/api/"),
     "gevent": ("yolo_service/http/", "yolo_service/api/"),
+    "pyarrow": ("yolo_service/outputs/parquet.py",),
     "pydantic": ("yolo_service/",),
     "prometheus_client": ("yolo_service/",),
     "click": ("yolo_service/cli/",),
@@ -56,6 +57,9 @@ NEVER = {
     "yolo_service/images/": ("yolo_service.predictor", "yolo_service.models"),
     "yolo_service/formats/": ("yolo_service.models", "yolo_service.images"),
     "yolo_service/models/": ("yolo_service.predictor", "yolo_service.formats"),
+    "yolo_service/predictor/": ("yolo_service.inputs", "yolo_service.outputs"),
+    "yolo_service/inputs/": ("yolo_service.outputs", "yolo_service.pipeline"),
+    "yolo_service/outputs/": ("yolo_service.pipeline",),
 }
 """Files, and what they must not import because it imports them."""
 
@@ -111,7 +115,12 @@ def test_importing_the_library_loads_no_runtime_and_reads_no_file() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("package", ["predictor", "images.decode", "images.draw", "formats"])
+CORE = """
+predictor images.decode images.draw formats inputs.opening outputs.opening pipeline
+""".split()
+
+
+@pytest.mark.parametrize("package", CORE)
 def test_the_core_needs_no_web_framework(package: str) -> None:
     code = (
         f"import sys, yolo_service.{package}\n"

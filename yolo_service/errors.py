@@ -23,6 +23,11 @@
     ConfigurationError              the service cannot start with these settings
     └── PullError                   a model could not be downloaded
 
+    PipelineError                   ``yolo-service detect`` cannot go on, or not with this item
+    ├── ItemError                   one item of an input cannot be read; the others go on
+    ├── InputError                  the input as a whole cannot be read; the run ends
+    └── OutputError                 the output cannot be written; the run ends
+
 The message is sent to the client: what was wrong, what was expected and what to do, without
 secrets, paths of temporary files and tracebacks. ``yolo_service.api.problems`` turns each into an
 ``application/problem+json`` response (RFC 9457).
@@ -185,3 +190,22 @@ class ConfigurationError(Exception):
 
 class PullError(ConfigurationError):
     """A model could not be pulled, or the files are not those of the model."""
+
+
+class PipelineError(Exception):
+    """Something between an input and an output; the message names what, and what to do."""
+
+
+class ItemError(PipelineError):
+    """One item of an input cannot be read or answered; it has failed, and the others go on."""
+
+
+class InputError(PipelineError):
+    """An input as a whole cannot be read: the folder is gone, the server refuses the password."""
+
+
+class OutputError(PipelineError):
+    """An output cannot be written: the disk is full, the server is gone.
+
+    What was not written is not acknowledged.
+    """

@@ -43,6 +43,18 @@ def test_nothing_found_leaves_the_image_as_it_is(client: Client, photo: bytes) -
     np.testing.assert_array_equal(drawn, decode(photo, max_pixels=10**6))
 
 
+def test_only_wanted_classes_in_the_region_are_drawn(
+    client: Client, photo: bytes, find: Find
+) -> None:
+    found = find(photo, 0.01)
+    wanted = found.where((found.class_ids == 1) & (found.boxes[:, 0] <= 48))
+    assert 0 < len(wanted) < len(found)
+    parts: list[Part] = [("image_file", photo), ("threshold", "0.01")]
+    parts += [("classes", "dog"), ("region", "0,0,48,64")]
+    expected = draw(decode(photo, max_pixels=10**6), wanted)
+    np.testing.assert_array_equal(pixels(post(client, parts, **PNG)), expected)
+
+
 def test_a_url_is_annotated_as_an_upload(client: Client, photo: bytes, photos: str) -> None:
     url = quote(f"{photos}/photo.jpg", safe="")
     by_url = client.get(f"/annotate?url={url}&threshold=0.01", Accept="image/png")

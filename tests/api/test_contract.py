@@ -51,7 +51,7 @@ def test_every_example_fits_its_schema(described: dict[str, Any], example: Any) 
     Draft4Validator(described).validate(example)
 
 
-@pytest.mark.parametrize("form", ["darknet", "objects", "opex"])
+@pytest.mark.parametrize("form", ["darknet", "objects", "opex", "coco", "darknet-json"])
 def test_detections_fit_their_schema(client: Client, photo: bytes, form: str) -> None:
     parts: list[Part] = [("image_file", photo), ("threshold", "0.01"), ("format", form)]
     answer = client.post(parts)

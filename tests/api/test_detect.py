@@ -66,6 +66,54 @@ def test_regions_come_as_csv(client: Client, photo: bytes) -> None:
     assert float(rows[0]["y1n"]) == pytest.approx(float(rows[0]["y1"]) / 64, abs=1e-4)
 
 
+@pytest.mark.parametrize(("form", "kind"), [("voc", "application/xml"), ("yolo", "text/plain")])
+def test_annotations_come_as_text_for_one_image(
+    client: Client, photo: bytes, form: str, kind: str
+) -> None:
+    answer = client.post([("image_file", photo), ("format", form)])
+    assert answer.headers["Content-Type"].startswith(kind)
+    assert answer.body
+    two: list[Part] = [("image_file", photo), ("image_file", photo), ("format", form)]
+    problem(client.post(two), 400, f"format: {form} is for one image")
+
+
+def test_only_wanted_classes_are_answered(client: Client, photo: bytes, photos: str) -> None:
+    parts: list[Part] = [("image_file", photo), ("threshold", "0.01")]
+    everything = client.post(parts).json
+    assert {label for label, _, _ in everything} == {"cat", "dog"}
+    dogs = [row for row in everything if row[0] == "dog"]
+    assert client.post([*parts, ("classes", "dog")]).json == dogs
+    assert client.post([*parts, ("classes", "1")]).json == dogs
+    assert client.post([*parts, ("classes", "dog, cat")]).json == everything
+    url = quote(f"{photos}/photo.jpg", safe="")
+    assert client.get(f"/detect?url={url}&threshold=0.01&classes=dog").json == dogs
+
+
+def test_only_what_is_in_the_region_is_answered(client: Client, photo: bytes) -> None:
+    parts: list[Part] = [("image_file", photo), ("threshold", "0.01")]
+    everything = client.post(parts).json
+    left = [row for row in everything if row[2][0] <= 48]
+    assert 0 < len(left) < len(everything)
+    assert client.post([*parts, ("region", "0,0,48,64")]).json == left
+    assert client.post([*parts, ("region", "0,0,0.5,1")]).json == left
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("classes", "dgo", "the model has no class 'dgo'; it has dog"),
+        ("classes", " , ", "classes: expected names"),
+        ("region", "0,0,1,0", "region: expected x,y,width,height"),
+        ("region", "0,0,1,1,1", "region: expected x,y,width,height"),
+        ("region", "0,0,nan,1", "region: expected x,y,width,height"),
+    ],
+)
+def test_a_wrong_filter_is_refused(
+    client: Client, photo: bytes, field: str, value: str, words: str
+) -> None:
+    problem(client.post([("image_file", photo), (field, value)]), 400, words)
+
+
 def test_a_large_upload_in_many_pieces_is_read_whole(client: Client, photo: bytes) -> None:
     padded = photo + bytes(3_000_000)
     assert client.post([("image_file", padded)]).status == 200

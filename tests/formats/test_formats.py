@@ -5,7 +5,9 @@ import io
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,8 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darknet.detections import Detections
+from darknet.names import read_names
 from yolo_service.formats import FORMATS, darknet, objects, opex, rois
+from yolo_service.formats.coco import category_ids, coco
+from yolo_service.formats.darknet_json import darknet_json
 from yolo_service.formats.json import to_json
+from yolo_service.formats.voc import voc
+from yolo_service.formats.yolo import yolo
 from yolo_service.predictor.answer import Answer, Timings
 
 
@@ -108,6 +115,80 @@ def test_a_number_that_json_lacks_becomes_null(number: float) -> None:
     assert to_json([number]) == b"[null]\n"
 
 
+def test_coco_has_the_upper_left_corner_and_the_size(answer: Answer) -> None:
+    first, second = coco(answer)
+    assert second == {
+        "image_id": "pets.jpg",
+        "file_name": "pets.jpg",
+        "category_id": 2,
+        "bbox": [8.0, 16.0, 4.0, 8.0],
+        "score": 0.3,
+    }
+    assert first["category_id"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "image_id"),
+    [
+        ("000000000042.jpg", 42),
+        ("val/COCO_val2014_000000000042.jpg", 42),
+        ("cat2.jpg", "cat2.jpg"),
+        ("a/7.png", 7),
+    ],
+)
+def test_coco_calls_an_image_by_its_number(answer: Answer, name: str, image_id: object) -> None:
+    assert coco(replace(answer, name=name))[0]["image_id"] == image_id
+
+
+def test_coco_numbers_its_own_80_classes_as_their_annotations_do(shared: Path) -> None:
+    names = read_names(shared / "models" / "yolo-fastest-1.1-xl" / "coco.names")
+    ids = category_ids(names)
+    known = {"person": 1, "stop sign": 13, "dog": 18, "backpack": 27, "toothbrush": 90}
+    assert {name: ids[names.index(name)] for name in known} == known
+    assert len(set(ids)) == 80
+
+
+def test_darknet_json_is_the_entry_of_alexeyabs_list(answer: Answer) -> None:
+    document = darknet_json(answer)
+    assert (document["frame_id"], document["filename"]) == (1, "pets.jpg")
+    assert document["objects"][1] == {
+        "class_id": 1,
+        "name": "dog",
+        "relative_coordinates": {
+            "center_x": 0.104167,
+            "center_y": 0.3125,
+            "width": 0.041667,
+            "height": 0.125,
+        },
+        "confidence": 0.3,
+    }
+
+
+def test_yolo_labels_are_clipped_to_the_image_as_training_wants_them(
+    answer: Answer,
+) -> None:
+    """The box that lies above the image is left out."""
+    outside = np.array([[10, 20, 4, 8], [10, -20, 4, 8], [0, 32, 8, 8]], np.float32)
+    scores, ids = np.array([0.3, 0.9, 0.8], np.float32), np.array([1, 0, 0], np.int32)
+    found = Detections(outside, scores, ids, ("cat", "dog"))
+    rows = [line.split() for line in yolo(replace(answer, detections=found)).splitlines()]
+    assert [row[0] for row in rows] == ["0", "1"]
+    assert [float(value) for value in rows[0][1:]] == pytest.approx(
+        [2 / 96, 0.5, 4 / 96, 0.125], abs=1e-6
+    )
+
+
+def test_voc_is_xml_with_whole_pixels(answer: Answer) -> None:
+    nasty = replace(answer.detections, names=("<cat> & \x00 co", "dog"))
+    root = ElementTree.fromstring(voc(replace(answer, name="sub/p&.jpg", detections=nasty)))
+    assert (root.findtext("folder"), root.findtext("filename")) == ("sub", "p&.jpg")
+    assert root.findtext("size/width") == "96"
+    cat, dog = root.findall("object")
+    assert cat.findtext("name") == "<cat> & ? co"
+    edges = [dog.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+    assert edges == ["8", "16", "12", "24"]
+
+
 @pytest.fixture
 def nothing(answer: Answer) -> Answer:
     boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
@@ -119,9 +200,13 @@ def test_nothing_found_is_an_empty_list(nothing: Answer) -> None:
     assert objects(nothing)["detections"] == []
     assert opex(nothing)["objects"] == []
     assert list(csv.DictReader(io.StringIO(rois(nothing)))) == []
+    assert coco(nothing) == []
+    assert darknet_json(nothing)["objects"] == []
+    assert yolo(nothing) == ""
+    assert ElementTree.fromstring(voc(nothing)).findall("object") == []
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_plain_json(answer: Answer, name: str) -> None:
-    document = FORMATS[name](answer)
+    document = FORMATS[name].make(answer)
     assert json.loads(json.dumps(document)) == document

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import flask
@@ -11,7 +12,13 @@ from flask import Response
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import NotAcceptable
 
-from yolo_service.api.detection import Finish, detect_image, detect_url, upload
+from yolo_service.api.detection import (
+    Finish,
+    detect_image,
+    detect_url,
+    read_options,
+    upload,
+)
 from yolo_service.images.draw import Kind, draw_file
 from yolo_service.predictor import Options
 
@@ -35,7 +42,7 @@ def by_upload(image_file: FileStorage, body: dict[str, Any]) -> Response:
 def _drawn(detect: Callable[[Options, Finish[bytes]], bytes], values: dict[str, Any]) -> Response:
     media_type = _accepted()
     body = detect(
-        Options(**values, keep_image=True),
+        replace(read_options(values), keep_image=True),
         lambda answer: draw_file(answer.image, answer.detections, KINDS[media_type]),
     )
     return Response(body, mimetype=media_type, headers={"Vary": "Accept"})

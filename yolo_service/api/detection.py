@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from werkzeug.datastructures import FileStorage
@@ -15,6 +15,7 @@ from yolo_service.api.client import current_client
 from yolo_service.api.waiting import wait
 from yolo_service.errors import BadRequest, ServiceError
 from yolo_service.predictor import Answer, Image, Options
+from yolo_service.predictor.filters import parse_classes, parse_region
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -79,6 +80,17 @@ def detect_each(
                 raise
             entries.append(error)
     return entries
+
+
+def read_options(values: Mapping[str, Any]) -> Options:
+    """Return the options that a request's parameters or fields name.
+
+    Raises:
+        BadRequest: one of them is wrong.
+    """
+    readers: dict[str, Callable[[str], Any]] = {"classes": parse_classes, "region": parse_region}
+    read = {name: readers[name](values[name]) for name in readers.keys() & values.keys()}
+    return Options(**{**values, **read})
 
 
 def upload(file: FileStorage) -> bytes:

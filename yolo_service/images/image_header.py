@@ -105,7 +105,7 @@ def _damaged(kind: str, why: str) -> UndecodableImage:
 
 
 def _jpeg(data: bytes) -> tuple[int, int, int | None, bool]:
-    segments = list(_jpeg_segments(data))
+    segments = list(jpeg_segments(data))
     frames = [(marker, at) for marker, at in segments if marker in _JPEG_FRAMES]
     if len(frames) != 1:
         raise _damaged("JPEG", f"has {len(frames)} frame headers, expected 1")
@@ -122,7 +122,7 @@ def _jpeg(data: bytes) -> tuple[int, int, int | None, bool]:
     return width, height, orientation, orientation is not None and is_usual and is_cheap
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Yield the marker of each segment and the offset after it; the first scan is the last."""
     position = 2
     for _ in range(MAX_JPEG_SEGMENTS):

@@ -109,8 +109,9 @@ class _DecodedJob:
         request = self.job.request
         timings = Timings(request.fetch_ms, self._decode_ms, self._queue_ms, inference_ms)
         try:
+            kept = request.options.kept(found.scaled(*self._scale), self._size)
             with metrics.ENCODE_SECONDS.time():
-                result = request.finish(self._answer(found.scaled(*self._scale), timings))
+                result = request.finish(self._answer(kept, timings))
         except Exception as error:
             self.job.fail(error)
         else:

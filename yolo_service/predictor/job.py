@@ -10,12 +10,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from darknet.detections import Detections
 from darknet.model import RgbImage, Thresholds
 from yolo_service.errors import BadRequest, ClientGone, DeadlineExceeded, ServiceError
 from yolo_service.images.decode import DecodeOptions
 from yolo_service.models.folder import ModelOptions
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.predictor.answer import Answer
+from yolo_service.predictor.filters import Region, keep
 from yolo_service.settings import Decode
 from yolo_service.threads import set_exception
 
@@ -36,6 +38,8 @@ class Options:
         nms: largest overlap (IoU) of two boxes of a class, 0..1.
         hier_threshold: smallest probability of a node of YOLO9000's tree, 0..1.
         default_threshold: smallest confidence if neither ``threshold`` nor model.yaml has one.
+        classes: names or numbers of the classes that are kept; empty: all.
+        region: detections are kept whose centre is in it; None: all.
         keep_image: whether ``Answer.image`` is needed; without it decoding may be rougher.
 
     Raises:
@@ -47,6 +51,8 @@ class Options:
     nms: float | None = None
     hier_threshold: float | None = None
     default_threshold: float | None = None
+    classes: tuple[str, ...] = ()
+    region: Region | None = None
     keep_image: bool = False
 
     def __post_init__(self) -> None:
@@ -54,6 +60,14 @@ class Options:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise BadRequest(f"expected a number from 0 to 1, found {value}", name=name)
+
+    def kept(self, found: Detections, size: tuple[int, int]) -> Detections:
+        """Return the detections that are wanted, of an image of this width and height.
+
+        Raises:
+            BadRequest: the model has no such class.
+        """
+        return keep(found, size, self.classes, self.region)
 
     def thresholds(self, own: ModelOptions) -> Thresholds:
         """Return the thresholds, with a model's own values for those that are None."""

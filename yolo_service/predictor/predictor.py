@@ -119,7 +119,7 @@ class Predictor:
         return future
 
     def submit_each(
-        self, items: Iterable[S], submit: Callable[[S], Future[T]], ahead: int | None = None
+        self, items: Iterable[S], submit: Callable[[S], Future[T]], ahead: int
     ) -> Generator[Future[T], None, None]:
         """Submit items one after the other, and yield their futures in order.
 
@@ -129,9 +129,8 @@ class Predictor:
         Args:
             items: arguments of ``submit``; each is taken when it can be submitted.
             submit: calls ``Predictor.submit`` with the image of an item.
-            ahead: most items that are submitted at once; None: enough to keep all workers busy.
+            ahead: most items that are submitted at once.
         """
-        ahead = ahead or min(2 * MAX_GROUP * len(self._workers), self.queue.capacity)
         waiting: deque[Future[T]] = deque()
         try:
             for item in items:
@@ -143,6 +142,11 @@ class Predictor:
         finally:
             for future in waiting:
                 future.cancel()
+
+    @property
+    def items_ahead(self) -> int:
+        """How many images keep all workers busy, and fit into the queue."""
+        return min(2 * MAX_GROUP * len(self._workers), self.queue.capacity)
 
     @property
     def is_idle(self) -> bool:

@@ -1,0 +1,342 @@
+"""What is taken from folders, how it is called, and what happens to the files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.support.input_suite import png
+from yolo_service.errors import ConfigurationError, InputError, ItemError
+from yolo_service.inputs import Item
+from yolo_service.inputs.claims import Claim
+from yolo_service.inputs.opening import open_input
+from yolo_service.inputs.options import InputOptions
+from yolo_service.pipeline import read
+
+DELETES = InputOptions(delete=True)
+
+
+def write(folder: Path, *names: str) -> Path:
+    for i, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(i))
+    return folder
+
+
+def items(*sources: object, **options: object) -> list[Item]:
+    return list(open_input([str(source) for source in sources], InputOptions(**options)))  # type: ignore[arg-type]
+
+
+def names(*sources: object, **options: object) -> list[str]:
+    return [item.name for item in items(*sources, **options)]
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_suffixes_have_any_case_and_other_files_are_left_alone(tmp_path: Path) -> None:
+    write(tmp_path, "A.JPG", "b.Jpeg", "c.png", "d.TIFF", "notes.txt", "e.json", "f", ".hidden.jpg")
+    write(tmp_path, ".thumbnails/a.jpg", "x.part")
+    assert names(tmp_path) == ["A.JPG", "b.Jpeg", "c.png", "d.TIFF"]
+
+
+def test_sub_folders_are_read_in_order_and_links_to_folders_are_not(tmp_path: Path) -> None:
+    write(tmp_path, "b/2.png", "b/1.png", "a.png", "c.png")
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    (tmp_path / "d.png").symlink_to(tmp_path / "a.png")
+    assert names(tmp_path) == ["a.png", "b/1.png", "b/2.png", "c.png", "d.png"]
+
+
+def test_folders_of_results_are_no_input(tmp_path: Path) -> None:
+    write(tmp_path, "a.png", "done/b.png", "failed/c.png", "drawn/d.png")
+    found = names(
+        tmp_path,
+        move_to=tmp_path / "done",
+        failed_to=tmp_path / "failed",
+        ignored=(tmp_path / "drawn",),
+    )
+    assert found == ["a.png"]
+
+
+@pytest.mark.parametrize("option", ["move_to", "failed_to", "drawn_to"])
+def test_images_are_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """Nor are the files that a run writes taken for new images."""
+    write(tmp_path, "in/a.png", "in/b.png", "other/c.png")
+    monkeypatch.chdir(tmp_path)
+    folder = Path("in")
+    for sources in (["in"], ["in/a.png"], ["in/*.png"], ["in/a.png", "in/b.png"], ["in", "other"]):
+        with pytest.raises(ConfigurationError, match="is where the images are"):
+            items(*sources, **{option: folder.absolute()})
+    assert names("in", **{option: folder / "results"}) == ["a.png", "b.png"]
+
+
+def test_a_list_that_does_not_come_is_not_waited_for_when_it_is_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "w"):
+        monkeypatch.setattr("sys.stdin", stdin)
+        source = open_input(["-"], InputOptions())
+        threading.Timer(0.1, source.stop).start()
+        assert list(source) == []
+
+
+def test_sources_of_several_kinds_follow_each_other(tmp_path: Path) -> None:
+    write(tmp_path, "a.png", "sub/b.png")
+    sources = [str(tmp_path), "http://127.0.0.1:9/x.png", str(tmp_path / "a.png")]
+    source = open_input(sources, InputOptions())
+    assert source.count() == 4
+    assert [item.name for item in source] == ["a.png", "sub/b.png", "127.0.0.1:9/x.png", "a.png"]
+    source.stop()
+    assert list(source) == []
+    source.close()
+
+
+def test_names_are_relative_to_the_folder_that_has_all_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "one/cat.png", "two/cat.png", "two/sub/dog.png")
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert names(two) == ["cat.png", "sub/dog.png"]
+    assert names(one / "cat.png") == ["cat.png"]
+    assert names(one / "cat.png", two / "cat.png") == ["one/cat.png", "two/cat.png"]
+    assert names(one, two) == ["one/cat.png", "two/cat.png", "two/sub/dog.png"]
+    assert names(one / "cat.png", one / "cat.png") == ["cat.png", "cat.png"]
+    assert names(tmp_path / "*" / "*.png") == ["one/cat.png", "two/cat.png"]
+    assert names(tmp_path / "**" / "d*.png") == ["two/sub/dog.png"]
+    monkeypatch.chdir(one)
+    assert names("cat.png") == names(".") == names("*.png") == ["cat.png"]
+    assert names("../two/cat.png") == ["cat.png"]
+
+
+def test_the_origin_is_the_path_as_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "photos/a.png")
+    monkeypatch.chdir(tmp_path)
+    assert [item.origin for item in items("photos")] == ["photos/a.png"]
+
+
+@pytest.mark.parametrize("source", ["missing.png", "missing/*.png"])
+def test_what_does_not_exist_is_an_error(tmp_path: Path, source: str) -> None:
+    with pytest.raises(ConfigurationError, match="missing"):
+        items(tmp_path / source)
+
+
+def test_only_folders_are_watched(tmp_path: Path) -> None:
+    write(tmp_path, "a.png")
+    with pytest.raises(ConfigurationError, match=r"only folders can be watched; .*a\.png"):
+        items(tmp_path / "a.png", watch=True)
+
+
+def test_two_images_of_one_stem_know_it(tmp_path: Path) -> None:
+    write(tmp_path, "a.png", "a.JPG", "b.png", "sub/a.png")
+    unique = {item.name: item.has_unique_stem for item in items(tmp_path)}
+    assert unique == {"a.JPG": False, "a.png": False, "b.png": True, "sub/a.png": True}
+    assert not any(item.has_unique_stem for item in items(tmp_path, delete=True))
+
+
+def test_a_name_that_is_listed_but_missing_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a.png")
+    reading, writing = os.pipe()
+    os.write(writing, f"{tmp_path}/missing.png\n\n{tmp_path}/a.png".encode())
+    os.close(writing)
+    with os.fdopen(reading) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        missing, there = items("-", delete=True)
+    with pytest.raises(ItemError, match="No such file"):
+        read(missing)
+    assert read(there) == png(0)
+
+
+def test_done_files_are_deleted_or_moved_to_their_relative_place(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", "a.png", "sub/b.png")
+    for item in items(folder, move_to=tmp_path / "done"):
+        assert files(tmp_path / "done") == set() or item.name == "sub/b.png"
+        item.done()
+    assert files(folder) == set()
+    assert files(tmp_path / "done") == {"a.png", "sub/b.png"}
+    for item in items(tmp_path / "done", delete=True):
+        item.done()
+    assert files(tmp_path / "done") == set()
+
+
+def test_moving_overwrites_nothing(tmp_path: Path) -> None:
+    folder, done = write(tmp_path / "in", "a.png"), write(tmp_path / "done", "x", "a.png")
+    for item in items(folder, move_to=done):
+        item.done()
+    assert files(done) == {"x", "a.png", "a-2.png"}
+    assert (done / "a.png").read_bytes() == png(1)
+    assert (done / "a-2.png").read_bytes() == png(0)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
+def test_files_are_moved_to_another_file_system(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", "a.png")
+    os.utime(folder / "a.png", (1, 1))
+    target = Path("/dev/shm") / f"yolo-service-test-{os.getpid()}"
+    try:
+        for item in items(folder, move_to=target):
+            item.done()
+        assert files(target) == {"a.png"}
+        assert (target / "a.png").read_bytes() == png(0)
+        assert (target / "a.png").stat().st_mtime == 1
+        assert files(folder) == set()
+    finally:
+        subprocess.run(["rm", "-r", target], check=True)
+
+
+@pytest.mark.parametrize("takes_away", [True, False])
+def test_a_failed_file_is_put_aside_with_its_error(tmp_path: Path, takes_away: bool) -> None:
+    folder = write(tmp_path / "in", "sub/a.png")
+    failed = write(tmp_path / "failed", "sub/a.png")
+    (item,) = items(folder, delete=takes_away, failed_to=failed)
+    item.failed(ItemError("it is broken"))
+    assert files(folder) == set()
+    assert files(failed) == {"sub/a.png", "sub/a-2.png", "sub/a-2.png.error.txt"}
+    error = (failed / "sub/a-2.png.error.txt").read_text()
+    assert error == f"{folder}/sub/a.png: it is broken\n"
+
+
+def test_a_failed_file_stays_where_nobody_asked_for_anything_else(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", "a.png")
+    (item,) = items(folder, delete=True)
+    assert files(folder) != {"a.png"}
+    item.failed(ItemError("it is broken"))
+    assert files(folder) == {"a.png"}
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a.png")
+
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", denied)
+    with pytest.raises(InputError, match=r"cannot be renamed.*check the permissions"):
+        items(tmp_path, delete=True)
+
+
+def test_several_processes_share_a_folder(tmp_path: Path) -> None:
+    """Each of four takes what the others have not; nothing is taken twice, and nothing is left."""
+    write(tmp_path / "in", *(f"{i:03}.png" for i in range(200)))
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from yolo_service.inputs.opening import open_input\n"
+        "from yolo_service.inputs.options import InputOptions\n"
+        "for item in open_input([sys.argv[1]], InputOptions(delete=True)):\n"
+        "    item.read(); print(item.name, flush=True); item.done()\n"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "in"], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    taken = [process.communicate(timeout=60)[0].split() for process in running]
+    assert sorted(name for each in taken for name in each) == [f"{i:03}.png" for i in range(200)]
+    assert files(tmp_path / "in") == set()
+
+
+def test_a_file_that_cannot_be_opened_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests run as root, whom no permission stops; so the system's answer is made up."""
+    write(tmp_path, "a.png", "b.png")
+    opened = os.open
+
+    def denied(path: str | Path, *more: int) -> int:
+        if str(path).endswith("a.png"):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *more)
+
+    monkeypatch.setattr(os, "open", denied)
+    first, second = items(tmp_path, delete=True)
+    with pytest.raises(ItemError, match="cannot be read: Permission denied"):
+        read(first)
+    first.failed(ItemError("it cannot be read"))
+    assert read(second) == png(1)
+    second.done()
+    assert files(tmp_path) == {"a.png"}
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """A folder in which a process has claimed a file, and was killed."""
+    folder = write(tmp_path / "in", "a.png", "b.png")
+    code = (
+        "import sys, os, signal\n"
+        "from pathlib import Path\n"
+        "from yolo_service.inputs.claims import Claim\n"
+        "claim = Claim.take(Path(sys.argv[1]))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, folder / "a.png"], check=False, timeout=60)
+    assert not (folder / "a.png").exists()
+    return folder
+
+
+def test_what_a_killed_process_had_taken_is_taken_over(killed: Path) -> None:
+    first, second = items(killed, delete=True)
+    assert (first.name, second.name) == ("a.png", "b.png")
+    assert first.taken_at is not None
+    assert second.taken_at is None
+    assert first.read() == png(0)
+    first.done()
+    second.release()
+    assert files(killed) == {"b.png"}
+
+
+def test_what_it_had_taken_is_left_alone_by_runs_that_take_nothing_away(killed: Path) -> None:
+    assert names(killed) == ["b.png"]
+
+
+def test_a_claim_of_a_process_that_lives_is_respected(tmp_path: Path) -> None:
+    folder = write(tmp_path, "a.png", "b.png")
+    claim = Claim.take(folder / "a.png")
+    assert claim
+    assert Claim.take_over(claim.path) is None
+    (item,) = items(folder, delete=True)
+    assert item.name == "b.png"
+    item.release()
+    claim.release()
+    assert files(folder) == {"a.png", "b.png"}
+
+
+def test_a_new_file_of_the_name_is_not_overwritten_by_one_that_is_given_back(
+    tmp_path: Path,
+) -> None:
+    folder = write(tmp_path, "a.png")
+    claim = Claim.take(folder / "a.png")
+    assert claim
+    (folder / "a.png").write_bytes(png(7))
+    claim.release()
+    found = items(folder, delete=True)
+    assert [item.name for item in found] == ["a.png", "a.png"]
+    assert {bytes(item.read()) for item in found} == {png(0), png(7)}
+
+
+def test_a_name_too_long_to_be_claimed_fails_alone(tmp_path: Path) -> None:
+    long = "x" * 240 + ".png"
+    folder = write(tmp_path / "in", "a.png", long)
+    first, second = items(folder, delete=True, failed_to=tmp_path / "failed")
+    assert read(first) == png(0)
+    with pytest.raises(ItemError, match="name too long") as caught:
+        read(second)
+    second.failed(caught.value)
+    assert long in files(tmp_path / "failed")
+    assert len(files(tmp_path / "failed")) == 2

@@ -1,0 +1,40 @@
+"""What the command line says about inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """Options of inputs; each uses what fits it.
+
+    Attributes:
+        watch: whether to wait for new items for ever.
+        stop_file: ends ``watch`` when it exists.
+        poll: seconds between two looks at a source that cannot tell what is new.
+        delete: whether the source of a done item is deleted.
+        move_to: folder that the source of a done item is moved to, in its relative place.
+        failed_to: folder that the source of a failed item is moved to, with its error beside it.
+        drawn_to: folder of annotated images, which have the names of the images.
+        ignored: folders that are no source although they may be within one: those of results.
+        max_bytes: largest image of a source that does not belong to the user.
+        timeout: seconds that such an image may take to arrive.
+    """
+
+    watch: bool = False
+    stop_file: Path | None = None
+    poll: float = 1.0
+    delete: bool = False
+    move_to: Path | None = None
+    failed_to: Path | None = None
+    drawn_to: Path | None = None
+    ignored: tuple[Path, ...] = ()
+    max_bytes: int = 20_000_000
+    timeout: float = 10.0
+
+    @property
+    def takes_away(self) -> bool:
+        """Whether the source of a done item does not stay where it is."""
+        return self.delete or self.move_to is not None

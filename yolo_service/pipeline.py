@@ -1,0 +1,235 @@
+"""From an input through the predictor to an output, with every item acknowledged.
+
+::
+
+    input ──> reader thread: read, submit ──> workers: detect, encode ──┐
+                                                                        │ futures, in order
+    item.done() or failed() <── acknowledge <── output.put() <── run() <┘
+
+There are never more than ``ahead`` items between the input and the output, whatever the length of
+the input. An error of an item fails that item; any other error ends the run, and the items whose
+result is not written are given back.
+"""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from yolo_service.errors import ItemError, ServiceError
+from yolo_service.inputs.item import Input, Item
+from yolo_service.outputs.output import Output
+from yolo_service.predictor import Answer, Image, Options, Predictor
+
+FLUSH_SECONDS = 1.0
+"""How long a result may wait until the output is flushed."""
+FLUSH_ITEMS = 32
+"""How many results may wait for that."""
+JOIN_SECONDS = 5.0
+"""How long the end of a run waits for an input that was stopped."""
+
+
+@dataclass
+class Progress:
+    """Numbers of items that have ended.
+
+    Attributes:
+        done: with a result, empty ones included.
+        failed: with an error.
+        skipped: with a result of an earlier run.
+    """
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    @property
+    def total(self) -> int:
+        """All that have ended."""
+        return self.done + self.failed + self.skipped
+
+
+class _Begun(NamedTuple):
+    """An item and the future of what the output encoded; None: the output has its result."""
+
+    item: Item
+    future: Future[Any] | None
+
+
+class Pipeline:
+    """One run over an input; ``run`` is called once.
+
+    Args:
+        source: the input; the caller closes it.
+        predictor: its queue never refuses for the time that items would wait, see
+            ``Settings.queue_seconds``.
+        output: is closed at the end of the run, or aborted.
+        options: of the detection; ``keep_image`` is set if the output needs it.
+        resume: whether items that have a result are skipped.
+        limit: most items that are begun; None: all.
+        ended: called with the numbers after each item, in the thread of ``run``.
+
+    Attributes:
+        progress: the numbers so far.
+    """
+
+    def __init__(
+        self,
+        source: Input,
+        predictor: Predictor,
+        output: Output,
+        options: Options,
+        *,
+        resume: bool = False,
+        limit: int | None = None,
+        ended: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self._source, self._predictor, self._output = source, predictor, output
+        self._options = replace(options, keep_image=options.keep_image or output.needs_image)
+        self._resume, self._limit, self._ended = resume, limit, ended
+        self._slots = threading.Semaphore(predictor.items_ahead)
+        self._is_stopping = False
+        self._begun: queue.SimpleQueue[_Begun | None] = queue.SimpleQueue()
+        self._open: set[Item] = set()
+        self._unflushed, self._flushed_at = 0, time.monotonic()
+        self._read_error: Exception | None = None
+        self.progress = Progress()
+
+    def run(self) -> Progress:
+        """Process items until the input ends; returns their numbers.
+
+        Raises:
+            PipelineError: the input or the output failed.
+            ServiceError: the predictor cannot compute: the model is broken.
+            DarknetError: likewise, the engine failed.
+        """
+        reader = threading.Thread(target=self._read, name="input", daemon=True)
+        reader.start()
+        try:
+            while (begun := self._next()) is not None:
+                self._finish(*begun)
+                self._slots.release()
+                self._flush_sometimes()
+            self._output.close()
+        except BaseException:
+            self._abort(reader)
+            raise
+        finally:
+            for item in list(self._open):
+                item.release()
+        if self._read_error:
+            raise self._read_error
+        return self.progress
+
+    def stop(self) -> None:
+        """Begin no more items and finish those that are begun; for signals, never waits."""
+        self._is_stopping = True
+        self._source.stop()
+
+    def _read(self) -> None:
+        """Take items, each when there is a slot for it, and submit their images."""
+        try:
+            items, left = iter(self._source), self._limit
+            while self._may_begin(left) and (item := next(items, None)) is not None:
+                self._open.add(item)
+                self._begun.put(_Begun(item, self._begin(item)))
+                left = None if left is None else left - 1
+        except Exception as error:
+            self._read_error = error
+        finally:
+            self._source.stop()
+            self._begun.put(None)
+
+    def _may_begin(self, left: int | None) -> bool:
+        """Wait for a slot; returns False if the run stops or ``limit`` is reached."""
+        if left == 0:
+            return False
+        self._slots.acquire()
+        return not self._is_stopping
+
+    def _begin(self, item: Item) -> Future[Any] | None:
+        if (self._resume or item.taken_at is not None) and self._output.has(item):
+            return None
+        try:
+            return self._submit(item)
+        except Exception as error:
+            future: Future[Any] = Future()
+            future.set_exception(error.with_traceback(None))  # whose frames hold the image
+            return future
+
+    def _submit(self, item: Item) -> Future[Any]:
+        began = time.monotonic()
+        image = read(item)
+        fetch_ms = (time.monotonic() - began) * 1000
+        finish: Callable[[Answer], Any] = functools.partial(self._output.encode, item)
+        return self._predictor.submit(
+            image, self._options, finish=finish, name=item.name, fetch_ms=fetch_ms
+        )
+
+    def _next(self) -> _Begun | None:
+        """Wait for the next item; flushes the output meanwhile."""
+        while True:
+            try:
+                return self._begun.get(timeout=FLUSH_SECONDS if self._unflushed else None)
+            except queue.Empty:
+                self._flush()
+
+    def _finish(self, item: Item, future: Future[Any] | None) -> None:
+        if future is None:
+            self._end(item, "skipped", item.done)
+            return
+        self._unflushed += 1
+        try:
+            encoded = future.result()
+        except Exception as error:
+            if not is_of_item(error):
+                raise
+            fail = functools.partial(item.failed, error)
+            self._output.put_error(item, error, functools.partial(self._end, item, "failed", fail))
+        else:
+            self._output.put(item, encoded, functools.partial(self._end, item, "done", item.done))
+
+    def _end(self, item: Item, count: str, acknowledge: Callable[[], None]) -> None:
+        acknowledge()
+        self._open.discard(item)
+        setattr(self.progress, count, getattr(self.progress, count) + 1)
+        self._ended(self.progress)
+
+    def _flush_sometimes(self) -> None:
+        waited = time.monotonic() - self._flushed_at
+        if self._unflushed >= FLUSH_ITEMS or (self._unflushed and waited > FLUSH_SECONDS):
+            self._flush()
+
+    def _flush(self) -> None:
+        self._output.flush()
+        self._unflushed, self._flushed_at = 0, time.monotonic()
+
+    def _abort(self, reader: threading.Thread) -> None:
+        self.stop()
+        self._slots.release()
+        reader.join(JOIN_SECONDS)
+        self._output.abort()
+
+
+def read(item: Item) -> Image:
+    """Read the image of an item.
+
+    Raises:
+        ItemError: it cannot be read; the message says why.
+        ServiceError: likewise.
+    """
+    try:
+        return item.read()
+    except OSError as error:
+        raise ItemError(f"cannot be read: {error.strerror or error}") from error
+
+
+def is_of_item(error: Exception) -> bool:
+    """Return whether an error is the fault of one item; else every item would have it."""
+    return isinstance(error, ItemError) or (isinstance(error, ServiceError) and error.status < 500)

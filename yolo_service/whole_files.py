@@ -1,0 +1,185 @@
+"""Files that appear whole or not at all, and moves that overwrite nothing."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from yolo_service.locks import Lock
+
+MAX_NAME = 255
+"""Bytes of a name in the file systems of Linux."""
+
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file under a hidden name beside it, to the disk, and rename it.
+
+    Raises:
+        OSError: it cannot be written; nothing is left.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    hidden = hidden_beside(target)
+    try:
+        write_synced(hidden, data)
+        hidden.replace(target)
+    finally:
+        hidden.unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
+def hidden_beside(target: Path) -> Path:
+    """Return a hidden name in the folder of a file, always the same one.
+
+    So who tries again replaces what a killed process has left.
+    """
+    return target.with_name(suffixed(f".{target.name}", ".part"))
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file, and wait until it is on the disk."""
+    with path.open("wb", buffering=0) as file:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can do that."""
+    with suppress(PermissionError):  # Windows opens no folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def suffixed(name: str, suffix: str) -> str:
+    """Return a relative path with a suffix behind its name, which is cut where it is too long.
+
+    What is cut off is replaced by its hash, so that different names stay different.
+    """
+    parent, slash, last = name.rpartition("/")
+    encoded = os.fsencode(last)
+    if len(encoded) + len(suffix) > MAX_NAME:
+        kept = encoded[: MAX_NAME - len(suffix) - 17].decode(errors="ignore")
+        last = f"{kept}-{hashlib.sha256(encoded).hexdigest()[:16]}"
+    return f"{parent}{slash}{last}{suffix}"
+
+
+def free_name(target: Path) -> Path:
+    """Return a path that does not exist: this one, or one with a number, ``cat-2.jpg``."""
+    names = (target.with_name(f"{target.stem}-{n}{target.suffix}") for n in itertools.count(2))
+    return next(path for path in itertools.chain([target], names) if not os.path.lexists(path))
+
+
+def move(source: Path, target: Path) -> Path:
+    """Move a file, into another file system too; returns where it is: see ``free_name``.
+
+    Raises:
+        OSError: it cannot be moved, and is where it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        target = free_name(target)
+        try:
+            rename_new(source, target)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _copy_and_remove(source, target)
+        return target
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Rename a file within a file system.
+
+    Raises:
+        FileExistsError: the target exists.
+        OSError: EXDEV for another file system.
+    """
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "exists", str(target)) from error
+        source.rename(target)
+    else:
+        source.unlink()
+
+
+def _copy_and_remove(source: Path, target: Path) -> None:
+    hidden = hidden_beside(target)
+    try:
+        with source.open("rb") as read, hidden.open("wb") as written:
+            shutil.copyfileobj(read, written)
+            written.flush()
+            os.fsync(written.fileno())
+        shutil.copystat(source, hidden)
+        rename_new(hidden, target)
+    finally:
+        hidden.unlink(missing_ok=True)
+    sync_folder(target.parent)
+    source.unlink()
+
+
+class HiddenFolder:
+    """A hidden folder in which files are written before they are renamed into their places.
+
+    Its process locks it; those of processes that are gone are removed.
+
+    Args:
+        root: folder in which it is made.
+    """
+
+    PREFIX = ".yolo-service-"
+
+    def __init__(self, root: Path) -> None:
+        """Make the folder.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        self._remove_abandoned(root)
+        self.path = Path(tempfile.mkdtemp(dir=root, prefix=self.PREFIX))
+        self._lock = Lock.take(self.path)
+        self._numbers = itertools.count()
+
+    def write(self, data: bytes) -> Path:
+        """Write a file to the disk; called by several threads.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = self.path / f"{next(self._numbers)}.part"
+        write_synced(path, data)
+        return path
+
+    def remove(self) -> None:
+        """Remove the folder with what was not renamed."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock:
+            self._lock.release()
+            self._lock = None
+
+    def _remove_abandoned(self, root: Path) -> None:
+        for path in root.glob(f"{self.PREFIX}*"):
+            if lock := Lock.take(path):
+                shutil.rmtree(path, ignore_errors=True)
+                lock.release()
