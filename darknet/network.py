@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from darknet.cfg import Cfg, read_cfg
+from darknet.cfg import Cfg, InputSize, read_cfg
 from darknet.cfg.layers import Region
 from darknet.detections import Detections
 from darknet.engines.cache import GraphCache
 from darknet.engines.engine import Engine
+from darknet.engines.memory import memory_explained
 from darknet.engines.quantized import origin_of, quantized_path, read_quantized
 from darknet.errors import CfgError, DeviceUnavailableError, EngineUnavailableError
 from darknet.model import Dialect, EngineName, Model, Precision, Resize, RgbImage, Thresholds
@@ -78,7 +79,8 @@ class Network:
             ImageError: an array has another shape or type, or a threshold is out of range.
             InferenceError: the runtime failed.
         """
-        return self.engine.detect(images, Thresholds(threshold, nms, hier_threshold))
+        with memory_explained(self.cfg):
+            return self.engine.detect(images, Thresholds(threshold, nms, hier_threshold))
 
     def close(self) -> None:
         """Free the engine's memory."""
@@ -101,6 +103,7 @@ def load_network(
     precision: Precision = "fp32",
     dialect: Dialect = "alexeyab",
     resize: Resize | None = None,
+    input_size: InputSize | None = None,
     use_map: bool = False,
     library: str | Path | None = None,
     streams: int | None = None,
@@ -120,6 +123,8 @@ def load_network(
         dialect: the fork that the model was trained with.
         resize: how images are resized to the network's input; None: as the .cfg says, else as the
             dialect does.
+        input_size: (width, height) of the network's input in pixels, multiples of its stride; None:
+            as the .cfg says.
         use_map: YOLO9000 only: return the classes of the .cfg's map instead of the tree's nodes.
         library: path of libdarknet; None: where packages install it.
         streams: expected number of concurrent calls of ``detect``; None: 1, for low latency.
@@ -129,15 +134,19 @@ def load_network(
     Raises:
         ModelError: a file is wrong, the engine cannot compute this model exactly, or the int8
             version is missing, damaged or made from other files.
-        EngineError: the engine or device is missing or failed.
+        EngineError: the engine or device is missing or failed; DeviceMemoryError names the next
+            smaller input size.
     """
-    model = load_model(cfg, weights, names, dialect=dialect, resize=resize, use_map=use_map)
+    model = load_model(
+        cfg, weights, names, dialect=dialect, resize=resize, input_size=input_size, use_map=use_map
+    )
     name = _choose_engine(engine, device, precision)
     if name == "libdarknet":
         from darknet.engines import libdarknet
 
         path = Path(library) if library else None
-        return Network(model, libdarknet.load(model, library=path, device=device))
+        with memory_explained(model.cfg):
+            return Network(model, libdarknet.load(model, library=path, device=device))
     if name not in get_args(EngineName):
         raise EngineUnavailableError(
             f"engine {name!r}: expected one of {', '.join(get_args(EngineName))}"
@@ -147,10 +156,11 @@ def load_network(
     if cache is not None:
         options["cache"] = GraphCache(Path(cache))
     if precision == "int8":
-        weights = Path(weights)
-        origin = origin_of(Path(cfg), weights, dialect)
-        options["quantized"] = read_quantized(quantized_path(weights), origin)
-    return Network(model, runtime.load(model, **options))
+        weights, size = Path(weights), model.cfg.input_size
+        origin = origin_of(Path(cfg), weights, dialect, size)
+        options["quantized"] = read_quantized(quantized_path(weights, size), origin)
+    with memory_explained(model.cfg):
+        return Network(model, runtime.load(model, **options))
 
 
 def load_model(
@@ -160,6 +170,7 @@ def load_model(
     *,
     dialect: Dialect = "alexeyab",
     resize: Resize | None = None,
+    input_size: InputSize | None = None,
     use_map: bool = False,
 ) -> Model:
     """Read and check the files of a model without loading an engine; see ``load_network``.
@@ -167,7 +178,7 @@ def load_model(
     Raises:
         ModelError: a file is wrong.
     """
-    network = read_cfg(cfg)
+    network = read_cfg(cfg, input_size=input_size)
     labels = read_names(names) if isinstance(names, str | Path) else tuple(names)
     check_names(labels, _label_count(network, use_map), network.source)
     resize = resize or _default_resize(network, dialect)

@@ -61,6 +61,21 @@ def test_variables_are_read_with_their_prefix(monkeypatch: pytest.MonkeyPatch) -
     assert settings.url_allow_networks == (ip_network("10.0.0.0/8"), ip_network("::1"))
 
 
+@pytest.mark.parametrize(("text", "size"), [("416", (416, 416)), ("640x480", (640, 480))])
+def test_an_input_size_is_a_side_or_both(
+    monkeypatch: pytest.MonkeyPatch, text: str, size: tuple[int, int]
+) -> None:
+    monkeypatch.setenv("YOLO_INPUT_SIZE", text)
+    assert load_settings().input_size == size
+
+
+@pytest.mark.parametrize("text", ["0", "416x", "-32", "large", "99999999"])
+def test_an_input_size_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("YOLO_INPUT_SIZE", text)
+    with pytest.raises(ConfigurationError, match="YOLO_INPUT_SIZE: "):
+        load_settings()
+
+
 def test_plain_port_counts_unless_the_prefixed_one_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "9000")
     assert load_settings().port == 9000

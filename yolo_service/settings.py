@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from darknet.limits import available_cpus
 from darknet.model import EngineName, Precision
 from yolo_service.errors import ConfigurationError
+from yolo_service.input_size import InputSizeOption
 from yolo_service.package_data import CATALOG
 
 PREFIX = "YOLO_"
@@ -62,6 +63,8 @@ class Settings(BaseSettings):
         device: the engine's device; None: its default. A missing device is an error at start.
         precision: ``fp32`` equals Darknet, ``fast`` uses the hardware's native type, ``int8`` the
             version that ``yolo-service quantize`` made of the model, with OpenVINO.
+        input_size: (width, height) of the default model's input, such as ``416`` or ``640x480``, a
+            multiple of the network's stride; None: that of its model.yaml, else of its .cfg.
         cache_dir: folder for networks compiled by OpenVINO and TensorRT, which are loaded at the
             next start; only trusted users may write to it. None: they are not kept.
         host: address to listen on.
@@ -110,6 +113,7 @@ class Settings(BaseSettings):
     engine: EngineName = "auto"
     device: str | None = None
     precision: Precision = "fp32"
+    input_size: Annotated[InputSizeOption, NoDecode] | None = None
     cache_dir: Path | None = None
     host: str = "127.0.0.1"
     port: int = Field(

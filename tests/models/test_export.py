@@ -100,9 +100,7 @@ def test_published_networks_are_exported_with_the_librarys_boxes(
     model = Model(cfg, random_weights(cfg), names, "pjreddie", "letterbox")
     height, width = cfg.net.input[1:]
     # Of the network's size, which every resize leaves as it is.
-    image = np.tile(photo, (2, 1, 1))[
-        :height, :width
-    ]
+    image = np.tile(photo, (2, 1, 1))[:height, :width]
     images = documented["resize"](image, width, height)[np.newaxis]
     graph = export_onnx(model)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])

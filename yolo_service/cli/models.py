@@ -11,6 +11,7 @@ from darknet.cfg import read_cfg
 from darknet.layer_table import layer_table
 from darknet.model import Dialect
 from yolo_service.cli.options import (
+    input_size_option,
     models_dir_option,
     path,
     progress_bar,
@@ -69,7 +70,8 @@ def pull(names: tuple[str, ...], mirror: str | None, models_dir: Path | None) ->
 def check(folders: tuple[Path, ...]) -> None:
     """Print the layers of the models in FOLDERS and check all their files."""
     for folder in folders:
-        cfg = read_cfg(read_folder(folder).cfg)
+        files = read_folder(folder)
+        cfg = read_cfg(files.cfg, input_size=files.options.input_size)
         for line in (*layer_table(cfg), *cfg.warnings):
             click.echo(line)
         model = check_folder(folder)
@@ -108,13 +110,21 @@ def add(name: str, files: tuple[str, ...], models_dir: Path | None, **options: A
 @click.option("--batch", type=click.IntRange(min=1), help="Fixed number of images.")
 @click.option("--opset", type=int, default=17, show_default=True, help="Of ONNX's operators.")
 @click.option("--raw", is_flag=True, help="The heads as they are, not decoded.")
+@input_size_option
 @models_dir_option
-def export(name: str, target: Path, kind: str, models_dir: Path | None, **options: Any) -> None:
+def export(
+    name: str,
+    target: Path,
+    kind: str,
+    input_size: str | None,
+    models_dir: Path | None,
+    **options: Any,
+) -> None:
     """Write the model NAME as a file that needs nothing of this project; see docs/export.md."""
     from darknet.onnx import ExportOptions
     from yolo_service.models.export import write_export, write_openvino_export
 
-    settings = settings_with_model(models_dir=models_dir, model=name)
+    settings = settings_with_model(models_dir=models_dir, model=name, input_size=input_size)
     write = write_openvino_export if kind == "openvino" else write_export
     written = write(default_files(settings), ExportOptions(**options), target)
     click.echo(f"{name}: exported to {written}, {written.stat().st_size / 1e6:.1f} MB")

@@ -22,6 +22,9 @@ models_dir_option = click.option(
     type=path,
     help="Folder of models; default: YOLO_MODELS_DIR, else ./models, else the user's data folder.",
 )
+input_size_option = click.option(
+    "--input-size", help="Of the network, such as 416 or 640x480; default: the model's own."
+)
 model_option = click.option("--model", help="Name of the model's folder.")
 
 
@@ -33,6 +36,7 @@ def engine_options(command: Command) -> Command:
         click.option("--engine", type=click.Choice(get_args(EngineName)), help="Inference engine."),
         click.option("--device", help="cpu, cuda, cuda:1, or a device name of the engine."),
         click.option("--precision", type=click.Choice(get_args(Precision)), help="Number type."),
+        input_size_option,
     )
     for option in reversed(options):
         command = option(command)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from darknet.cfg import InputSize
 from darknet.errors import NamesError
 from darknet.model import Dialect, Resize, Thresholds
 from darknet.names import DATA_SUFFIXES, coco_names, find_list, read_names
 from darknet.text_files import read_bytes
 from yolo_service.errors import ConfigurationError, ModelUnavailable
+from yolo_service.input_size import InputSizeOption
 
 OPTIONS_FILE = "model.yaml"
 MAX_OPTIONS_BYTES = 1 << 16
@@ -65,7 +67,8 @@ class ModelOptions(BaseModel):
         description: what the model finds, in a sentence.
         license: of the weights.
         sources: where its files were published; a pull downloads those that have a ``file``.
-        input_size: (width, height) of the network's input in pixels, as in its .cfg.
+        input_size: (width, height) of the network's input in pixels, at which it is computed; None:
+            as in its .cfg. Catalog entries have that of the .cfg, which is known before a pull.
         classes: number of classes.
         labels: ``coco``: classes that Darknet's coco.names spells in its own way, such as
             ``motorbike``, are called as COCO calls them; None: by the names list.
@@ -82,7 +85,7 @@ class ModelOptions(BaseModel):
     description: str | None = None
     license: str | None = None
     sources: tuple[Source, ...] = ()
-    input_size: tuple[int, int] | None = None
+    input_size: InputSizeOption | None = None
     classes: int | None = Field(default=None, ge=1)
     labels: Literal["coco"] | None = None
     dialect: Dialect = "alexeyab"
@@ -140,9 +143,15 @@ class ModelFiles:
         Raises:
             NamesError: the class names cannot be read.
         """
-        own = self.options
-        files = {"cfg": self.cfg, "weights": self.weights, "names": self.read_names()}
-        return {**files, "dialect": own.dialect, "resize": own.resize, "use_map": own.use_map}
+        own = self.options.model_dump(include={"dialect", "resize", "input_size", "use_map"})
+        return {"cfg": self.cfg, "weights": self.weights, "names": self.read_names(), **own}
+
+    def at_size(self, input_size: InputSize | None) -> ModelFiles:
+        """Return the model at another size of the network's input; None: at its own."""
+        if input_size is None:
+            return self
+        options = self.options.model_copy(update={"input_size": input_size})
+        return replace(self, options=options)
 
 
 def subfolders(folder: Path) -> list[Path]:

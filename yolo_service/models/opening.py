@@ -20,6 +20,7 @@ def open_repository(settings: Settings) -> ModelRepository:
         lambda files: load_files(files, settings, settings.workers),
         default=settings.model,
         extra=_classic_files(settings),
+        input_size=settings.input_size,
         max_bytes=settings.model_memory_bytes,
     )
 
