@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from darknet.limits import available_cpus
 from darknet.model import EngineName, Precision
+from darknet.tiling import MAX_TILES
 from yolo_service.errors import ConfigurationError
 from yolo_service.input_size import InputSizeOption
 from yolo_service.package_data import CATALOG
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
         batch_size: largest batch of the network; None: up to 6 waiting images, if the network is
             fast.
         batch_wait_ms: longest time that a worker waits for a batch of this size to fill.
+        max_tiles: most tiles that a request may cut an image into; each is computed like an image.
         request_timeout: seconds that a request may take in all.
         decode: ``exact``; or ``fast``: a JPEG's subsampled colours are not interpolated; or
             ``reduced``: one that is at least twice as large as the network's input is also decoded
@@ -131,6 +133,7 @@ class Settings(BaseSettings):
     queue_seconds: float = Field(default=10.0, gt=0)
     batch_size: int | None = Field(default=None, ge=1, le=256)
     batch_wait_ms: float = Field(default=0.0, ge=0, le=1000)
+    max_tiles: int = Field(default=32, ge=1, le=MAX_TILES)
     request_timeout: float = Field(default=60.0, gt=0, le=3600)
     decode: Decode | None = None
     workers: int = Field(default_factory=lambda: available_cpus() + 1, ge=1, le=256)

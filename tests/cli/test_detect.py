@@ -84,3 +84,14 @@ def test_every_image_has_a_drawn_file_of_its_own(
     """File systems may ignore the case of names."""
     targets = drawn_files([Path(name) for name in names], tmp_path).values()
     assert [path.stem for path in targets] == drawn
+
+
+def test_detect_cuts_images_into_tiles(models: Path, images: Path) -> None:
+    options = ("--models-dir", models, "--threshold", "0.1")
+    whole = run("detect", images / "a.png", *options)
+    tiled = run("detect", images / "a.png", *options, "--tiles", "2x2")
+    assert tiled.returncode == 0
+    assert json.loads(tiled.stdout)["detections"] != json.loads(whole.stdout)["detections"]
+    wrong = run("detect", images / "a.png", *options, "--tiles", "2")
+    assert wrong.returncode == 1
+    assert "tiles: expected auto, or columns x rows" in wrong.stderr

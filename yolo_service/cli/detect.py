@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @engine_options
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Smallest confidence.")
 @click.option("--nms", type=click.FloatRange(0, 1), help="Largest overlap of two boxes.")
+@click.option("--tiles", help="For small objects: 2x2, 2x2:0.3 (overlap) or auto.")
 @click.option(
     "--draw", type=click.Path(file_okay=False, path_type=Path), help="Folder for drawn images."
 )
@@ -34,6 +35,7 @@ def detect(
     images: tuple[Path, ...],
     threshold: float | None,
     nms: float | None,
+    tiles: str | None,
     draw: Path | None,
     **options: Any,
 ) -> None:
@@ -48,7 +50,7 @@ def detect(
     settings = settings_with_model(**options)
     process.tune()
     paths = list(image_files(images))
-    chosen = Options(threshold=threshold, nms=nms, keep_image=draw is not None)
+    chosen = Options(threshold=threshold, nms=nms, tiles=tiles, keep_image=draw is not None)
     targets = drawn_files(paths, draw) if draw else {}
     failed = 0
     progress = click.progressbar(
