@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic import model_validator as check_model
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -34,7 +41,19 @@ Origins = Annotated[tuple[str, ...], NoDecode]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
 
 
+def _place(value: object) -> object:
+    is_address = isinstance(value, str) and re.match(r"(https?|s3)://", value)
+    return value if is_address or not isinstance(value, str) else Path(value)
+
+
+ModelFile = Annotated[Path | str, BeforeValidator(_place)]
+"""A path, or a text that is an address."""
+
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#@*\s]+", re.ASCII)
+
+
+SAGEMAKER = Path("/opt/ml/model")
+"""Where SageMaker unpacks the models of an endpoint."""
 
 
 def default_models_dir() -> Path:
@@ -55,7 +74,8 @@ class Settings(BaseSettings):
         models_dir: folder with one sub-folder per model; by default ``./models`` if it exists, else
             ``models`` in the user's data folder. Models that come with the package need neither.
         model: name of the default model; None: the first one by name that is complete.
-        models_mirror: URL or folder with ``NAME/FILE`` of all models; None: the models' sources.
+        models_mirror: URL, address of S3 or folder with ``NAME/FILE`` of all models; None: the
+            models' own sources.
         model_idle_timeout: seconds without a request after which a model is unloaded, the default
             model too; its next use loads it again. None: never.
         model_memory_mb: size of weights that may be in memory, in MB of 1,000,000 bytes; the models
@@ -93,7 +113,8 @@ class Settings(BaseSettings):
         workers: native threads that decode and compute; by default the number of CPUs plus one,
             which keeps all CPUs busy. With 1, all CPUs compute one image, for the lowest latency.
         log_format: ``text`` for people, ``json`` for log collectors.
-        config_file: .cfg of the classic service; with the two others it is the default model.
+        config_file: .cfg of the classic service; with the two others it is the default model. Each
+            is a path or an address (``https://``, ``s3://``), which is pulled at the start.
         weights_file: .weights of the classic service.
         meta_file: .data or .meta file of the classic service, which names the list of class
             names, or that list itself.
@@ -138,9 +159,9 @@ class Settings(BaseSettings):
     decode: Decode | None = None
     workers: int = Field(default_factory=lambda: available_cpus() + 1, ge=1, le=256)
     log_format: Literal["text", "json"] = "text"
-    config_file: Path | None = Field(default=None, validation_alias="config_file")
-    weights_file: Path | None = Field(default=None, validation_alias="weights_file")
-    meta_file: Path | None = Field(default=None, validation_alias="meta_file")
+    config_file: ModelFile | None = Field(default=None, validation_alias="config_file")
+    weights_file: ModelFile | None = Field(default=None, validation_alias="weights_file")
+    meta_file: ModelFile | None = Field(default=None, validation_alias="meta_file")
 
     @field_validator("url_allow_networks", mode="before")
     @classmethod
@@ -183,9 +204,13 @@ class Settings(BaseSettings):
 
     @property
     def model_roots(self) -> tuple[Path, ...]:
-        """Folders of the models; those of the package are included unless ``models_dir`` is set."""
-        is_named = "models_dir" in self.model_fields_set
-        return (self.models_dir,) if is_named else (self.models_dir, CATALOG)
+        """Folders of the models: SageMaker's if there is one, ``models_dir``, the package's own.
+
+        The last is left out where ``models_dir`` is set.
+        """
+        own = () if "models_dir" in self.model_fields_set else (CATALOG,)
+        deployed = (SAGEMAKER,) if SAGEMAKER.is_dir() else ()
+        return (*deployed, self.models_dir, *own)
 
     @property
     def model_memory_bytes(self) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import click
 
 from darknet.model import EngineName, Precision
-from yolo_service.models.pull import ensure_model
+from yolo_service.models.opening import ensure_model
 from yolo_service.settings import Settings, load_settings
 
 Command = Callable[..., None]

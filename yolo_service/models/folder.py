@@ -17,6 +17,7 @@ from darknet.names import DATA_SUFFIXES, coco_names, find_list, read_names
 from darknet.text_files import read_bytes
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 from yolo_service.input_size import InputSizeOption
+from yolo_service.package_data import CATALOG
 
 OPTIONS_FILE = "model.yaml"
 MAX_OPTIONS_BYTES = 1 << 16
@@ -179,15 +180,16 @@ def model_folders(roots: Sequence[Path]) -> dict[str, Path]:
     """Return the folders of the models that can be served, by model name.
 
     Args:
-        roots: see ``Settings.model_roots``. First come all folders of the first one, sorted; then
-            those of the others whose models are complete, if the name is still free.
+        roots: see ``Settings.model_roots``. Of one name, the first counts. Of the package's own
+            folder only models that are complete count, because the others are its catalog.
 
     Raises:
         ConfigurationError: one of them cannot be listed.
     """
-    folders = {folder.name: folder for folder in subfolders(roots[0])}
-    for root in roots[1:]:
-        for folder in filter(is_complete, subfolders(root)):
+    folders: dict[str, Path] = {}
+    for root in roots:
+        listed = subfolders(root)
+        for folder in filter(is_complete, listed) if root == CATALOG else listed:
             folders.setdefault(folder.name, folder)
     return folders
 
