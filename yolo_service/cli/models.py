@@ -7,12 +7,15 @@ from typing import Any, get_args
 
 import click
 
-from darknet.cfg import read_cfg
+from darknet.cfg import Cfg, read_cfg
+from darknet.cfg.adapt import anchor_count
 from darknet.layer_table import layer_table
 from darknet.model import Dialect
+from yolo_service.cli.anchors import fit_anchors
 from yolo_service.cli.options import (
     input_size_option,
     models_dir_option,
+    needs_train,
     path,
     progress_bar,
     settings_from,
@@ -29,7 +32,7 @@ from yolo_service.package_data import CATALOG
 
 @click.group()
 def models() -> None:
-    """List, pull, check and add models."""
+    """List, pull, check, add, make and export models."""
 
 
 @models.command("list")
@@ -99,6 +102,37 @@ def add(name: str, files: tuple[str, ...], models_dir: Path | None, **options: A
         name, files, settings_from(models_dir=models_dir).models_dir, own, bar=progress_bar
     )
     click.echo(f"{name}: complete in {folder}")
+
+
+@models.command()
+@click.argument("name")
+@click.option("--from", "base", required=True, help="Model whose .cfg is taken.")
+@click.option("--names", required=True, help="The classes, with commas between them.")
+@click.option("--data", type=path, multiple=True, help="Labelled images to fit the anchors to.")
+@models_dir_option
+def new(name: str, base: str, names: str, data: tuple[Path, ...], models_dir: Path | None) -> None:
+    """Make the folder of a new model NAME, ready to train, from another model's .cfg.
+
+    Classes, filters and the length of the training fit --names, and the anchors --data. See
+    docs/training.md.
+    """
+    from yolo_service.models.new import new_model
+
+    classes = [each.strip() for each in names.split(",")]
+    settings = settings_from(models_dir=models_dir)
+
+    def fit(cfg: Cfg) -> tuple[list[tuple[float, float]], float]:
+        return fit_anchors(cfg, classes, data, anchor_count(cfg))
+
+    with needs_train():
+        made = new_model(
+            name, base, classes, settings, fit_anchors=fit if data else None, bar=progress_bar
+        )
+    click.echo(f"{name}: {made.classes} classes in {made.folder}")
+    if made.fit is not None:
+        click.echo(f"anchors fit the objects with a mean IoU of {made.fit:.3f}")
+    start = f" --weights {made.weights} --cutoff {made.unchanged}" if made.weights else ""
+    click.echo(f"yolo-service train --model {made.folder} --data TRAIN --val VAL{start}")
 
 
 @models.command()

@@ -56,6 +56,16 @@ def settings_with_model(**options: Any) -> Settings:
 
 
 @contextmanager
+def needs_train() -> Iterator[None]:
+    """Turn a missing package of the extra ``train`` into a message that names the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is missing; pip install 'yolo-service[train]'"
+        raise click.ClickException(message) from error
+
+
+@contextmanager
 def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Draw a bar on standard error; without a terminal, print a line for every tenth."""
     if not sys.stderr.isatty():
