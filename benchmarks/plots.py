@@ -9,6 +9,7 @@ import matplotlib as mpl
 
 from benchmarks.scale_rows import STAGES, Row
 from benchmarks.serving import Load
+from benchmarks.sizes import SizeRow
 
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "benchmarks"  # the same figures give the same file
@@ -53,3 +54,23 @@ def plot_scale(folder: Path, tables: dict[str, list[Row]]) -> None:
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper")
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "scale.svg", metadata={"Date": None})
+
+
+def plot_sizes(folder: Path, rows: list[SizeRow]) -> None:
+    """Write ``sizes.svg``: accuracy against images per second, one point for each input size."""
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    rates = [row.rate for row in rows]
+    axes.plot(rates, [row.map50 for row in rows], "o-", label="mAP@0.5")
+    axes.plot(rates, [row.map for row in rows], "o-", label="mAP@0.5:0.95")
+    for row in rows:
+        axes.annotate(
+            str(row.side),
+            (row.rate, row.map50),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+        )
+    axes.set(xlabel="images per second", ylabel="percent", xscale="log", ylim=(0, None))
+    axes.legend()
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / "sizes.svg", metadata={"Date": None})

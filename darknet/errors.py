@@ -13,6 +13,7 @@
     │   ├── EngineUnavailableError   the library or Python package is missing or incompatible
     │   ├── DeviceUnavailableError   the requested device is not on this machine
     │   └── InferenceError      the runtime failed while it computed
+    │       └── DeviceMemoryError   the device has too little memory for the network
     ├── ImageError              an array is not an RGB uint8 image, or a threshold is out of range
     └── DataError               labelled images or training options are wrong
 
@@ -77,6 +78,10 @@ class DeviceUnavailableError(EngineError):
 
 class InferenceError(EngineError):
     """The runtime failed while it computed."""
+
+
+class DeviceMemoryError(InferenceError):
+    """The device has too little memory for the network; the message names a smaller input size."""
 
 
 class ImageError(DarknetError, ValueError):

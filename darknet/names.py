@@ -26,8 +26,9 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     """Read the class names of a model, in the order of its class indices.
 
     Args:
-        path: a list with one name per line, or a ``.data`` or ``.meta`` file whose ``names``
-            option is the path of one, relative to that file or else to the current folder.
+        path: a list with one name per line, or all in one line with commas between them; or a
+            ``.data`` or ``.meta`` file whose ``names`` option is the path of one, relative to that
+            file or else to the current folder.
 
     Raises:
         NamesError: the file or the list is missing or empty, or is not UTF-8 text.
@@ -35,9 +36,13 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     path = Path(path)
     if path.suffix in DATA_SUFFIXES:
         path = find_list(path)
-    names = tuple(line.strip() for line in read_lines(path, "class names"))
+    lines = read_lines(path, "class names")
+    only = lines[0].rstrip(", \t") if len(lines) == 1 else ""
+    names = tuple(name.strip() for name in (only.split(",") if "," in only else lines))
     if not names:
         raise NamesError(f"{path}: expected one class name per line, found an empty file")
+    if not all(names):
+        raise NamesError(f"{path}: expected a name between any two commas, found none")
     return names
 
 
@@ -75,10 +80,19 @@ def find_list(path: Path) -> Path:
     Raises:
         NamesError: it names none, or the list is missing.
     """
+    return _find(path, list_name(path))
+
+
+def list_name(path: Path) -> str:
+    """Return the path of the names list as a .data or .meta file has it.
+
+    Raises:
+        NamesError: it names none.
+    """
     for line in read_lines(path, f"{path.suffix} file"):
         option, equals, value = line.partition("=")
         if equals and option.strip() == "names":
-            return _find(path, value.strip())
+            return value.strip()
     raise NamesError(f"{path}: expected a line 'names = FILE', found none")
 
 

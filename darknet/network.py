@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from darknet.cfg import Cfg, read_cfg
+from darknet.cfg import Cfg, InputSize, read_cfg
 from darknet.cfg.layers import Region
 from darknet.detections import Detections
 from darknet.engines.cache import GraphCache
 from darknet.engines.engine import Engine
+from darknet.engines.memory import memory_explained
 from darknet.engines.quantized import origin_of, quantized_path, read_quantized
 from darknet.errors import CfgError, DeviceUnavailableError, EngineUnavailableError
 from darknet.model import (
@@ -87,7 +88,8 @@ class Network:
             ImageError: an array has another shape or type, or a threshold is out of range.
             InferenceError: the runtime failed.
         """
-        return self.engine.detect(images, Thresholds(threshold, nms, hier_threshold))
+        with memory_explained(self.cfg):
+            return self.engine.detect(images, Thresholds(threshold, nms, hier_threshold))
 
     def close(self) -> None:
         """Free the engine's memory."""
@@ -110,6 +112,7 @@ def load_network(
     precision: Precision = "fp32",
     dialect: Dialect = "alexeyab",
     resize: Resize | None = None,
+    input_size: InputSize | None = None,
     use_map: bool = False,
     nms_kind: NmsKind | None = None,
     library: str | Path | None = None,
@@ -130,6 +133,8 @@ def load_network(
         dialect: the fork that the model was trained with.
         resize: how images are resized to the network's input; None: as the .cfg says, else as the
             dialect does.
+        input_size: (width, height) of the network's input in pixels, multiples of its stride; None:
+            as the .cfg says.
         use_map: YOLO9000 only: return the classes of the .cfg's map instead of the tree's nodes.
         nms_kind: how the overlap of boxes is measured: ``cfg``, as its last head says, or ``iou``;
             None: ``cfg`` in the dialect alexeyab, ``iou`` in pjreddie's.
@@ -142,7 +147,8 @@ def load_network(
     Raises:
         ModelError: a file is wrong, the engine cannot compute this model exactly, or the int8
             version is missing, damaged or made from other files.
-        EngineError: the engine or device is missing or failed.
+        EngineError: the engine or device is missing or failed; DeviceMemoryError names the next
+            smaller input size.
     """
     model = load_model(
         cfg,
@@ -150,6 +156,7 @@ def load_network(
         names,
         dialect=dialect,
         resize=resize,
+        input_size=input_size,
         use_map=use_map,
         nms_kind=nms_kind,
     )
@@ -157,11 +164,11 @@ def load_network(
     if name == "libdarknet":
         from darknet.engines import libdarknet
 
-        path, survivors = (
-            Path(library) if library else None,
-            GraphCache(Path(cache)) if cache else None,
-        )
-        return Network(model, libdarknet.load(model, library=path, device=device, cache=survivors))
+        path = Path(library) if library else None
+        survivors = GraphCache(Path(cache)) if cache else None
+        with memory_explained(model.cfg):
+            engine_of = libdarknet.load(model, library=path, device=device, cache=survivors)
+            return Network(model, engine_of)
     if name not in get_args(EngineName):
         raise EngineUnavailableError(
             f"engine {name!r}: expected one of {', '.join(get_args(EngineName))}"
@@ -171,10 +178,11 @@ def load_network(
     if cache is not None:
         options["cache"] = GraphCache(Path(cache))
     if precision == "int8":
-        weights = Path(weights)
-        origin = origin_of(Path(cfg), weights, dialect)
-        options["quantized"] = read_quantized(quantized_path(weights), origin)
-    return Network(model, runtime.load(model, **options))
+        weights, size = Path(weights), model.cfg.input_size
+        origin = origin_of(Path(cfg), weights, dialect, size)
+        options["quantized"] = read_quantized(quantized_path(weights, size), origin)
+    with memory_explained(model.cfg):
+        return Network(model, runtime.load(model, **options))
 
 
 def load_model(
@@ -184,6 +192,7 @@ def load_model(
     *,
     dialect: Dialect = "alexeyab",
     resize: Resize | None = None,
+    input_size: InputSize | None = None,
     use_map: bool = False,
     nms_kind: NmsKind | None = None,
 ) -> Model:
@@ -192,7 +201,7 @@ def load_model(
     Raises:
         ModelError: a file is wrong.
     """
-    network = read_cfg(cfg)
+    network = read_cfg(cfg, input_size=input_size)
     labels = read_names(names) if isinstance(names, str | Path) else tuple(names)
     check_names(labels, _label_count(network, use_map), network.source)
     resize = resize or default_resize(network, dialect)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from darknet.cfg import InputSize
 from darknet.detections import FloatArray
 from darknet.engines.graph import check_input
 from darknet.engines.openvino import import_openvino
@@ -46,6 +47,7 @@ def quantize(
     *,
     dialect: Dialect = "alexeyab",
     resize: Resize | None = None,
+    input_size: InputSize | None = None,
     use_map: bool = False,
     nms_kind: NmsKind | None = None,
 ) -> Path:
@@ -61,6 +63,7 @@ def quantize(
         images: typical images of the model's use; a hundred are enough.
         dialect: the fork that the model was trained with.
         resize: how images are resized to the network's input.
+        input_size: (width, height) of the network's input; each size has its own int8 version.
         use_map: YOLO9000 only.
         nms_kind: how the overlap of boxes is measured.
 
@@ -74,11 +77,18 @@ def quantize(
         QuantizationError: there are no images, NNCF failed, or the file cannot be written.
     """
     cfg, weights = Path(cfg), Path(weights)
-    origin = origin_of(cfg, weights, dialect)
     model = load_model(
-        cfg, weights, names, dialect=dialect, resize=resize, use_map=use_map, nms_kind=nms_kind
+        cfg,
+        weights,
+        names,
+        dialect=dialect,
+        resize=resize,
+        input_size=input_size,
+        use_map=use_map,
+        nms_kind=nms_kind,
     )
-    path = quantized_path(weights)
+    origin = origin_of(cfg, weights, dialect, model.cfg.input_size)
+    path = quantized_path(weights, model.cfg.input_size)
     write_quantized(path, quantize_model(model, images), origin)
     return path
 

@@ -25,6 +25,7 @@ pytest_plugins = [
     "tests.support.fixtures",
     "tests.support.predictors",
     "tests.support.silent_dns",
+    "tests.support.stores",
 ]
 
 

@@ -25,6 +25,8 @@ ONLY_IN = {
     "nncf": ("darknet/quantization.py",),
     "onnxruntime": ("darknet/engines/onnxruntime.py",),
     "ctypes": ("darknet/engines/libdarknet", "yolo_service/process.py"),
+    "boto3": ("yolo_service/s3.py",),
+    "botocore": ("yolo_service/s3.py",),
     "connexion": ("yolo_service/http/",),
     "flask": ("yolo_service/http/", "yolo_service/api/"),
     "werkzeug": ("yolo_service/http/", "yolo_service/api/"),

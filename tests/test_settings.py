@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from darknet.limits import available_cpus
+from yolo_service import settings as settings_module
 from yolo_service.errors import ConfigurationError
 from yolo_service.settings import Settings, load_settings, unknown_variables
 
@@ -59,6 +60,38 @@ def test_variables_are_read_with_their_prefix(monkeypatch: pytest.MonkeyPatch) -
     assert settings.engine == "libdarknet"
     assert settings.queue_size == 3
     assert settings.url_allow_networks == (ip_network("10.0.0.0/8"), ip_network("::1"))
+
+
+@pytest.mark.parametrize(("text", "size"), [("416", (416, 416)), ("640x480", (640, 480))])
+def test_an_input_size_is_a_side_or_both(
+    monkeypatch: pytest.MonkeyPatch, text: str, size: tuple[int, int]
+) -> None:
+    monkeypatch.setenv("YOLO_INPUT_SIZE", text)
+    assert load_settings().input_size == size
+
+
+@pytest.mark.parametrize("text", ["0", "416x", "-32", "large", "99999999"])
+def test_an_input_size_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("YOLO_INPUT_SIZE", text)
+    with pytest.raises(ConfigurationError, match="YOLO_INPUT_SIZE: "):
+        load_settings()
+
+
+def test_sagemakers_models_come_first_where_there_are_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings_module, "SAGEMAKER", tmp_path / "ml")
+    assert load_settings(models_dir=tmp_path / "own").model_roots == (tmp_path / "own",)
+    (tmp_path / "ml").mkdir()
+    roots = load_settings(models_dir=tmp_path / "own").model_roots
+    assert roots == (tmp_path / "ml", tmp_path / "own")
+
+
+@pytest.mark.parametrize("address", ["s3://models/a.cfg", "https://example.org/a.cfg"])
+def test_the_classic_files_may_be_addresses(address: str) -> None:
+    settings = load_settings(config_file=address, weights_file="b.weights", meta_file="c.names")
+    assert settings.config_file == address
+    assert settings.weights_file == Path("b.weights")
 
 
 def test_plain_port_counts_unless_the_prefixed_one_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic import model_validator as check_model
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from darknet.limits import available_cpus
 from darknet.model import EngineName, Precision
+from darknet.tiling import MAX_TILES
 from yolo_service.errors import ConfigurationError
+from yolo_service.input_size import InputSizeOption
 from yolo_service.package_data import CATALOG
 
 PREFIX = "YOLO_"
@@ -32,7 +41,19 @@ Words = Annotated[tuple[str, ...], NoDecode]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
 
 
+def _place(value: object) -> object:
+    is_address = isinstance(value, str) and re.match(r"(https?|s3)://", value)
+    return value if is_address or not isinstance(value, str) else Path(value)
+
+
+ModelFile = Annotated[Path | str, BeforeValidator(_place)]
+"""A path, or a text that is an address."""
+
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#@*\s]+", re.ASCII)
+
+
+SAGEMAKER = Path("/opt/ml/model")
+"""Where SageMaker unpacks the models of an endpoint."""
 
 
 def default_models_dir() -> Path:
@@ -53,7 +74,8 @@ class Settings(BaseSettings):
         models_dir: folder with one sub-folder per model; by default ``./models`` if it exists, else
             ``models`` in the user's data folder. Models that come with the package need neither.
         model: name of the default model; None: the first one by name that is complete.
-        models_mirror: URL or folder with ``NAME/FILE`` of all models; None: the models' sources.
+        models_mirror: URL, address of S3 or folder with ``NAME/FILE`` of all models; None: the
+            models' own sources.
         model_idle_timeout: seconds without a request after which a model is unloaded, the default
             model too; its next use loads it again. None: never.
         model_memory_mb: size of weights that may be in memory, in MB of 1,000,000 bytes; the models
@@ -62,6 +84,8 @@ class Settings(BaseSettings):
         device: the engine's device; None: its default. A missing device is an error at start.
         precision: ``fp32`` equals Darknet, ``fast`` uses the hardware's native type, ``int8`` the
             version that ``yolo-service quantize`` made of the model, with OpenVINO.
+        input_size: (width, height) of the default model's input, such as ``416`` or ``640x480``, a
+            multiple of the network's stride; None: that of its model.yaml, else of its .cfg.
         cache_dir: folder for networks compiled by OpenVINO and TensorRT, which are loaded at the
             next start; only trusted users may write to it. None: they are not kept.
         host: address to listen on.
@@ -80,6 +104,7 @@ class Settings(BaseSettings):
         batch_size: largest batch of the network; None: up to 6 waiting images, if the network is
             fast.
         batch_wait_ms: longest time that a worker waits for a batch of this size to fill.
+        max_tiles: most tiles that a request may cut an image into; each is computed like an image.
         request_timeout: seconds that a request may take in all.
         decode: ``exact``; or ``fast``: a JPEG's subsampled colours are not interpolated; or
             ``reduced``: one that is at least twice as large as the network's input is also decoded
@@ -91,7 +116,8 @@ class Settings(BaseSettings):
         public_models: names of models that browsers may load and compute by themselves, besides
             those whose model.yaml says ``public: true``.
         log_format: ``text`` for people, ``json`` for log collectors.
-        config_file: .cfg of the classic service; with the two others it is the default model.
+        config_file: .cfg of the classic service; with the two others it is the default model. Each
+            is a path or an address (``https://``, ``s3://``), which is pulled at the start.
         weights_file: .weights of the classic service.
         meta_file: .data or .meta file of the classic service, which names the list of class
             names, or that list itself.
@@ -113,6 +139,7 @@ class Settings(BaseSettings):
     engine: EngineName = "auto"
     device: str | None = None
     precision: Precision = "fp32"
+    input_size: Annotated[InputSizeOption, NoDecode] | None = None
     cache_dir: Path | None = None
     host: str = "127.0.0.1"
     port: int = Field(
@@ -130,15 +157,16 @@ class Settings(BaseSettings):
     queue_seconds: float = Field(default=10.0, gt=0)
     batch_size: int | None = Field(default=None, ge=1, le=256)
     batch_wait_ms: float = Field(default=0.0, ge=0, le=1000)
+    max_tiles: int = Field(default=32, ge=1, le=MAX_TILES)
     request_timeout: float = Field(default=60.0, gt=0, le=3600)
     decode: Decode | None = None
     workers: int = Field(default_factory=lambda: available_cpus() + 1, ge=1, le=256)
     page: bool = True
     public_models: Words = ()
     log_format: Literal["text", "json"] = "text"
-    config_file: Path | None = Field(default=None, validation_alias="config_file")
-    weights_file: Path | None = Field(default=None, validation_alias="weights_file")
-    meta_file: Path | None = Field(default=None, validation_alias="meta_file")
+    config_file: ModelFile | None = Field(default=None, validation_alias="config_file")
+    weights_file: ModelFile | None = Field(default=None, validation_alias="weights_file")
+    meta_file: ModelFile | None = Field(default=None, validation_alias="meta_file")
 
     @field_validator("url_allow_networks", mode="before")
     @classmethod
@@ -186,9 +214,13 @@ class Settings(BaseSettings):
 
     @property
     def model_roots(self) -> tuple[Path, ...]:
-        """Folders of the models; those of the package are included unless ``models_dir`` is set."""
-        is_named = "models_dir" in self.model_fields_set
-        return (self.models_dir,) if is_named else (self.models_dir, CATALOG)
+        """Folders of the models: SageMaker's if there is one, ``models_dir``, the package's own.
+
+        The last is left out where ``models_dir`` is set.
+        """
+        own = () if "models_dir" in self.model_fields_set else (CATALOG,)
+        deployed = (SAGEMAKER,) if SAGEMAKER.is_dir() else ()
+        return (*deployed, self.models_dir, *own)
 
     @property
     def model_memory_bytes(self) -> int | None:

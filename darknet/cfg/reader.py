@@ -10,6 +10,7 @@ from pathlib import Path
 from darknet.cfg import layers as L  # noqa: N812 - layer classes read best with a prefix
 from darknet.cfg.builders import COMMON, LAYERS, Context
 from darknet.cfg.heads import HEADS
+from darknet.cfg.input_size import InputSize, resized, stride
 from darknet.cfg.net import Net, build_net
 from darknet.cfg.sections import Section, parse_sections
 from darknet.errors import CfgError
@@ -35,6 +36,7 @@ class Cfg:
         net: the ``[net]`` section.
         layers: the layers in order; ``layers[i].index == i``.
         warnings: unknown options, as ``file:line: option: ...``.
+        input_size: (width, height) that replaced those of ``[net]``; None: the .cfg's own.
     """
 
     source: str
@@ -42,6 +44,12 @@ class Cfg:
     net: Net
     layers: tuple[L.Layer, ...]
     warnings: tuple[str, ...]
+    input_size: InputSize | None = None
+
+    @property
+    def stride(self) -> InputSize:
+        """Pixels of the input per cell of the coarsest feature map, in x and in y."""
+        return stride(self.layers)
 
     @property
     def heads(self) -> tuple[L.Head, ...]:
@@ -65,11 +73,12 @@ class Cfg:
         return counts.pop()
 
 
-def read_cfg(path: str | Path) -> Cfg:
+def read_cfg(path: str | Path, *, input_size: InputSize | None = None) -> Cfg:
     """Read a .cfg file.
 
     Args:
         path: the file; its class tree and map are searched for beside it.
+        input_size: see ``parse_cfg``.
 
     Raises:
         CfgError: the file cannot be read, or is not a valid network.
@@ -81,19 +90,27 @@ def read_cfg(path: str | Path) -> Cfg:
     except OSError as error:
         reason = error.strerror or str(error)
         raise CfgError(f"cannot be read: {reason}", source=str(path)) from error
-    return parse_cfg(text, source=str(path), folder=path.parent)
+    return parse_cfg(text, source=str(path), folder=path.parent, input_size=input_size)
 
 
-def parse_cfg(text: str, *, source: str = "<string>", folder: Path | None = None) -> Cfg:
+def parse_cfg(
+    text: str,
+    *,
+    source: str = "<string>",
+    folder: Path | None = None,
+    input_size: InputSize | None = None,
+) -> Cfg:
     """Parse the text of a .cfg into layers with shapes.
 
     Args:
         text: the .cfg.
         source: name of the file, for messages.
         folder: where its class tree and map are searched for first.
+        input_size: (width, height) of the network's input in pixels, multiples of its stride,
+            instead of those of the .cfg; None: those.
 
     Raises:
-        CfgError: it is not a valid network.
+        CfgError: it is not a valid network, or cannot be computed at ``input_size``.
         NamesError: its class tree or map is missing or wrong.
     """
     sections = parse_sections(text, source)
@@ -105,8 +122,14 @@ def parse_cfg(text: str, *, source: str = "<string>", folder: Path | None = None
         )
     net = build_net(sections[0])
     layers = _layers(sections[1:], net, folder)
+    if input_size == (net.input.width, net.input.height):
+        input_size = None
+    if input_size:
+        net, layers = resized(
+            net, layers, input_size, lambda net: _layers(sections[1:], net, folder), source
+        )
     warnings = itertools.chain.from_iterable(_warnings(source, each) for each in sections)
-    return Cfg(source, text, net, layers, tuple(warnings))
+    return Cfg(source, text, net, layers, tuple(warnings), input_size)
 
 
 def _warnings(source: str, section: Section) -> Iterator[str]:

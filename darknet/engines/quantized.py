@@ -2,8 +2,8 @@
 
 Layout: SHA-256 of all that follows (32 bytes), origin (32 bytes), length of the topology
 (uint64, little-endian), topology, weights. Topology and weights are the two files of OpenVINO's own
-format, an XML text and the values that it refers to. The origin identifies the .cfg, weights and
-dialect that the version was made from; a version of others is refused.
+format, an XML text and the values that it refers to. The origin identifies the .cfg, weights,
+dialect and input size that the version was made from; a version of others is refused.
 
 OpenVINO does not validate the graph, so everybody with write access to a model's folder is trusted.
 """
@@ -16,6 +16,8 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from darknet.cfg import InputSize
+from darknet.cfg.input_size import text_of
 from darknet.errors import QuantizationError
 from darknet.model import Dialect
 
@@ -31,18 +33,33 @@ class QuantizedGraph(NamedTuple):
     weights: bytes
 
 
-def quantized_path(weights: Path) -> Path:
-    """Return the path of the int8 version of a .weights file."""
-    return weights.with_suffix(".int8")
+def quantized_path(weights: Path, input_size: InputSize | None = None) -> Path:
+    """Return the path of the int8 version of a .weights file.
+
+    Args:
+        weights: the file.
+        input_size: (width, height) of the input; None: as the .cfg says.
+    """
+    return weights.with_suffix(f".{text_of(input_size)}.int8" if input_size else ".int8")
 
 
-def origin_of(cfg: Path, weights: Path, dialect: Dialect) -> bytes:
-    """Return a SHA-256 digest (32 bytes) of the files and the dialect of a network.
+def origin_of(
+    cfg: Path, weights: Path, dialect: Dialect, input_size: InputSize | None = None
+) -> bytes:
+    """Return a SHA-256 digest (32 bytes) of what an int8 version is made from.
+
+    Args:
+        cfg: the .cfg file.
+        weights: the .weights file.
+        dialect: of the network.
+        input_size: (width, height) of the input; None: as the .cfg says.
 
     Raises:
         QuantizationError: a file cannot be read.
     """
     digest = hashlib.sha256(dialect.encode())
+    if input_size:
+        digest.update(text_of(input_size).encode())
     for path in (cfg, weights):
         try:
             with path.open("rb") as file:
@@ -86,7 +103,8 @@ def read_quantized(path: Path, origin: bytes) -> QuantizedGraph:
     _, made_from, length = _HEADER.unpack_from(content)
     if made_from != origin:
         raise QuantizationError(
-            f"{path} was made from another .cfg, .weights or dialect than is there now; {_ADVICE}"
+            f"{path} was made from another .cfg, .weights, dialect or input size than is there "
+            f"now; {_ADVICE}"
         )
     end = _HEADER.size + length
     return QuantizedGraph(content[_HEADER.size : end], content[end:])

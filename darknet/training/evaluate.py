@@ -75,6 +75,7 @@ class Evaluation:
             "images_per_second": round(self.images_per_second, 2),
             "map50": metrics.map50,
             "map": metrics.map,
+            "map_small_medium_large": list(map(_or_none, metrics.by_area)),
             "classes": {
                 name: {"ap50": _or_none(ap50), "ap": _or_none(ap)}
                 for name, ap50, ap in zip(metrics.names, metrics.ap50, metrics.ap, strict=True)

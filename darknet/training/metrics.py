@@ -30,12 +30,15 @@ class Metrics:
         ap50: float64[classes], average precision at IoU 0.5.
         ap: float64[classes], mean of the average precision at IoU 0.5, 0.55 ... 0.95.
         precision: float64[101, classes], precision at IoU 0.5 and recall 0.00, 0.01 ... 1.
+        by_area: mean over the classes of ``ap`` for small objects (below 32 x 32 pixels), medium
+            ones and large ones (above 96 x 96); NaN where there are none.
     """
 
     names: tuple[str, ...]
     ap50: FloatArray
     ap: FloatArray
     precision: FloatArray
+    by_area: tuple[float, float, float]
 
     @property
     def map50(self) -> float:
@@ -65,15 +68,23 @@ def coco_metrics(dataset: Dataset, found: Sequence[Detections]) -> Metrics:
     evaluation.evaluate()
     evaluation.accumulate()
     # [IoU threshold, recall, class, area range, most detections]; -1: no object of the class
-    precision = np.asarray(evaluation.eval["precision"], np.float64)[:, :, :, 0, -1]
-    precision = np.where(precision < 0, np.nan, precision)
-    return Metrics(dataset.names, precision[0].mean(0), precision.mean((0, 1)), precision[0])
+    every = np.asarray(evaluation.eval["precision"], np.float64)[..., -1]
+    every = np.where(every < 0, np.nan, every)
+    precision = every[..., 0]  # of all areas; small, medium and large follow
+    small, medium, large = (_mean(every[..., area].mean((0, 1))) for area in (1, 2, 3))
+    ap50, ap = precision[0].mean(0), precision.mean((0, 1))
+    return Metrics(dataset.names, ap50, ap, precision[0], (small, medium, large))
+
+
+def _mean(values: FloatArray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _nothing(dataset: Dataset) -> Metrics:
     ids = {int(number) for image in dataset.images for number in image.class_ids}
     ap = np.array([0.0 if i in ids else np.nan for i in range(len(dataset.names))])
-    return Metrics(dataset.names, ap, ap, np.tile(ap, (101, 1)))
+    return Metrics(dataset.names, ap, ap, np.tile(ap, (101, 1)), (0.0, 0.0, 0.0))
 
 
 def _coco(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:

@@ -267,3 +267,25 @@ def test_limits_of_bytes_and_pixels_hold(start_server: StartServer, photo: bytes
     problem(client.post([("image_file", photo)]), 413, "")
     problem(client.post([("image_file", photo + bytes(1_100_000))]), 413, "YOLO_MAX_UPLOAD_MB")
     client.close()
+
+
+def test_an_image_is_cut_into_tiles(client: Client, photo: bytes, photos: str) -> None:
+    parts: list[Part] = [("image_file", photo), ("threshold", "0.1")]
+    whole = client.post(parts).json
+    tiled = client.post([*parts, ("tiles", "2x2")])
+    assert tiled.status == 200
+    assert tiled.json != whole
+    by_url = client.get(f"/detect?url={quote(photos, safe='')}/a.jpg&threshold=0.1&tiles=2x2")
+    assert by_url.json == tiled.json
+    assert client.post([*parts, ("tiles", "1x1")]).json == whole
+    drawn = client.post([*parts, ("tiles", "2x2:0.3")], "/annotate")
+    assert drawn.headers["Content-Type"] == "image/jpeg"
+
+
+def test_tiles_that_cannot_be_had_are_a_problem(client: Client, photo: bytes) -> None:
+    for tiles, words in (
+        ("two", "tiles: expected auto, or columns x rows such as 2x2 or 2x2:0.3, found 'two'"),
+        ("6x6", "tiles: expected at most 32 tiles, found 36"),
+        ("60x60", "tiles: expected 1 to 256 tiles"),
+    ):
+        problem(client.post([("image_file", photo), ("tiles", tiles)]), 400, words)

@@ -249,3 +249,12 @@ def test_a_reader_that_goes_away_is_one_clear_error(models: Path, tmp_path: Path
     assert it.returncode == 1
     assert "standard output cannot be written to" in errors
     assert "Traceback" not in errors
+
+
+def test_images_are_cut_into_tiles(detect: Detect, images: Path) -> None:
+    whole, tiled = detect(images / "a.png"), detect(images / "a.png", "--tiles", "2x2")
+    assert tiled.returncode == 0
+    assert json.loads(tiled.stdout)["detections"] != json.loads(whole.stdout)["detections"]
+    wrong = detect(images / "a.png", "--tiles", "2")
+    assert wrong.returncode == 1
+    assert "tiles: expected auto, or columns x rows" in wrong.stderr

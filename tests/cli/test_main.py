@@ -95,3 +95,14 @@ def test_python_dash_m_darknet_prints_the_table(models: Path) -> None:
     )
     assert "yolo" in answer.stdout
     assert "model.weights: matches the .cfg; trained on 32013312 images" in answer.stdout
+
+
+def test_an_input_size_that_does_not_fit_names_the_nearest(models: Path, tmp_path: Path) -> None:
+    wrong = run(
+        *("models", "export", "a-tiny", "--to", tmp_path / "a.onnx"),
+        *("--models-dir", models, "--input-size", "50"),
+    )
+    assert wrong.returncode == 1
+    assert "input_size: expected a width that is a multiple of 4" in wrong.stderr
+    assert "the nearest is 52x52" in wrong.stderr
+    assert run("doctor", YOLO_INPUT_SIZE="large").returncode == 2

@@ -99,3 +99,21 @@ def test_a_wrong_tree_is_named_with_its_line(tmp_path: Path, text: str, message:
 def test_a_wrong_map_is_named_with_its_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(NamesError, match=r":\d: expected a node from 0 to 8"):
         read_map(write(tmp_path / "m.map", text), 9)
+
+
+@pytest.mark.parametrize("text", ["cat,dog, fox", "cat, dog,fox\n", "cat,dog,fox,\n\n"])
+def test_names_may_be_one_line_with_commas(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.names").write_text(text)
+    assert read_names(tmp_path / "a.names") == ("cat", "dog", "fox")
+
+
+def test_commas_in_a_list_of_lines_belong_to_the_names(tmp_path: Path) -> None:
+    (tmp_path / "a.names").write_text("dog, small\ndog, large\n")
+    assert read_names(tmp_path / "a.names") == ("dog, small", "dog, large")
+
+
+@pytest.mark.parametrize("text", ["cat,,dog", ",cat,dog"])
+def test_a_name_that_is_missing_between_commas_is_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.names").write_text(text)
+    with pytest.raises(NamesError, match="between any two commas"):
+        read_names(tmp_path / "a.names")

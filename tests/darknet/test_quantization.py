@@ -107,6 +107,19 @@ def test_changed_weights_or_layers_or_dialect_make_it_stale(folder: Path) -> Non
         load(folder)
 
 
+def test_each_input_size_has_its_own_version(folder: Path) -> None:
+    with pytest.raises(QuantizationError, match=r"model\.128x96\.int8, which is missing"):
+        load_network(*files(folder), precision="int8", input_size=(128, 96))
+    path = quantize(*files(folder), noise(4), input_size=(128, 96))
+    assert path == folder / "model.128x96.int8"
+    with load_network(*files(folder), precision="int8", input_size=(128, 96)) as network:
+        assert network.input_size == (128, 96)
+    load(folder).close()  # the one at the size of the .cfg is still there
+    path.rename(folder / "model.32x32.int8")
+    with pytest.raises(QuantizationError, match="input size than is there now"):
+        load_network(*files(folder), precision="int8", input_size=(32, 32))
+
+
 def test_a_missing_version_says_how_to_make_it(tmp_path: Path) -> None:
     folder = write_model(tmp_path)
     with pytest.raises(QuantizationError, match=r"missing; run: yolo-service quantize"):

@@ -23,6 +23,7 @@ from yolo_service.models.catalog import (
     read_entry,
 )
 from yolo_service.models.folder import model_folders, read_folder, subfolders
+from yolo_service.models.pull import pull_model
 from yolo_service.package_data import CATALOG
 
 ENTRIES = entries(CATALOG)
@@ -76,6 +77,30 @@ def test_entries_agree_with_darknets_own_files(entry: CatalogEntry, darknet_data
     path = darknet_data / "cfg" / cfg_name
     if path.exists():
         _agrees(entry, path, darknet_data)
+
+
+@pytest.mark.parametrize("name", ["yolo-fastest-1.1", "yolo-fastest-1.1-xl"])
+def test_the_files_of_yolo_fastest_are_the_published_ones(
+    name: str, shared: Path, tmp_path: Path
+) -> None:
+    entry = find_entry(
+        {"yolo-fastest-1.1": "yolo_fastest_coco"}.get(name, "yolo_fastest_xl_coco"), tmp_path
+    )
+    folder = pull_model(_local(entry, shared / "models" / name), tmp_path)
+    assert changed_files(folder) == []
+    cfg = read_cfg(folder / f"{name}.cfg")
+    assert entry.options.input_size == (cfg.net.input.width, cfg.net.input.height)
+    assert entry.options.classes == cfg.classes == 80
+
+
+def _local(entry: CatalogEntry, folder: Path) -> CatalogEntry:
+    """Return an entry whose files are copied from a folder, with their lengths and hashes."""
+    sources = tuple(
+        source.model_copy(update={"url": str(folder / name), "mirrors": ()})
+        for name, source in entry.files.items()
+    )
+    options = entry.options.model_copy(update={"sources": sources})
+    return CatalogEntry(entry.name, entry.folder, options)
 
 
 def _agrees(entry: CatalogEntry, path: Path, darknet_data: Path) -> None:

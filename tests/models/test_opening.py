@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.networks import write_model, write_obicos_model
+from yolo_service import settings as settings_module
 from yolo_service.models.opening import default_files, open_repository
 from yolo_service.settings import load_settings
 
@@ -22,6 +23,17 @@ def test_the_setting_of_the_default_model_counts_before_a_model_called_mine(tmp_
         write_model(tmp_path / name)
     settings = load_settings(models_dir=tmp_path, model="blood-cells")
     assert open_repository(settings).default == "blood-cells"
+
+
+def test_a_model_that_sagemaker_has_unpacked_is_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings_module, "SAGEMAKER", tmp_path / "ml")
+    write_model(tmp_path / "ml" / "z-deployed")
+    write_model(tmp_path / "models" / "a")
+    repository = open_repository(load_settings(models_dir=tmp_path / "models"))
+    assert repository.default == "z-deployed"
+    assert [info.name for info in repository.describe().result(10)] == ["a", "z-deployed"]
 
 
 def test_an_incomplete_model_called_mine_is_not_the_default(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from tests.support.publisher import Publisher, publishing
 from yolo_service.errors import ModelUnavailable, PullError
 from yolo_service.models.catalog import CatalogEntry, changed_files, read_entry
 from yolo_service.models.folder import ModelOptions, read_folder
-from yolo_service.models.pull import add_model, check_folder, ensure_model, pull_model
+from yolo_service.models.opening import ensure_model
+from yolo_service.models.pull import add_model, check_folder, pull_model
 from yolo_service.settings import load_settings
 
 FILES = ("model.cfg", "model.names", "model.weights")

@@ -52,6 +52,38 @@ def test_a_folder_of_four_files_is_a_model(tmp_path: Path, loader: Loader) -> No
     assert len(model.detect([IMAGE], Thresholds())) == 1
 
 
+def test_a_model_is_computed_at_the_size_in_its_model_yaml(tmp_path: Path, loader: Loader) -> None:
+    folder = write_model(tmp_path / "pets")
+    for text, size in (("[32, 64]", (32, 64)), ("96", (96, 96)), ("128x48", (128, 48))):
+        (folder / "model.yaml").write_text(f"input_size: {text}\n")
+        repository = ModelRepository([tmp_path], loader)
+        assert repository.describe().result(10)[0].input_size == size
+        assert repository.get().network.input_size == size
+
+
+def test_a_size_that_does_not_fit_is_the_models_error(tmp_path: Path, loader: Loader) -> None:
+    folder = write_model(tmp_path / "pets")
+    (folder / "model.yaml").write_text("input_size: 50\n")
+    repository = ModelRepository([tmp_path], loader)
+    assert "the nearest is 52x52" in (repository.describe().result(10)[0].error or "")
+    with pytest.raises(ModelUnavailable, match="the nearest is 52x52"):
+        repository.get()
+
+
+def test_the_size_of_the_settings_is_that_of_the_default_model_only(
+    tmp_path: Path, loader: Loader
+) -> None:
+    for name in ("a", "b"):
+        folder = write_model(tmp_path / name)
+        (folder / "model.yaml").write_text("input_size: 32\n")
+    repository = ModelRepository([tmp_path], loader, default="b", input_size=(96, 64))
+    for _ in range(2):
+        sizes = {info.name: info.input_size for info in repository.describe().result(10)}
+        assert sizes == {"a": (32, 32), "b": (96, 64)}
+    assert repository.get("a").network.input_size == (32, 32)
+    assert repository.get().network.input_size == (96, 64)
+
+
 def test_the_names_may_come_from_a_data_file(tmp_path: Path, loader: Loader) -> None:
     folder = write_model(tmp_path / "pets")
     (folder / "model.names").rename(folder / "list.txt")

@@ -57,6 +57,7 @@ def result_options(command: Command) -> Command:
         click.option("--resume", is_flag=True, help="Skip what has a result."),
         click.option("--threshold", type=_share, help="Smallest confidence."),
         click.option("--nms", type=_share, help="Largest overlap of two boxes of a class."),
+        click.option("--tiles", help="For small objects: 2x2, 2x2:0.3 (overlap) or auto."),
         click.option("--classes", help="Only these, by name or number: person,car"),
         click.option("--region", help="Only what is in x,y,width,height: pixels, or 0 to 1."),
     )
@@ -96,7 +97,8 @@ def detect(sources: tuple[str, ...], **values: Any) -> None:
     sys.exit(1 if progress.failed else 0)
 
 
-_RESULTS = ("sink", "form", "draw", "resume", "threshold", "nms", "classes", "region", "limit")
+_OF_DETECTION = ("threshold", "nms", "tiles", "classes", "region")
+_RESULTS = ("sink", "form", "draw", "resume", "limit", *_OF_DETECTION)
 _INPUTS = ("watch", "stop_file", "poll", "delete_input", "move_input", "failed")
 
 
@@ -179,7 +181,7 @@ def _options(predictor: Predictor, results: dict[str, Any]) -> Options:
     """Return the options of the detection.
 
     Raises:
-        ConfigurationError: the model has no such class, or the region is none.
+        ConfigurationError: the model has no such class, or the region or the tiles are none.
     """
     from yolo_service.predictor import Options
     from yolo_service.predictor.filters import class_ids, parse_classes, parse_region
@@ -189,11 +191,15 @@ def _options(predictor: Predictor, results: dict[str, Any]) -> Options:
         classes = () if results["classes"] is None else parse_classes(results["classes"])
         class_ids(classes, names)
         region = None if results["region"] is None else parse_region(results["region"])
+        return Options(
+            threshold=results["threshold"],
+            nms=results["nms"],
+            tiles=results["tiles"],
+            classes=classes,
+            region=region,
+        )
     except BadRequest as error:
         raise ConfigurationError(f"--{error}") from error
-    return Options(
-        threshold=results["threshold"], nms=results["nms"], classes=classes, region=region
-    )
 
 
 def _output(results: dict[str, Any]) -> Output:

@@ -7,11 +7,15 @@ from typing import Any, get_args
 
 import click
 
-from darknet.cfg import read_cfg
+from darknet.cfg import Cfg, read_cfg
+from darknet.cfg.adapt import anchor_count
 from darknet.layer_table import layer_table
 from darknet.model import Dialect
+from yolo_service.cli.anchors import fit_anchors
 from yolo_service.cli.options import (
+    input_size_option,
     models_dir_option,
+    needs_train,
     path,
     progress_bar,
     settings_from,
@@ -28,7 +32,7 @@ from yolo_service.package_data import CATALOG
 
 @click.group()
 def models() -> None:
-    """List, pull, check and add models."""
+    """List, pull, check, add, make and export models."""
 
 
 @models.command("list")
@@ -69,7 +73,8 @@ def pull(names: tuple[str, ...], mirror: str | None, models_dir: Path | None) ->
 def check(folders: tuple[Path, ...]) -> None:
     """Print the layers of the models in FOLDERS and check all their files."""
     for folder in folders:
-        cfg = read_cfg(read_folder(folder).cfg)
+        files = read_folder(folder)
+        cfg = read_cfg(files.cfg, input_size=files.options.input_size)
         for line in (*layer_table(cfg), *cfg.warnings):
             click.echo(line)
         model = check_folder(folder)
@@ -101,6 +106,37 @@ def add(name: str, files: tuple[str, ...], models_dir: Path | None, **options: A
 
 @models.command()
 @click.argument("name")
+@click.option("--from", "base", required=True, help="Model whose .cfg is taken.")
+@click.option("--names", required=True, help="The classes, with commas between them.")
+@click.option("--data", type=path, multiple=True, help="Labelled images to fit the anchors to.")
+@models_dir_option
+def new(name: str, base: str, names: str, data: tuple[Path, ...], models_dir: Path | None) -> None:
+    """Make the folder of a new model NAME, ready to train, from another model's .cfg.
+
+    Classes, filters and the length of the training fit --names, and the anchors --data. See
+    docs/training.md.
+    """
+    from yolo_service.models.new import new_model
+
+    classes = [each.strip() for each in names.split(",")]
+    settings = settings_from(models_dir=models_dir)
+
+    def fit(cfg: Cfg) -> tuple[list[tuple[float, float]], float]:
+        return fit_anchors(cfg, classes, data, anchor_count(cfg))
+
+    with needs_train():
+        made = new_model(
+            name, base, classes, settings, fit_anchors=fit if data else None, bar=progress_bar
+        )
+    click.echo(f"{name}: {made.classes} classes in {made.folder}")
+    if made.fit is not None:
+        click.echo(f"anchors fit the objects with a mean IoU of {made.fit:.3f}")
+    start = f" --weights {made.weights} --cutoff {made.unchanged}" if made.weights else ""
+    click.echo(f"yolo-service train --model {made.folder} --data TRAIN --val VAL{start}")
+
+
+@models.command()
+@click.argument("name")
 @click.option("--to", "target", type=path, required=True, help="File; a folder for openvino.")
 @click.option("--format", "kind", type=click.Choice(("onnx", "openvino")), default="onnx")
 @click.option("--nms", is_flag=True, help="Suppression is part of the graph.")
@@ -108,13 +144,21 @@ def add(name: str, files: tuple[str, ...], models_dir: Path | None, **options: A
 @click.option("--batch", type=click.IntRange(min=1), help="Fixed number of images.")
 @click.option("--opset", type=int, default=17, show_default=True, help="Of ONNX's operators.")
 @click.option("--raw", is_flag=True, help="The heads as they are, not decoded.")
+@input_size_option
 @models_dir_option
-def export(name: str, target: Path, kind: str, models_dir: Path | None, **options: Any) -> None:
+def export(
+    name: str,
+    target: Path,
+    kind: str,
+    input_size: str | None,
+    models_dir: Path | None,
+    **options: Any,
+) -> None:
     """Write the model NAME as a file that needs nothing of this project; see docs/export.md."""
     from darknet.onnx import ExportOptions
     from yolo_service.models.export import write_export, write_openvino_export
 
-    settings = settings_with_model(models_dir=models_dir, model=name)
+    settings = settings_with_model(models_dir=models_dir, model=name, input_size=input_size)
     write = write_openvino_export if kind == "openvino" else write_export
     written = write(default_files(settings), ExportOptions(**options), target)
     click.echo(f"{name}: exported to {written}, {written.stat().st_size / 1e6:.1f} MB")

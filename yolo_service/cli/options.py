@@ -11,7 +11,7 @@ from typing import Any, get_args
 import click
 
 from darknet.model import EngineName, Precision
-from yolo_service.models.pull import ensure_model
+from yolo_service.models.opening import ensure_model
 from yolo_service.settings import Settings, load_settings
 
 Command = Callable[..., None]
@@ -21,6 +21,9 @@ models_dir_option = click.option(
     "--models-dir",
     type=path,
     help="Folder of models; default: YOLO_MODELS_DIR, else ./models, else the user's data folder.",
+)
+input_size_option = click.option(
+    "--input-size", help="Of the network, such as 416 or 640x480; default: the model's own."
 )
 model_option = click.option("--model", help="Name of the model's folder.")
 
@@ -33,6 +36,7 @@ def engine_options(command: Command) -> Command:
         click.option("--engine", type=click.Choice(get_args(EngineName)), help="Inference engine."),
         click.option("--device", help="cpu, cuda, cuda:1, or a device name of the engine."),
         click.option("--precision", type=click.Choice(get_args(Precision)), help="Number type."),
+        input_size_option,
     )
     for option in reversed(options):
         command = option(command)
@@ -49,6 +53,16 @@ def settings_with_model(**options: Any) -> Settings:
     settings = settings_from(**options)
     ensure_model(settings, progress_bar)
     return settings
+
+
+@contextmanager
+def needs_train() -> Iterator[None]:
+    """Turn a missing package of the extra ``train`` into a message that names the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is missing; pip install 'yolo-service[train]'"
+        raise click.ClickException(message) from error
 
 
 @contextmanager

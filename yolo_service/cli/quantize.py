@@ -12,7 +12,12 @@ import click
 
 from darknet.errors import QuantizationError
 from darknet.model import RgbImage
-from yolo_service.cli.options import model_option, models_dir_option, settings_with_model
+from yolo_service.cli.options import (
+    input_size_option,
+    model_option,
+    models_dir_option,
+    settings_with_model,
+)
 from yolo_service.errors import ServiceError
 from yolo_service.models.opening import default_files
 
@@ -24,6 +29,7 @@ SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", 
 @click.command()
 @models_dir_option
 @model_option
+@input_size_option
 @click.option(
     "--images",
     required=True,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from darknet import Network
 from darknet.cfg import read_cfg
 from darknet.model import EngineName, Precision
 from darknet.names import read_names
-from yolo_service.cli.options import engine_options, path, settings_from
+from yolo_service.cli.anchors import fit_anchors
+from yolo_service.cli.options import engine_options, needs_train, path, settings_from
 from yolo_service.models.folder import files_by_kind
 from yolo_service.models.opening import default_files, load_files
 
@@ -60,7 +60,7 @@ def train(model: Path, output: Path | None, anchors: int | None, **options: Any)
     if anchors is not None:
         _print_anchors(cfg, names, options["data"], anchors)
         return
-    with _needs_extra():
+    with needs_train():
         from darknet.training.train import TrainOptions
         from darknet.training.train import train as run
     output = output or Path("runs") / model.name
@@ -88,7 +88,7 @@ def evaluate(
     data: Path, output: Path | None, strict: bool, everything: bool, **options: Any
 ) -> None:
     """Compute average precision on labelled images by COCO's rules."""
-    with _needs_extra():
+    with needs_train():
         from darknet.training import evaluate as evaluation
         from darknet.training.readers import read_dataset
     settings = settings_from(**options)
@@ -122,21 +122,6 @@ def _untrained(folder: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def _print_anchors(cfg: Path, names: tuple[str, ...], data: Sequence[Path], count: int) -> None:
-    from darknet.training.anchors import compute_anchors
-    from darknet.training.dataset import merge
-    from darknet.training.readers import read_dataset
-
-    dataset = merge([read_dataset(path, names) for path in data])
-    sizes, fit = compute_anchors(dataset, read_cfg(cfg).net.input, count)
+    sizes, fit = fit_anchors(read_cfg(cfg), names, data, count)
     text = ", ".join(f"{width:.0f},{height:.0f}" for width, height in sizes)
     click.echo(f"anchors={text}\n# mean IoU with the objects: {fit:.3f}")
-
-
-@contextmanager
-def _needs_extra() -> Iterator[None]:
-    """Turn a missing package of the extra ``train`` into a message that names the extra."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        message = f"{error.name} is missing; pip install 'yolo-service[train]'"
-        raise click.ClickException(message) from error

@@ -22,7 +22,7 @@ from yolo_service.http.app import create_app
 from yolo_service.http.fetch import Fetcher
 from yolo_service.http.server import MAX_CONNECTIONS, Server, listen
 from yolo_service.http.streams import Budget
-from yolo_service.models.pull import ensure_model
+from yolo_service.models.opening import ensure_model
 from yolo_service.predictor import open_predictor
 from yolo_service.settings import Settings, load_settings, unknown_variables
 from yolo_service.threads import DaemonExecutor

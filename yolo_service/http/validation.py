@@ -25,6 +25,8 @@ UNQUOTED = "x-unquoted-address"
 unknown parameters of its operation are not refused."""
 ANY_NAME = "x-any-name"
 """Says of a file in swagger.yaml that the form's first file is taken if none has its name."""
+EXPECTED = "x-expected"
+"""Says of a text in swagger.yaml in words what its pattern takes."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
@@ -80,6 +82,8 @@ class Field:
             return f"one of {', '.join(schema['enum'])}"
         if schema["type"] == "number":
             return f"a number from {schema['minimum']} to {schema['maximum']}"
+        if EXPECTED in schema:
+            return str(schema[EXPECTED])
         return f"a text of {schema.get('minLength', 0)} to {schema.get('maxLength')} characters"
 
 

@@ -153,6 +153,20 @@ def _decode_jpeg(
     return DecodedImage(pixels, size[::-1] if header.orientation in _SIDES_SWAPPED else size)
 
 
+def size_of(image: bytes | RgbImage) -> Size:
+    """Return (width, height) of an image, encoded or decoded, before its orientation is applied.
+
+    Raises:
+        UnsupportedImageType: see ``decode``.
+        UndecodableImage: the header is damaged.
+    """
+    if isinstance(image, bytes):
+        header = image_header.read(image)
+        return header.width, header.height
+    height, width = image.shape[:2]
+    return width, height
+
+
 def decode_image(data: bytes, options: DecodeOptions, *, max_pixels: int) -> DecodedImage:
     """Decode an image like ``decode``, at the size and quality that the options ask for."""
     return ImageDecoder(max_pixels).decode(data, options)

@@ -1,4 +1,4 @@
-"""Download one file from a URL, or copy it from a path: resumed, retried, checked by its hash.
+"""Download a file from a URL or S3, or copy it from a path: resumed, retried, checked by its hash.
 
 ``NAME.part`` beside the target holds the bytes received, ``NAME.part.etag`` the server's entity
 tag. A later try resumes only if the server still has the same entity (RFC 9110, If-Range). The
@@ -8,30 +8,21 @@ target appears in one rename, when its length and hash are right.
 from __future__ import annotations
 
 import hashlib
-import http.client
-import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_service.errors import PullError
+from yolo_service.models.sources import RefusedError, RetryError, is_url, opener
 
-USER_AGENT = "yolo-service (Darknet model client)"
-TIMEOUT = 30.0
-"""Seconds without a byte after which a connection is given up."""
 PAUSES = (1.0, 2.0, 4.0)
 """Seconds between tries of one URL; one more try than pauses."""
-MAX_PAUSE = 60.0
-"""Longest pause in seconds that Retry-After is followed for."""
 MAX_BYTES = 16 << 20
 """Largest file of unpublished length: lists of names, trees and .cfg files."""
 
 _CHUNK = 1 << 18
-_RETRIED = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
 
 Bar = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 """Opens a progress bar for (label, bytes or None), to be called with the bytes done."""
@@ -48,7 +39,7 @@ class Wanted:
 
     Attributes:
         name: the file's name, for messages.
-        urls: http or https addresses, or paths, tried in order.
+        urls: http, https or s3 addresses, or paths, tried in order.
         sizes: the lengths in bytes that it may have; empty: any up to ``MAX_BYTES``.
         sha256: of its contents in hexadecimal, or None if it is not known.
     """
@@ -73,18 +64,6 @@ class Wanted:
         return " or ".join(map(str, sorted(self.sizes))) + " bytes"
 
 
-class _RefusedError(Exception):
-    """The file cannot be had from this address; the next one may have it."""
-
-
-class _RetryError(Exception):
-    """The connection failed; the same address may work after ``pause`` seconds."""
-
-    def __init__(self, message: str, pause: float = 0.0) -> None:
-        super().__init__(message)
-        self.pause = pause
-
-
 def download(
     wanted: Wanted, target: Path, *, bar: Bar = no_bar, pauses: Sequence[float] = PAUSES
 ) -> None:
@@ -105,7 +84,7 @@ def download(
     for url in wanted.urls:
         try:
             _Download(wanted, target, bar).save(url, pauses)
-        except _RefusedError as error:
+        except RefusedError as error:
             failures.append(f"\n  {url}: {error}")
         else:
             return
@@ -128,7 +107,7 @@ class _Download:
 
     def save(self, url: str, pauses: Sequence[float]) -> None:
         try:
-            if re.match(r"https?://", url):
+            if is_url(url):
                 self._retry(url, pauses)
             else:
                 self._copy(Path(url))
@@ -146,10 +125,10 @@ class _Download:
         for pause in (*pauses, None):
             try:
                 self._fetch(url)
-            except _RetryError as error:
+            except RetryError as error:
                 if pause is None:
                     tries = f"gave up after {len(pauses) + 1} tries"
-                    raise _RefusedError(f"{error}; {tries}") from error
+                    raise RefusedError(f"{error}; {tries}") from error
                 time.sleep(max(pause, error.pause))
             else:
                 return
@@ -158,41 +137,21 @@ class _Download:
         start, tag = self._resumable()
         if start and start in self._wanted.sizes:
             return  # an earlier process ended between the last byte and the rename
-        ranges = {"Range": f"bytes={start}-", "If-Range": tag} if start else {}
-        with self._request(url, ranges) as response:
-            total, resume = _length(response), response.status == 206
-            if resume and not (response.headers["Content-Range"] or "").startswith(
-                f"bytes {start}-"
-            ):
-                self._remove()
-                raise _RetryError("answered another range than the one requested")
-            if total is not None:
-                total += start if resume else 0
-                self._check_length(total, "offers")
-            done = self._write(_chunks(response), total, response.headers["ETag"], resume=resume)
-        if total is not None and done < total:
-            raise _RetryError(f"the connection ended after {done} of {total} bytes")
-
-    def _request(self, url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"} | headers
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - callers pass http(s)
         try:
-            response = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
-        except urllib.error.HTTPError as error:
-            with error:
-                if error.code == 416:  # the part does not fit: from the beginning
-                    self._remove()
-                raise _status_error(error) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise _RetryError(f"no answer: {getattr(error, 'reason', None) or error}") from error
-        if url.startswith("https:") and not response.url.startswith("https:"):
-            response.close()
-            raise _RefusedError(f"was redirected to {response.url}, which is not encrypted")
-        return response  # type: ignore[no-any-return] # typeshed gives urlopen no better type
+            with opener(url)(url, start, tag) as body:
+                if body.total is not None:
+                    self._check_length(body.total, "offers")
+                done = self._write(body.chunks, body.total, body.tag, resume=body.start > 0)
+        except RetryError as error:
+            if error.is_stale:
+                self._remove()
+            raise
+        if body.total is not None and done < body.total:
+            raise RetryError(f"the connection ended after {done} of {body.total} bytes")
 
     def _copy(self, source: Path) -> None:
         if not source.is_file():
-            raise _RefusedError("no such file")
+            raise RefusedError("no such file")
         total = source.stat().st_size
         self._check_length(total)
         with source.open("rb") as file:
@@ -204,7 +163,7 @@ class _Download:
         """Save chunks; returns the bytes done. Stops once they are more than allowed."""
         if not resume:
             self._remove()
-            if tag and not tag.startswith("W/"):  # weak tags do not allow ranges (RFC 9110, 13.1.5)
+            if tag:
                 self._tag.write_text(tag, encoding="latin-1")
         most = max(self._wanted.sizes, default=MAX_BYTES)
         with self._part.open("ab") as file, self._bar(self._wanted.name, total) as show:
@@ -223,14 +182,14 @@ class _Download:
         self._check_length(self._part.stat().st_size)
         expected = self._wanted.sha256
         if expected and (found := sha256(self._part)) != expected:
-            raise _RefusedError(
+            raise RefusedError(
                 f"has sha256 {found}, expected {expected}; "
                 "it was damaged on the way or is another file, try again or use a mirror"
             )
 
     def _check_length(self, length: int, verb: str = "has") -> None:
         if not self._wanted.fits(length):
-            raise _RefusedError(f"{verb} {length} bytes, expected {self._wanted.expected()}")
+            raise RefusedError(f"{verb} {length} bytes, expected {self._wanted.expected()}")
 
     def _resumable(self) -> tuple[int, str]:
         """Return the number of bytes and their entity tag; (0, "") without a tag."""
@@ -241,28 +200,3 @@ class _Download:
     def _remove(self) -> None:
         self._part.unlink(missing_ok=True)
         self._tag.unlink(missing_ok=True)
-
-
-def _status_error(error: urllib.error.HTTPError) -> Exception:
-    message = f"answered {error.code} {error.reason}"
-    if error.code not in _RETRIED:
-        return _RefusedError(message)
-    after = error.headers.get("Retry-After", "")
-    return _RetryError(message, min(float(after), MAX_PAUSE) if after.isdecimal() else 0.0)
-
-
-def _length(response: http.client.HTTPResponse) -> int | None:
-    length = response.headers["Content-Length"]
-    return int(length) if length and length.isdecimal() else None
-
-
-def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Yield the body in chunks; errors of the network are retried, those of the disk are not."""
-    while True:
-        try:
-            chunk = response.read1(_CHUNK)
-        except (OSError, http.client.HTTPException) as error:
-            raise _RetryError(f"the connection broke: {error or type(error).__name__}") from error
-        if not chunk:
-            return
-        yield chunk

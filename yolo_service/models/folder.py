@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from darknet.cfg import InputSize
 from darknet.errors import NamesError
 from darknet.model import Dialect, NmsKind, Resize, Thresholds
 from darknet.names import DATA_SUFFIXES, coco_names, find_list, read_names
 from darknet.text_files import read_bytes
 from yolo_service.errors import ConfigurationError, ModelUnavailable
+from yolo_service.input_size import InputSizeOption
+from yolo_service.package_data import CATALOG
 
 OPTIONS_FILE = "model.yaml"
 MAX_OPTIONS_BYTES = 1 << 16
@@ -66,7 +69,8 @@ class ModelOptions(BaseModel):
         license: of the weights.
         public: whether anybody who may use the service may have the model itself, as an ONNX file.
         sources: where its files were published; a pull downloads those that have a ``file``.
-        input_size: (width, height) of the network's input in pixels, as in its .cfg.
+        input_size: (width, height) of the network's input in pixels, at which it is computed; None:
+            as in its .cfg. Catalog entries have that of the .cfg, which is known before a pull.
         classes: number of classes.
         labels: ``coco``: classes that Darknet's coco.names spells in its own way, such as
             ``motorbike``, are called as COCO calls them; None: by the names list.
@@ -86,7 +90,7 @@ class ModelOptions(BaseModel):
     license: str | None = None
     public: bool = False
     sources: tuple[Source, ...] = ()
-    input_size: tuple[int, int] | None = None
+    input_size: InputSizeOption | None = None
     classes: int | None = Field(default=None, ge=1)
     labels: Literal["coco"] | None = None
     dialect: Dialect = "alexeyab"
@@ -147,8 +151,15 @@ class ModelFiles:
         """
         own = self.options
         files = {"cfg": self.cfg, "weights": self.weights, "names": self.read_names()}
-        keys = ("dialect", "resize", "use_map", "nms_kind")
+        keys = ("dialect", "resize", "input_size", "use_map", "nms_kind")
         return files | {key: getattr(own, key) for key in keys}
+
+    def at_size(self, input_size: InputSize | None) -> ModelFiles:
+        """Return the model at another size of the network's input; None: at its own."""
+        if input_size is None:
+            return self
+        options = self.options.model_copy(update={"input_size": input_size})
+        return replace(self, options=options)
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -176,15 +187,16 @@ def model_folders(roots: Sequence[Path]) -> dict[str, Path]:
     """Return the folders of the models that can be served, by model name.
 
     Args:
-        roots: see ``Settings.model_roots``. First come all folders of the first one, sorted; then
-            those of the others whose models are complete, if the name is still free.
+        roots: see ``Settings.model_roots``. Of one name, the first counts. Of the package's own
+            folder only models that are complete count, because the others are its catalog.
 
     Raises:
         ConfigurationError: one of them cannot be listed.
     """
-    folders = {folder.name: folder for folder in subfolders(roots[0])}
-    for root in roots[1:]:
-        for folder in filter(is_complete, subfolders(root)):
+    folders: dict[str, Path] = {}
+    for root in roots:
+        listed = subfolders(root)
+        for folder in filter(is_complete, listed) if root == CATALOG else listed:
             folders.setdefault(folder.name, folder)
     return folders
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from darknet.model import EngineName, Precision
 from darknet.network import Network, load_network
+from yolo_service.models.classic import classic_files, pull_classic
+from yolo_service.models.download import Bar, no_bar
 from yolo_service.models.folder import ModelFiles
+from yolo_service.models.pull import pull_named
 from yolo_service.models.repository import ModelRepository
 from yolo_service.settings import Settings
 
@@ -19,9 +22,21 @@ def open_repository(settings: Settings) -> ModelRepository:
         settings.model_roots,
         lambda files: load_files(files, settings, settings.workers),
         default=settings.model,
-        extra=_classic_files(settings),
+        extra=classic_files(settings),
+        input_size=settings.input_size,
         max_bytes=settings.model_memory_bytes,
     )
+
+
+def ensure_model(settings: Settings, bar: Bar = no_bar) -> None:
+    """Pull the default model if the settings name one that is not complete: by name, or by files.
+
+    Raises:
+        PullError: it cannot be pulled.
+        ConfigurationError: the models folder cannot be listed.
+    """
+    pull_classic(settings, bar)
+    pull_named(settings, bar)
 
 
 def default_files(settings: Settings) -> ModelFiles:
@@ -52,9 +67,3 @@ def load_files(
         streams=streams,
         cache=settings.cache_dir,
     )
-
-
-def _classic_files(settings: Settings) -> ModelFiles | None:
-    """Return the model of the three files of the classic service, named after its .cfg."""
-    cfg, weights, data = settings.config_file, settings.weights_file, settings.meta_file
-    return ModelFiles(cfg.stem, cfg, weights, data) if cfg and weights and data else None

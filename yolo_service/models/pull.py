@@ -62,7 +62,8 @@ def pull_model(
     Args:
         entry: the model.
         models_dir: the folder of models; made if it is missing.
-        mirror: a URL or a folder that has ``NAME/FILE``, used instead of the model's own sources.
+        mirror: a URL, an address of S3 or a folder that has ``NAME/FILE``, used instead of the
+            model's own sources.
         bar: see ``download``.
         pauses: see ``download``.
 
@@ -74,7 +75,7 @@ def pull_model(
     return _install(_mirrored(entry, mirror), models_dir / entry.name, save)
 
 
-def ensure_model(settings: Settings, bar: Bar = no_bar) -> None:
+def pull_named(settings: Settings, bar: Bar = no_bar) -> None:
     """Pull the default model if the settings name one of the catalog that is not complete.
 
     Raises:
@@ -128,6 +129,19 @@ def add_model(
     target = models_dir / name
     if not is_name(name) or target.exists():
         raise PullError(f"model {name!r}: expected a new name of letters, digits and . _ -")
+    return install_places(name, places, target, options, bar=bar, pauses=pauses)
+
+
+def install_places(
+    name: str,
+    places: Sequence[str],
+    target: Path,
+    options: ModelOptions,
+    *,
+    bar: Bar = no_bar,
+    pauses: Sequence[float] = PAUSES,
+) -> Path:
+    """Copy or download the files of a model into the folder ``target``; see ``add_model``."""
     sources = tuple(map(_source, places))
     entry = CatalogEntry(name, target, options.model_copy(update={"sources": sources}))
     return _install(entry, target, functools.partial(download, bar=bar, pauses=pauses))

@@ -10,13 +10,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 
-from darknet.cfg import read_cfg
+from darknet.cfg import InputSize, read_cfg
 from darknet.decode import diou_beta
 from darknet.errors import DarknetError
 from darknet.network import Network, default_resize
@@ -58,16 +58,19 @@ class _Entry:
             raise ModelUnavailable(f"model {self.error}")
         return self.files
 
+    def resize(self, input_size: InputSize | None) -> None:
+        self.files = self.files and self.files.at_size(input_size)
+
     def info(self) -> ModelInfo:
         files, model = self.files, self.model
         if files is None:
             return ModelInfo(self.name, error=self.error)
         try:
-            cfg = model.network.cfg if model else read_cfg(files.cfg)
+            own = files.options
+            cfg = model.network.cfg if model else read_cfg(files.cfg, input_size=own.input_size)
             names = model.network.names if model else files.read_names()
         except DarknetError as error:
             return ModelInfo(self.name, options=files.options, error=str(error))
-        own = files.options
         return ModelInfo(
             self.name,
             names,
@@ -89,6 +92,7 @@ class ModelRepository:
         default: name of the default model; None: ``extra``, else ``MINE``, else the first complete
             one.
         extra: a model outside the folders.
+        input_size: (width, height) of the default model's input; None: its own.
         max_bytes: weights that may be in memory; before another model is loaded, those used least
             recently are unloaded. None: no limit.
 
@@ -103,16 +107,17 @@ class ModelRepository:
         *,
         default: str | None = None,
         extra: ModelFiles | None = None,
+        input_size: InputSize | None = None,
         max_bytes: int | None = None,
     ) -> None:
         self._roots, self._load_network, self._extra = roots, load, extra
-        self._max_bytes = max_bytes
+        self._max_bytes, self._input_size = max_bytes, input_size
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
         self._reader, self._loader = DaemonExecutor("model-reader"), DaemonExecutor("model-loader")
         self._closing = threading.Event()
+        self.default = default or ""
         self.scan()
-        self.default = default or self._first()
         if self.default not in self._entries:
             raise ConfigurationError(self._nothing_to_serve())
 
@@ -123,10 +128,13 @@ class ModelRepository:
             found = {name: _entry(folder) for name, folder in folders.items()}
             if self._extra:
                 found[self._extra.name] = _Entry(self._extra.name, self._extra, None)
+            self.default = self.default or self._first(found)
+            if self.default in found:
+                found[self.default].resize(self._input_size)
             self._entries = found | {
                 name: old for name, old in self._entries.items() if _stays(old, found.get(name))
             }
-            for name in self._complete():
+            for name in _complete(self._entries):
                 metrics.expect_model(name)
 
     def loaded(self, name: str | None) -> LoadedModel | None:
@@ -287,14 +295,11 @@ class ModelRepository:
         except ShuttingDown:
             _close(model)
 
-    def _first(self) -> str:
+    def _first(self, entries: Mapping[str, _Entry]) -> str:
         if self._extra:
             return self._extra.name
-        complete = self._complete()
+        complete = _complete(entries)
         return MINE if MINE in complete else next(iter(complete), "")
-
-    def _complete(self) -> list[str]:
-        return [name for name, entry in self._entries.items() if entry.files]
 
     def _nothing_to_serve(self) -> str:
         errors = "".join(f"\n  {entry.error}" for entry in self._entries.values() if entry.error)
@@ -312,6 +317,10 @@ def describe_folders(roots: Sequence[Path]) -> list[ModelInfo]:
         ConfigurationError: one of them cannot be listed.
     """
     return [_entry(folder).info() for folder in model_folders(roots).values()]
+
+
+def _complete(entries: Mapping[str, _Entry]) -> list[str]:
+    return [name for name, entry in entries.items() if entry.files]
 
 
 def _entry(folder: Path) -> _Entry:

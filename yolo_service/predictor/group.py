@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 from darknet.detections import Detections
 from darknet.model import RgbImage
+from darknet.tiling import merge
 from yolo_service import metrics
 from yolo_service.images.decode import DecodedImage, DecodeOptions
 from yolo_service.predictor.answer import Answer, Timings
@@ -21,7 +23,8 @@ class Group:
     """Jobs of equal ``group_key``, at least one.
 
     Each image is decoded when the network asks for it, so that it is resized while it is still in
-    the processor's cache, and a worker never holds two large ones.
+    the processor's cache, and a worker never holds two large ones. Of an image that is cut into
+    tiles the network gets each view, and the detections in all of them are merged.
 
     Args:
         jobs: at least one.
@@ -48,20 +51,22 @@ class Group:
         model, began = wanted[0].model, time.monotonic()
         with model.held():
             found, seconds = self._detect(wanted)
-            for each, detections in zip(self._decoded, found, strict=True):
+            for each, detections in found:
                 each.job.request.context.run(each.deliver, detections, seconds * 1000)
-            if found:
-                model.observe(len(found), time.monotonic() - began)
+            if views := sum(each.views for each in self._decoded):
+                model.observe(views, time.monotonic() - began)
 
-    def _detect(self, jobs: list[Job]) -> tuple[list[Detections], float]:
+    def _detect(self, jobs: list[Job]) -> tuple[list[tuple[_DecodedJob, Detections]], float]:
         """Return the detections, and the seconds in the network without those of decoding."""
         model, thresholds = jobs[0].model, jobs[0].thresholds
         context = jobs[0].request.context.copy()
         began = time.monotonic()
-        found = context.run(model.detect, self._images(jobs), thresholds)
+        views = iter(context.run(model.detect, self._images(jobs), thresholds))
+        found = [(each, list(itertools.islice(views, each.views))) for each in self._decoded]
+        merged = [(each, each.merge(some)) for each, some in found if each.is_complete]
         seconds = time.monotonic() - began - self._decoding_seconds
-        metrics.observe_inference(model.name, found, seconds)
-        return found, seconds
+        metrics.observe_inference(model.name, [one for _, one in merged], seconds)
+        return merged, seconds
 
     def _images(self, jobs: list[Job]) -> Iterator[RgbImage]:
         for job in jobs:
@@ -72,7 +77,7 @@ class Group:
             self._decoding_seconds += time.monotonic() - began
             if decoded and is_wanted:
                 self._decoded.append(decoded)
-                yield decoded.take_pixels()
+                yield from decoded.take_views()
 
     def _decode_job(self, job: Job) -> _DecodedJob | None:
         began, data = time.monotonic(), job.image
@@ -91,15 +96,46 @@ class Group:
 
 
 class _DecodedJob:
-    """A job whose image is or was in memory."""
+    """A job whose image is or was in memory.
+
+    Attributes:
+        job: the job.
+        views: how many views of the image the network has got so far.
+    """
 
     def __init__(self, job: Job, image: DecodedImage, queue_ms: float, decode_ms: float) -> None:
         self.job, self._queue_ms, self._decode_ms = job, queue_ms, decode_ms
         self._pixels, self._size, self._scale = image.pixels, image.size, image.scale
         self._kept = image.pixels if job.keeps_image else None
+        height, width = image.pixels.shape[:2]
+        self._areas = job.areas((width, height))
+        self.views = 0
 
-    def take_pixels(self) -> RgbImage:
-        """Return the pixels and drop the reference to them, so that the caller can free them."""
+    @property
+    def is_complete(self) -> bool:
+        """Whether the network has got all views."""
+        return self.views == len(self._areas)
+
+    def take_views(self) -> Iterator[RgbImage]:
+        """Yield the views of the image while it is wanted; the caller can free it with the last.
+
+        Many tiles take long, so before each it is looked whether somebody still waits for them.
+        """
+        *others, last = self._areas
+        for area in others:
+            self.views += 1
+            yield area.view(self._pixels)
+            if not self.job.is_wanted():
+                return
+        self.views += 1
+        yield last.view(self._take_pixels())
+
+    def merge(self, found: list[Detections]) -> Detections:
+        """Return the detections in the image, given those in its views."""
+        return merge(self._areas, found, self.job.thresholds.nms)
+
+    def _take_pixels(self) -> RgbImage:
+        """Return the pixels and drop the reference to them."""
         pixels = self._pixels
         del self._pixels
         return pixels

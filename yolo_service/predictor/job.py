@@ -7,13 +7,15 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from darknet.detections import Detections
+from darknet.errors import ImageError
 from darknet.model import RgbImage, Thresholds
+from darknet.tiling import Area, Tiling
 from yolo_service.errors import BadRequest, ClientGone, DeadlineExceeded, ServiceError
-from yolo_service.images.decode import DecodeOptions
+from yolo_service.images.decode import DecodeOptions, Size, size_of
 from yolo_service.models.folder import ModelOptions
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.predictor.answer import Answer
@@ -41,9 +43,11 @@ class Options:
         classes: names or numbers of the classes that are kept; empty: all.
         region: detections are kept whose centre is in it; None: all.
         keep_image: whether ``Answer.image`` is needed; without it decoding may be rougher.
+        tiles: how the image is cut for small objects, such as ``2x2`` or ``auto``, see
+            ``darknet.tiling.Tiling.parse``; None: it is not.
 
     Raises:
-        BadRequest: a number outside 0..1.
+        BadRequest: a number outside 0..1, or ``tiles`` that cannot be read.
     """
 
     model: str | None = None
@@ -54,12 +58,22 @@ class Options:
     classes: tuple[str, ...] = ()
     region: Region | None = None
     keep_image: bool = False
+    tiles: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("threshold", "nms", "hier_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise BadRequest(f"expected a number from 0 to 1, found {value}", name=name)
+        try:
+            _ = self.tiling
+        except ImageError as error:
+            raise BadRequest(str(error), name="tiles") from error
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How the image is cut into tiles; None: it is not."""
+        return Tiling.parse(self.tiles) if self.tiles else None
 
     def kept(self, found: Detections, size: tuple[int, int]) -> Detections:
         """Return the detections that are wanted, of an image of this width and height.
@@ -108,10 +122,20 @@ class Job:
 
     The caller has acquired the model; it is released when the future is done or cancelled.
 
+    Args:
+        image: see ``Image``.
+        request: the arguments of ``submit``.
+        future: gets the result.
+        model: computes it.
+        decode: see ``Settings.decode``.
+        max_tiles: most tiles that ``auto`` makes of the image.
+
     Attributes:
         encoded_bytes: of the image; None if it was submitted decoded.
         decode_seconds: what decoding outside of the workers took.
         expected_seconds: what the image will take a worker; 0 before the model's first image.
+        is_heavy: whether the image stays in memory for long, because it is drawn on or is cut into
+            tiles. A heavy one is computed alone, and never by all workers at once.
     """
 
     def __init__(
@@ -120,16 +144,22 @@ class Job:
         request: Request,
         future: Future[Any],
         model: LoadedModel,
+        *,
         decode: Decode | None,
+        max_tiles: int,
     ) -> None:
         self.request, self.future, self.model = request, future, model
         self.thresholds = request.options.thresholds(model.options)
+        self._tiling, self._max_tiles = request.options.tiling, max_tiles
+        self.is_heavy = self.keeps_image or self._tiling is not None
         self.decode_options = DecodeOptions()
-        if not request.options.keep_image:
+        if not self.keeps_image:
             self.decode_options = DecodeOptions.for_network(model.network, decode)
+        if self._tiling:  # the tiles need the pixels that the network as a whole does not see
+            self.decode_options = replace(self.decode_options, min_size=None)
         self.encoded_bytes = len(image) if isinstance(image, bytes) else None
         self.decode_seconds = 0.0
-        measured = model.seconds_per_image
+        measured = model.seconds_per_image * self._views(image)
         self.expected_seconds = measured if math.isfinite(measured) else 0.0
         self._wanted_until = 0.0
         self._held = _Held(image, model)
@@ -155,11 +185,26 @@ class Job:
     def group_key(self) -> tuple[int, Thresholds, int | None]:
         """Jobs with equal keys can share a call of the network.
 
-        One that keeps its image shares it with none, because the image stays in memory until the
-        result is made; others are freed as soon as they are resized.
+        A heavy one shares it with none, because its image stays in memory; others are freed as soon
+        as they are resized.
         """
-        own = id(self) if self.keeps_image else None
+        own = id(self) if self.is_heavy else None
         return id(self.model), self.thresholds, own
+
+    def areas(self, size: Size) -> tuple[Area, ...]:
+        """Return the parts of an image of (width, height) that the network computes."""
+        if self._tiling is None:
+            return (Area(0, 0, *size),)
+        return self._tiling.areas(size, self.model.network.input_size, self._max_tiles)
+
+    def _views(self, image: Image) -> int:
+        """Return how many parts of an image will be computed; 1 for one that cannot be decoded."""
+        if self._tiling is None:
+            return 1
+        try:
+            return len(self.areas(size_of(image)))
+        except ServiceError:
+            return 1
 
     def fail(self, error: BaseException) -> None:
         """Set the exception, unless the future is done or was cancelled."""

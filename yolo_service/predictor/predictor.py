@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar, overload
 
 from yolo_service import metrics
-from yolo_service.errors import ModelUnavailable, ServiceError
+from yolo_service.errors import BadRequest, ModelUnavailable, ServiceError
 from yolo_service.images.decode import PROCESSES, ImageDecoder
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.models.opening import open_repository
@@ -106,10 +106,14 @@ class Predictor:
         Returns:
             The future of the answer, or of the result of ``finish``. Its exception is a
             ServiceError: the model is unknown or cannot be loaded, the image cannot be decoded, the
-            queue is full, the deadline has passed, or the predictor was closed.
+            queue is full, the deadline has passed, there are too many tiles, or the predictor was
+            closed.
         """
         request = Request(options, finish, **details)
         future: Future[Any] = Future()
+        if error := self._too_many_tiles(options):
+            set_exception(future, error)
+            return future
         start = functools.partial(self._start, image, request, future)
         model = self.models.loaded(options.model)
         if model is None or not start(model):  # it is not in memory, or no longer
@@ -177,13 +181,25 @@ class Predictor:
     def __exit__(self, *_: object) -> None:
         self.close(time.monotonic() + CLOSE_SECONDS)
 
+    def _too_many_tiles(self, options: Options) -> BadRequest | None:
+        tiling, most = options.tiling, self._settings.max_tiles
+        if tiling is None or tiling.columns * tiling.rows <= most:
+            return None
+        found = tiling.columns * tiling.rows
+        return BadRequest(
+            f"expected at most {most} tiles, found {found}; ask for fewer, or set YOLO_MAX_TILES "
+            "on the server",
+            name="tiles",
+        )
+
     def _start(
         self, image: Image, request: Request, future: Future[Any], model: LoadedModel
     ) -> bool:
         """Queue a request for a loaded model; returns False if the model was just unloaded."""
         if not model.acquire():
             return False
-        job = Job(image, request, future, model, self._settings.decode)
+        own = self._settings
+        job = Job(image, request, future, model, decode=own.decode, max_tiles=own.max_tiles)
         try:
             self.queue.put(job)
         except ServiceError as error:

@@ -45,7 +45,7 @@ class JobQueue:
     ) -> None:
         self.capacity, self._workers, self._max_wait = capacity, workers, max_wait
         self._work_seconds = 0.0
-        self._keeping = 0
+        self._heavy = 0
         self._batch_size, self._batch_wait = batch_size, batch_wait if batch_size else 0.0
         self._jobs: deque[Job] = deque()
         self._busy = 0
@@ -95,8 +95,8 @@ class JobQueue:
     def take(self) -> list[Job]:
         """Wait for the next group; an empty list means that the queue was closed.
 
-        The worker counts as busy until ``group_done``. One worker takes no images that are kept:
-        to draw on a large one takes seconds, for which others would wait.
+        The worker counts as busy until ``group_done``. One worker takes no heavy images: to draw on
+        a large one or to compute many tiles takes seconds, for which others would wait.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._first() or self._closed)
@@ -105,7 +105,7 @@ class JobQueue:
                 return []
             share = math.ceil(len(self._jobs) / max(1, self._workers - self._busy))
             self._jobs.remove(first)
-            self._keeping += first.keeps_image
+            self._heavy += first.is_heavy
             self._busy += 1
             group = [first]
             self._fill(group, self._batch_size or self._group_size(group[0], share))
@@ -117,8 +117,8 @@ class JobQueue:
         """Count the worker of a group as idle."""
         with self._changed:
             self._busy -= 1
-            self._keeping -= group[0].keeps_image
-            self._changed.notify()  # an image that is kept may wait for this
+            self._heavy -= group[0].is_heavy
+            self._changed.notify()  # a heavy image may wait for this
 
     def close(self) -> None:
         """Fail all queued jobs, refuse new ones, and end the workers."""
@@ -136,8 +136,8 @@ class JobQueue:
 
     def _first(self) -> Job | None:
         """Return the job that has waited longest, of those that may be computed now."""
-        may_keep = self._keeping < max(1, self._workers - 1)
-        return next((job for job in self._jobs if may_keep or not job.keeps_image), None)
+        may_be_heavy = self._heavy < max(1, self._workers - 1)
+        return next((job for job in self._jobs if may_be_heavy or not job.is_heavy), None)
 
     def _group_size(self, first: Job, share: int) -> int:
         max_by_latency = int(MAX_GROUP_SECONDS / first.model.seconds_per_image)

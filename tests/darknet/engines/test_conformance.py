@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from darknet import load_network
-from darknet.cfg import read_cfg
+from darknet.cfg import InputSize, read_cfg
 from darknet.detections import Detections, FloatArray
 from darknet.errors import ImageError
 from darknet.model import Dialect, EngineName, Resize, RgbImage
@@ -40,10 +40,25 @@ def engine(request: pytest.FixtureRequest) -> EngineName:
     return name
 
 
-def load(folder: Path, engine: EngineName, dialect: Dialect, resize: Resize) -> Network:
+def load(
+    folder: Path,
+    engine: EngineName,
+    dialect: Dialect,
+    resize: Resize,
+    size: InputSize | None = None,
+) -> Network:
     """Load the model that a folder holds, with the overlap of the Python wrappers."""
-    files = (next(folder.glob(f"*.{end}")) for end in ("cfg", "weights", "names"))
-    return load_network(*files, engine=engine, dialect=dialect, resize=resize, nms_kind="iou")
+    cfg, weights, names = (next(folder.glob(f"*.{end}")) for end in ("cfg", "weights", "names"))
+    return load_network(
+        cfg,
+        weights,
+        names,
+        engine=engine,
+        dialect=dialect,
+        resize=resize,
+        input_size=size,
+        nms_kind="iou",
+    )
 
 
 def photo(data: Path, name: str) -> RgbImage:
@@ -262,6 +277,24 @@ def test_trained_networks_agree_on_photos(
         with load(folder, engine, dialect, resize) as graph:
             for found, answer in zip(graph.detect(photos, threshold=0.1), expected, strict=True):
                 assert_same(found, answer, 1e-4, 0.1)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (416, 320), (512, 512)])
+@pytest.mark.usefixtures("libdarknet")
+def test_engines_agree_at_other_input_sizes(
+    size: tuple[int, int], darknet_data: Path, xl: Path
+) -> None:
+    photos = [photo(darknet_data, name) for name in PHOTOS]
+    found: dict[EngineName, list[Detections]] = {}
+    engines: list[EngineName] = ["libdarknet", *GRAPHS]
+    for engine in engines:
+        with load(xl, engine, "pjreddie", "letterbox", size) as network:
+            assert network.input_size == size
+            found[engine] = network.detect(photos, threshold=0.1)
+    assert sum(map(len, found["libdarknet"])) > 15
+    for engine in GRAPHS:
+        for each, expected in zip(found[engine], found["libdarknet"], strict=True):
+            assert_same(each, expected, 1e-4, 0.1)
 
 
 @pytest.mark.parametrize("resize", ["letterbox", "stretch"])

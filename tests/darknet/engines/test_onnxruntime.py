@@ -10,14 +10,16 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from darknet.cfg import parse_cfg
+from darknet import load_network
+from darknet.cfg import InputSize, parse_cfg
 from darknet.detections import FloatArray
 from darknet.engines import onnxruntime as engine
 from darknet.engines.cache import GraphCache
 from darknet.engines.graph import GraphEngine
-from darknet.errors import InferenceError
+from darknet.errors import DeviceMemoryError, InferenceError
 from darknet.model import Model, RgbImage, Thresholds
-from tests.support.networks import TINY, random_weights
+from darknet.network import Network
+from tests.support.networks import TINY, random_weights, write_model
 
 EVERYTHING = Thresholds(threshold=0.03, nms=0)
 
@@ -84,13 +86,21 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> GpuRuntime:
     return runtime
 
 
-def model(seed: int = 0) -> Model:
-    cfg = parse_cfg(TINY)
+def model(seed: int = 0, size: InputSize | None = None) -> Model:
+    cfg = parse_cfg(TINY, input_size=size)
     return Model(cfg, random_weights(cfg, seed), ("cat", "dog"), "pjreddie", "letterbox")
 
 
-def load(device: str, *, cache: GraphCache | None = None, seed: int = 0) -> GraphEngine:
-    return engine.load(model(seed), device=device, precision="fp32", streams=None, cache=cache)
+def load(
+    device: str,
+    *,
+    cache: GraphCache | None = None,
+    seed: int = 0,
+    size: InputSize | None = None,
+) -> GraphEngine:
+    return engine.load(
+        model(seed, size), device=device, precision="fp32", streams=None, cache=cache
+    )
 
 
 def noise(count: int) -> list[RgbImage]:
@@ -135,6 +145,47 @@ def test_a_gpu_that_fails_at_load_is_an_inference_error(runtime: GpuRuntime) -> 
         load("cuda")
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA failure 2: out of memory ; GPU=0",
+        "BFCArena::AllocateRawInternal Available memory of 0 is smaller than requested bytes",
+        "CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+@pytest.mark.parametrize(("size", "smaller"), [(None, "60x44"), ((32, 64), "28x60")])
+def test_a_gpu_out_of_memory_names_the_setting_and_the_next_smaller_size(
+    runtime: GpuRuntime,
+    tmp_path: Path,
+    message: str,
+    size: InputSize | None,
+    smaller: str,
+) -> None:
+    folder = write_model(tmp_path)
+    files = [folder / f"model.{end}" for end in ("cfg", "weights", "names")]
+
+    def load_on_gpu() -> Network:
+        return load_network(*files, engine="onnxruntime", device="cuda", input_size=size)
+
+    expected = f"next smaller input size is {smaller}, see YOLO_INPUT_SIZE"
+    with load_on_gpu() as network:
+        runtime.error = RuntimeError(message)
+        with pytest.raises(DeviceMemoryError, match=expected):
+            network.detect(noise(1))
+    with pytest.raises(DeviceMemoryError, match=expected):
+        load_on_gpu()
+
+
+def test_a_gpu_out_of_memory_at_the_smallest_size_names_no_smaller_one(
+    runtime: GpuRuntime, tmp_path: Path
+) -> None:
+    folder = write_model(tmp_path)
+    files = [folder / f"model.{end}" for end in ("cfg", "weights", "names")]
+    runtime.error = RuntimeError("CUDA failure 2: out of memory")
+    with pytest.raises(DeviceMemoryError, match="4x4, its smallest input size"):
+        load_network(*files, engine="onnxruntime", device="cuda", input_size=(4, 4))
+
+
 def test_tensorrt_builds_one_engine_for_all_batch_sizes(runtime: GpuRuntime) -> None:
     load("tensorrt:1")
     (name, options), *others = runtime.providers
@@ -149,17 +200,18 @@ def test_tensorrt_builds_one_engine_for_all_batch_sizes(runtime: GpuRuntime) -> 
     assert [name for name, _ in others] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
-def test_tensorrt_engines_are_cached_in_a_folder_per_graph_and_weights(
+def test_tensorrt_engines_are_cached_in_a_folder_per_graph_weights_and_size(
     runtime: GpuRuntime, tmp_path: Path
 ) -> None:
     """TensorRT's own names of cached engines depend on the layers only, not on the weights."""
     folders = []
-    for seed in (0, 1, 0):
-        load("tensorrt", cache=GraphCache(tmp_path / "cache"), seed=seed)
+    for seed, size in ((0, None), (1, None), (0, None), (0, (32, 32))):
+        load("tensorrt", cache=GraphCache(tmp_path / "cache"), seed=seed, size=size)
         options = runtime.providers[0][1]
         assert options["trt_engine_cache_enable"] == "1"
         folders.append(Path(options["trt_engine_cache_path"]))
-    assert folders[0] == folders[2] != folders[1]
+    assert folders[0] == folders[2]
+    assert len(set(folders)) == 3
     assert all(folder.is_dir() and folder.parent == tmp_path / "cache" for folder in folders)
 
 
