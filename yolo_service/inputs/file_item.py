@@ -11,6 +11,7 @@ from yolo_service.inputs.claims import Claim
 from yolo_service.inputs.item import Item
 from yolo_service.inputs.options import InputOptions
 from yolo_service.predictor.job import Image
+from yolo_service.videos.content import HEAD_BYTES, is_video
 from yolo_service.whole_files import free_name, move, write_whole
 
 ERROR_SUFFIX = ".error.txt"
@@ -44,6 +45,15 @@ class FileItem(Item):
         """Return the bytes of the file."""
         data, self.data = self.data, None
         return self.place.read_bytes() if data is None else data
+
+    def video_file(self) -> Path | None:
+        """Return where the file is now if it is a video."""
+        try:
+            with self.place.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+        except OSError:
+            return None  # read() raises it again
+        return self.place if is_video(head, self.name) else None
 
     def done(self) -> None:
         """Move or delete the file, if that was asked for."""
