@@ -29,6 +29,7 @@ ONLY_IN = {
     "flask": ("yolo_service/http/", "yolo_service/api/"),
     "werkzeug": ("yolo_service/http/", "yolo_service/api/"),
     "gevent": ("yolo_service/http/", "yolo_service/api/"),
+    "pyarrow": ("yolo_service/outputs/parquet.py",),
     "pydantic": ("yolo_service/",),
     "prometheus_client": ("yolo_service/",),
     "click": ("yolo_service/cli/",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import os
 import secrets
@@ -12,6 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from yolo_service.locks import Lock
+
+MAX_NAME = 255
+"""Bytes of a name in the file systems of Linux."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
@@ -57,6 +61,19 @@ def sync_folder(folder: Path) -> None:
                 raise
         finally:
             os.close(descriptor)
+
+
+def suffixed(name: str, suffix: str) -> str:
+    """Return a relative path with a suffix behind its name, which is cut where it is too long.
+
+    What is cut off is replaced by its hash, so that different names stay different.
+    """
+    parent, slash, last = name.rpartition("/")
+    encoded = os.fsencode(last)
+    if len(encoded) + len(suffix) > MAX_NAME:
+        kept = encoded[: MAX_NAME - len(suffix) - 17].decode(errors="ignore")
+        last = f"{kept}-{hashlib.sha256(encoded).hexdigest()[:16]}"
+    return f"{parent}{slash}{last}{suffix}"
 
 
 def free_name(target: Path) -> Path:

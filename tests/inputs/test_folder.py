@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -217,7 +216,7 @@ def test_several_processes_share_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def killed(tmp_path: Path) -> Iterator[Path]:
+def killed(tmp_path: Path) -> Path:
     """A folder in which a process has claimed a file, and was killed."""
     folder = write(tmp_path / "in", "a.png", "b.png")
     code = (
@@ -270,3 +269,15 @@ def test_a_new_file_of_the_name_is_not_overwritten_by_one_that_is_given_back(
     found = items(folder, delete=True)
     assert [item.name for item in found] == ["a.png", "a.png"]
     assert {bytes(item.read()) for item in found} == {png(0), png(7)}
+
+
+def test_a_name_too_long_to_be_claimed_fails_alone(tmp_path: Path) -> None:
+    long = "x" * 240 + ".png"
+    folder = write(tmp_path / "in", "a.png", long)
+    first, second = items(folder, delete=True, failed_to=tmp_path / "failed")
+    assert read(first) == png(0)
+    with pytest.raises(ItemError, match="name too long") as caught:
+        read(second)
+    second.failed(caught.value)
+    assert long in files(tmp_path / "failed")
+    assert len(files(tmp_path / "failed")) == 2
