@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,7 @@ class FrameItem(Item):
         is_last: whether no other item of the video follows.
         pts: time stamp of the frame, see ``Frame.pts``.
         duration: likewise.
+        time_base: their unit in seconds.
     """
 
     video: Video = field(kw_only=True)
@@ -119,6 +121,7 @@ class FrameItem(Item):
     is_last: bool = field(kw_only=True)
     pts: int = 0
     duration: int = 0
+    time_base: Fraction = Fraction(1)
 
     @classmethod
     def of(cls, frame: Frame, number: int, video: Video, *, is_last: bool) -> FrameItem:
@@ -135,7 +138,7 @@ class FrameItem(Item):
             frame=frame,
             is_last=is_last,
         )
-        made.pts, made.duration = frame.pts, frame.duration
+        made.pts, made.duration, made.time_base = frame.pts, frame.duration, frame.time_base
         return made
 
     def read(self) -> RgbImage:
