@@ -37,7 +37,7 @@ class UrlItem(Item):
     """An image or a video at an address."""
 
     options: InputOptions = field(default_factory=InputOptions)
-    _found: bytes | Path = b""
+    _found: bytes | Path | ItemError = b""
 
     @classmethod
     def of(cls, address: str, options: InputOptions) -> UrlItem:
@@ -59,16 +59,19 @@ class UrlItem(Item):
         found = self._found or self._fetch()
         self._found = b""
         if isinstance(found, Path):
+            found.unlink()
             raise ItemError("is a video; expected an image")
+        if isinstance(found, ItemError):
+            raise found
         return found
 
     def video_file(self) -> Path | None:
         """Download what is there; return a temporary file with it if it is a video."""
         try:
-            found = self._found = self._fetch()
-        except ItemError:
-            return None  # read() tries once more, and raises it
-        return found if isinstance(found, Path) else None
+            self._found = self._fetch()
+        except ItemError as error:
+            self._found = error  # for read()
+        return self._found if isinstance(self._found, Path) else None
 
     def done(self) -> None:
         """Remove the temporary file."""
@@ -103,7 +106,7 @@ class UrlItem(Item):
             head = bytearray()
             while len(head) < HEAD_BYTES and (piece := answer.read1(_PIECE)):
                 head += piece
-            if is_video(head, urlsplit(self.origin).path):
+            if is_video(bytes(head), urlsplit(self.origin).path):
                 return _save(head, answer)
             return self._rest_of_image(head, answer)
 

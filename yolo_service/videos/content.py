@@ -38,7 +38,7 @@ _PACKETS = ((0, 188), (4, 192))
 """Offset of the first packet and length of packets of MPEG transport streams."""
 
 
-def is_video(head: bytes | bytearray, name: str) -> bool:
+def is_video(head: bytes, name: str) -> bool:
     """Return whether a file is a video, or sound, rather than an image.
 
     Args:
@@ -52,15 +52,15 @@ def is_video(head: bytes | bytearray, name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _is_boxes(head: bytes | bytearray) -> bool:
+def _is_boxes(head: bytes) -> bool:
     return head[4:8] in _BOXES and not (head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS)
 
 
-def _is_riff(head: bytes | bytearray) -> bool:
+def _is_riff(head: bytes) -> bool:
     return head.startswith(b"RIFF") and head[8:12] in (b"AVI ", b"WAVE")
 
 
-def _is_transport(head: bytes | bytearray) -> bool:
+def _is_transport(head: bytes) -> bool:
     return any(
         len(head) > start + 2 * length
         and all(head[at] == 0x47 for at in range(start, len(head), length))

@@ -109,7 +109,7 @@ class VideoReader:
     def __init__(self, path: Path) -> None:
         if path.stat().st_size == 0:
             raise ItemError("is empty; expected a video")
-        self._container = _open(path)
+        self._path, self._container = path, _open(path)
         try:
             self._stream = _video_stream(self._container)
             self.clock = self._clock()
@@ -213,14 +213,8 @@ class VideoReader:
         """Return the duration of the video; reads the whole file where its header has none."""
         if self._stream.duration and self._stream.time_base:
             return Fraction(self._stream.duration * self._stream.time_base)
-        begins = (self._stream.start_time or 0) * self.clock.time_base
-        try:
-            for packet in self._container.demux(self._stream):
-                self._note_end(packet)
-            self._container.seek(0, backward=True)
-        except av.FFmpegError as error:
-            raise self._cut_off(f"cannot be read on: {error.strerror}") from error
-        return self._video_ends - begins
+        with _open(self._path) as container:
+            return _packets_duration(container, self.clock.interval)
 
 
 def _chain(first: Frame, rest: Iterator[Frame]) -> Iterator[Frame]:
@@ -245,6 +239,21 @@ def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
         sound = "only sound" if container.streams.audio else "no stream that can be decoded"
         raise ItemError(f"has no video, {sound}; expected a video")
     return streams[0]
+
+
+def _packets_duration(container: av.container.InputContainer, interval: Fraction) -> Fraction:
+    """Return the duration by the times of all packets, or by their number if they have none."""
+    stream, begin, end, count = _video_stream(container), Fraction(10**9), Fraction(0), 0
+    try:
+        for packet in container.demux(stream):
+            count += packet.size > 0
+            if packet.pts is not None and packet.time_base:
+                time = packet.pts * packet.time_base
+                begin = min(begin, time)
+                end = max(end, time + (packet.duration or 0) * packet.time_base)
+    except av.FFmpegError:
+        pass  # decoding meets it again, with the frames before it
+    return end - begin if end > begin else count * interval
 
 
 def _matrix(frame: av.VideoFrame) -> Matrix:

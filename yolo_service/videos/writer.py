@@ -86,8 +86,8 @@ class VideoWriter:
         except (OSError, av.FFmpegError) as error:
             raise self._broken(error) from error
         try:
-            self._stream = self._video_stream(first)
             self._sound = _Sound(source, self._file)
+            self._stream = self._video_stream(first)
         except (OSError, ValueError, av.FFmpegError) as error:
             self.abort()
             raise self._broken(error) from error
@@ -139,7 +139,7 @@ class VideoWriter:
     def _video_stream(self, first: TimedFrame) -> av.VideoStream:
         is_webm = self._target.suffix.lower() == ".webm"
         codec = "libvpx-vp9" if is_webm else "libx264"
-        stream: Any = self._file.add_stream(codec, options=QUALITY[codec])
+        stream: Any = self._file.add_stream(codec, self._sound.rate, options=QUALITY[codec])
         stream.width, stream.height = self._size
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
@@ -152,11 +152,16 @@ class VideoWriter:
 
 
 class _Sound:
-    """The packets of the sound of a video, copied in the order of time."""
+    """The packets of the sound of a video, copied in the order of time.
+
+    Attributes:
+        rate: frames per second of the video, on average: the last frame is shown so long.
+    """
 
     def __init__(self, source: Path, target: av.container.OutputContainer) -> None:
         self._target = target
         self._source = av.open(f"file:{source}", "r")
+        self.rate = self._source.streams.video[0].average_rate
         streams = list(self._source.streams.audio)
         self._streams = {each: target.add_stream_from_template(each) for each in streams}
         self._packets = self._each(streams)
