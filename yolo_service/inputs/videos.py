@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import queue
 import threading
-import weakref
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,13 +16,14 @@ import numpy as np
 from darknet.model import RgbImage
 from yolo_service.errors import ItemError
 from yolo_service.inputs.item import Input, Item
+from yolo_service.videos.buffers import Buffers
 from yolo_service.videos.selection import Selection
 from yolo_service.videos.view import View
 
 if TYPE_CHECKING:
     from yolo_service.videos.reader import Frame, VideoReader
 
-FRAME_BYTES = 48_000_000
+FRAME_BYTES = 32_000_000
 """Of the frames of a video that are in memory as images; a frame of 1080p has 6.2 MB."""
 MIN_FRAMES = 4
 """How many may be in memory however large they are."""
@@ -63,9 +62,7 @@ class Video:
         self._error: Exception | None = None
         self._is_released = False
         self._changed = threading.Lock()
-        # Not a semaphore: a finalizer may run within any call, also within one of its own.
-        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._most = 0
+        self._buffers = Buffers(FRAME_BYTES, MIN_FRAMES)
 
     def begin(self) -> None:
         """Count one more that has to end before the video does."""
@@ -89,18 +86,7 @@ class Video:
 
     def image(self, frame: Frame) -> RgbImage:
         """Return the image of a frame, when there is memory for it."""
-        self._wait_for_memory()
-        pixels = frame.pixels(self.view)
-        if not self._most:
-            self._most = max(MIN_FRAMES, FRAME_BYTES // pixels.nbytes)
-            for _ in range(self._most - 1):
-                self._free.put(None)
-        weakref.finalize(pixels, self._free.put, None).atexit = False
-        return pixels
-
-    def _wait_for_memory(self) -> None:
-        if self._most:
-            self._free.get()
+        return self._buffers.hold(frame.pixels(self.view))
 
 
 @dataclass(eq=False)

@@ -11,6 +11,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from darknet.model import RgbImage
 from yolo_service.errors import ItemError
@@ -52,8 +53,16 @@ class Frame:
         ends: time at which the next frame is due.
     """
 
-    def __init__(self, frame: av.VideoFrame, index: int, pts: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        frame: av.VideoFrame,
+        index: int,
+        pts: int,
+        clock: Clock,
+        converter: Converter,
+    ) -> None:
         self._frame, self.index, self.pts = frame, index, pts
+        self._converter = converter
         self.time_base, self.duration = clock.time_base, frame.duration or 0
         self.time = pts * clock.time_base - clock.start
         self.begins = self.time - clock.time_base / 2
@@ -63,19 +72,38 @@ class Frame:
     def pixels(self, view: View) -> RgbImage:
         """Return the upright image: uint8[height, width, 3], red first.
 
+        Called for one frame of a reader at a time.
+
         Raises:
             ItemError: it cannot be converted.
         """
-        frame = self._frame
+        try:
+            return self._converter.image(self._frame, view)
+        except (av.FFmpegError, ValueError) as error:
+            raise ItemError(f"the frame at {float(self.time):.3f} s is damaged: {error}") from error
+
+
+class Converter:
+    """Makes images of the frames of a stream.
+
+    Args:
+        first: the first frame, which has the orientation of all. To ask a frame for it makes a
+            cycle of references, so that it stays in memory until the next garbage collection.
+    """
+
+    def __init__(self, first: av.VideoFrame) -> None:
+        self._matrix = _matrix(first)
+        self._reformatter = VideoReformatter()  # a frame's own one is made anew for each
+
+    def image(self, frame: av.VideoFrame, view: View) -> RgbImage:
+        """Return an upright image: uint8[height, width, 3], red first."""
         scale = min(1.0, view.size / max(frame.width, frame.height)) if view.size else 1.0
         width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
         how = "AREA" if scale < 1 else None
-        try:
-            converted = frame.reformat(width, height, "rgb24", interpolation=how)
-            pixels = converted.to_ndarray()
-        except (av.FFmpegError, ValueError) as error:
-            raise ItemError(f"the frame at {float(self.time):.3f} s is damaged: {error}") from error
-        upright = _turned(np.asarray(pixels, np.uint8), _matrix(frame))
+        converted = self._reformatter.reformat(
+            frame, width, height, "rgb24", interpolation=how, threads=1
+        )
+        upright = _turned(np.asarray(converted.to_ndarray(), np.uint8), self._matrix)
         if view.rotate:
             return np.asarray(cv2.rotate(upright, _ROTATIONS[view.rotate]), np.uint8)
         return upright
@@ -119,6 +147,7 @@ class VideoReader:
         self._ends = self._video_ends = Fraction(0)
         self._damaged, self._count = 0, 0
         self._last_pts: int | None = None
+        self._converter: Converter | None = None
         self._stream.thread_type = "AUTO"
 
     def close(self) -> None:
@@ -158,9 +187,10 @@ class VideoReader:
         for frame in decoded:
             index, self._count = self._count, self._count + 1
             pts = self._last_pts = self._pts(frame)
-            if index == 0:
+            if self._converter is None:
+                self._converter = Converter(frame)
                 self.clock = replace(self.clock, start=pts * self.clock.time_base)
-            yield Frame(frame, index, pts, self.clock)
+            yield Frame(frame, index, pts, self.clock, self._converter)
 
     def _pts(self, frame: av.VideoFrame) -> int:
         """Return the time stamp, or that of a constant rate where the container has none.

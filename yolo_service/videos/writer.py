@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from darknet.model import RgbImage
 from yolo_service.errors import OutputError
@@ -61,7 +63,19 @@ def to_frame(image: RgbImage) -> av.VideoFrame:
     height, width = image.shape[:2]
     even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
     frame = av.VideoFrame.from_ndarray(np.asarray(even, np.uint8), "rgb24")
-    return frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+    return _converter().reformat(
+        frame, format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", threads=1
+    )
+
+
+_of_thread = threading.local()
+
+
+def _converter() -> VideoReformatter:
+    """Return the converter of this thread: to make one takes longer than to convert a frame."""
+    if not hasattr(_of_thread, "converter"):
+        _of_thread.converter = VideoReformatter()
+    return cast(VideoReformatter, _of_thread.converter)
 
 
 class VideoWriter:
