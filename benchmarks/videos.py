@@ -4,7 +4,8 @@ Usage: python -m benchmarks.videos MODELS_DIR [MODEL] [ROUNDS]
 
 Makes twenty seconds of 1080p with sound by ffmpeg, which are decoded in turns by ``detect`` and by
 ``ffmpeg -f rawvideo -pix_fmt rgb24 -``, whose output this module reads and hands to the same
-pipeline. ``frames/s`` counts from the first result to the last. Then ``detect`` reads these seconds
+pipeline. ``frames/s`` counts from the first result to the last; ``ms`` is the processor time per
+frame of all processes, with their start, which other load on the machine changes less. Then ``detect`` reads these seconds
 thirty times, ten minutes; ``MB`` is the largest resident memory of its process.
 """
 
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import IO
@@ -81,11 +82,17 @@ def from_pipe(models: str, model: str) -> None:
 
 @dataclass
 class Result:
-    """Frames per second, frames, and megabytes of the process."""
+    """Frames per second, frames, megabytes of the process, and seconds of processor time."""
 
     rate: float
     frames: int
     megabytes: float
+    seconds: float
+
+    @property
+    def milliseconds(self) -> float:
+        """Processor time per frame."""
+        return 1000 * self.seconds / self.frames
 
 
 def main(models: str, model: str = "yolo-fastest-1.1-xl", rounds: int = 3) -> None:
@@ -100,8 +107,10 @@ def main(models: str, model: str = "yolo-fastest-1.1-xl", rounds: int = 3) -> No
     own, pipe = median(own.rate for own, _ in pairs), median(piped.rate for _, piped in pairs)
     share = median(own.rate / piped.rate for own, piped in pairs)
     print(f"{model}, {WIDTH} x {HEIGHT}, {pairs[0][0].frames} frames, {rounds} rounds in turns")
-    print(f"detect       {own:7.1f} frames/s, {share:.2f} times the pipe")
-    print(f"ffmpeg piped {pipe:7.1f} frames/s")
+    own_ms = median(own.milliseconds for own, _ in pairs)
+    pipe_ms = median(piped.milliseconds for _, piped in pairs)
+    print(f"detect       {own:7.1f} frames/s, {own_ms:5.1f} ms, {share:.2f} times the pipe")
+    print(f"ffmpeg piped {pipe:7.1f} frames/s, {pipe_ms:5.1f} ms")
     print(
         f"ten minutes  {whole.rate:7.1f} frames/s, {whole.frames} frames, {whole.megabytes:.0f} MB"
     )
@@ -139,16 +148,25 @@ def _piped(models: str, model: str, video: Path) -> Result:
             [sys.executable, "-c", reader], stdin=ffmpeg.stdout, stdout=subprocess.PIPE
         ) as running,
     ):
-        return _result(running)
+        assert ffmpeg.stdout
+        ffmpeg.stdout.close()
+        found = _result(running)
+        return replace(found, seconds=found.seconds + _wait(ffmpeg)[0])
 
 
 def _result(running: subprocess.Popen[bytes]) -> Result:
     assert running.stdout
     times = [time.monotonic() for _ in running.stdout]
-    _, status, usage = os.wait4(running.pid, 0)
-    running.returncode = os.waitstatus_to_exitcode(status)
-    assert running.returncode == 0
-    return Result((len(times) - 1) / (times[-1] - times[0]), len(times), usage.ru_maxrss / 1024)
+    seconds, megabytes = _wait(running)
+    return Result((len(times) - 1) / (times[-1] - times[0]), len(times), megabytes, seconds)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> tuple[float, float]:
+    """Return the processor time and the largest memory of a process when it has ended."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 if __name__ == "__main__":
