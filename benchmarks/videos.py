@@ -5,8 +5,8 @@ Usage: python -m benchmarks.videos MODELS_DIR [MODEL] [ROUNDS]
 Makes twenty seconds of 1080p with sound by ffmpeg, which are decoded in turns by ``detect`` and by
 ``ffmpeg -f rawvideo -pix_fmt rgb24 -``, whose output this module reads and hands to the same
 pipeline. ``frames/s`` counts from the first result to the last; ``ms`` is the processor time per
-frame of all processes, with their start, which other load on the machine changes less. Then ``detect`` reads these seconds
-thirty times, ten minutes; ``MB`` is the largest resident memory of its process.
+frame of all processes, with their start, which other load on the machine changes less. Then
+``detect`` reads these seconds thirty times, ten minutes; ``MB`` is the largest resident memory of its process.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,42 @@ def test_folders_of_results_are_no_input(tmp_path: Path) -> None:
         ignored=(tmp_path / "drawn",),
     )
     assert found == ["a.png"]
+
+
+@pytest.mark.parametrize("option", ["move_to", "failed_to", "drawn_to"])
+def test_images_are_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """Nor are the files that a run writes taken for new images."""
+    write(tmp_path, "in/a.png", "in/b.png", "other/c.png")
+    monkeypatch.chdir(tmp_path)
+    folder = Path("in")
+    for sources in (["in"], ["in/a.png"], ["in/*.png"], ["in/a.png", "in/b.png"], ["in", "other"]):
+        with pytest.raises(ConfigurationError, match="is where the images are"):
+            items(*sources, **{option: folder.absolute()})
+    assert names("in", **{option: folder / "results"}) == ["a.png", "b.png"]
+
+
+def test_a_list_that_does_not_come_is_not_waited_for_when_it_is_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "w"):
+        monkeypatch.setattr("sys.stdin", stdin)
+        source = open_input(["-"], InputOptions())
+        threading.Timer(0.1, source.stop).start()
+        assert list(source) == []
+
+
+def test_sources_of_several_kinds_follow_each_other(tmp_path: Path) -> None:
+    write(tmp_path, "a.png", "sub/b.png")
+    sources = [str(tmp_path), "http://127.0.0.1:9/x.png", str(tmp_path / "a.png")]
+    source = open_input(sources, InputOptions())
+    assert source.count() == 4
+    assert [item.name for item in source] == ["a.png", "sub/b.png", "127.0.0.1:9/x.png", "a.png"]
+    source.stop()
+    assert list(source) == []
+    source.close()
 
 
 def test_names_are_relative_to_the_folder_that_has_all_sources(
@@ -213,6 +250,28 @@ def test_several_processes_share_a_folder(tmp_path: Path) -> None:
     taken = [process.communicate(timeout=60)[0].split() for process in running]
     assert sorted(name for each in taken for name in each) == [f"{i:03}.png" for i in range(200)]
     assert files(tmp_path / "in") == set()
+
+
+def test_a_file_that_cannot_be_opened_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests run as root, whom no permission stops; so the system's answer is made up."""
+    write(tmp_path, "a.png", "b.png")
+    opened = os.open
+
+    def denied(path: str | Path, *more: int) -> int:
+        if str(path).endswith("a.png"):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *more)
+
+    monkeypatch.setattr(os, "open", denied)
+    first, second = items(tmp_path, delete=True)
+    with pytest.raises(ItemError, match="cannot be read: Permission denied"):
+        read(first)
+    first.failed(ItemError("it cannot be read"))
+    assert read(second) == png(1)
+    second.done()
+    assert files(tmp_path) == {"a.png"}
 
 
 @pytest.fixture

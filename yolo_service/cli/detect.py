@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from yolo_service.predictor import Options, Predictor
     from yolo_service.settings import Settings
 
+OPEN_FILES = 1 << 20
+"""An output that appears at the end of a run holds every input until then."""
+
 _folder = click.Path(file_okay=False, path_type=Path)
 _share = click.FloatRange(0, 1)
 
@@ -95,6 +98,7 @@ def detect(sources: tuple[str, ...], **values: Any) -> None:
     settings = settings_with_model(**options, queue_seconds=math.inf)
     _log(settings)
     process.tune()
+    process.raise_open_files_limit(OPEN_FILES)
     progress = _run(sources, settings, results, inputs, frames)
     sys.exit(1 if progress.failed else 0)
 
@@ -131,7 +135,7 @@ def _run(
     inputs: dict[str, Any],
     frames: dict[str, Any],
 ) -> Progress:
-    from yolo_service.cli.progress import ProgressLine, is_drawn
+    from yolo_service.cli.progress import ProgressLine, can_draw
     from yolo_service.inputs.opening import open_input
     from yolo_service.pipeline import Pipeline
     from yolo_service.predictor import open_predictor
@@ -144,8 +148,9 @@ def _run(
         source = stack.enter_context(closing(videos.with_videos(images, chosen)))
         predictor = stack.enter_context(open_predictor(settings))
         options = _options(predictor, results)  # loads the model: a fault of it is no image's
-        total = source.count() if is_drawn() else None
-        line = ProgressLine(total and min(total, results["limit"] or total), is_drawn=is_drawn())
+        is_drawn = can_draw(prints=results["sink"] is None)
+        total = source.count() if is_drawn else None
+        line = ProgressLine(total and min(total, results["limit"] or total), is_drawn=is_drawn)
         pipeline = Pipeline(
             source,
             predictor,
@@ -155,10 +160,11 @@ def _run(
             limit=results["limit"],
             ended=line.show,
         )
-        with _stopped_by_signals(pipeline):
-            progress = pipeline.run()
-        line.end(progress)
-        return progress
+        try:
+            with _stopped_by_signals(pipeline):
+                return pipeline.run()
+        finally:
+            line.end(pipeline.progress)
 
 
 def _input_options(
@@ -166,7 +172,10 @@ def _input_options(
 ) -> InputOptions:
     from yolo_service.inputs.options import InputOptions
 
-    places = [place for place in (results["sink"], results["draw"]) if place]
+    sink, drawn = (
+        None if not place or scheme_of(place) else Path(place)
+        for place in (results["sink"], results["draw"])
+    )
     return InputOptions(
         watch=inputs["watch"],
         stop_file=inputs["stop_file"],
@@ -174,7 +183,8 @@ def _input_options(
         delete=inputs["delete_input"],
         move_to=inputs["move_input"],
         failed_to=inputs["failed"],
-        ignored=tuple(Path(place) for place in places if not scheme_of(place)),
+        drawn_to=drawn,
+        ignored=(sink,) if sink else (),
         max_bytes=settings.max_upload_bytes,
         timeout=settings.url_timeout,
     )

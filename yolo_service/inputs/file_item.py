@@ -53,6 +53,8 @@ class FileItem(Item):
 
     def video_file(self) -> Path | None:
         """Return where the file is now if it is a video."""
+        if self.fault:
+            return None
         try:
             with self.place.open("rb") as file:
                 head = file.read(HEAD_BYTES)
@@ -128,9 +130,15 @@ def file_item(
     if options.takes_away:
         try:
             claim = Claim.take(path)
+        except ItemError as error:
+            return FileItem(
+                name, str(path), path=path, options=options, fault=str(error), stays=stays
+            )
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
-                return FileItem(name, str(path), path=path, options=options, fault=_TOO_LONG)
+                return FileItem(
+                    name, str(path), path=path, options=options, fault=_TOO_LONG, stays=stays
+                )
             raise InputError(
                 f"{path} cannot be renamed, which is how it is taken before it is moved or "
                 f"deleted: {error}; check the permissions of its folder"
