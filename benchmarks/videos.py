@@ -1,12 +1,13 @@
 """``yolo-service detect`` on a video, in turns with frames that ffmpeg pipes into a predictor.
 
-Usage: python -m benchmarks.videos MODELS_DIR [MODEL] [ROUNDS]
+Usage: python -m benchmarks.videos MODELS_DIR MODEL [ROUNDS]
 
 Makes twenty seconds of 1080p with sound by ffmpeg, which are decoded in turns by ``detect`` and by
 ``ffmpeg -f rawvideo -pix_fmt rgb24 -``, whose output this module reads and hands to the same
 pipeline. ``frames/s`` counts from the first result to the last; ``ms`` is the processor time per
 frame of all processes, with their start, which other load on the machine changes less. Then
-``detect`` reads these seconds thirty times, ten minutes; ``MB`` is the largest resident memory of its process.
+``detect`` reads these seconds thirty times, ten minutes; ``MB`` is the largest resident memory of
+its process.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Result:
         return 1000 * self.seconds / self.frames
 
 
-def main(models: str, model: str = "yolo-fastest-1.1-xl", rounds: int = 3) -> None:
+def main(models: str, model: str, rounds: int = 3) -> None:
     """Print the median of each figure."""
     with tempfile.TemporaryDirectory() as folder:
         short, long = Path(folder) / "short.mp4", Path(folder) / "long.mp4"
@@ -129,7 +130,7 @@ def _ffmpeg(*arguments: str | Path) -> None:
 
 
 def _detect(models: str, model: str, video: Path) -> Result:
-    command = [sys.executable, "-m", "yolo_service.cli.main", "detect", video]
+    command = [sys.executable, "-m", "yolo_service.cli.main", "detect", str(video)]
     options = ["--models-dir", models, "--model", model]
     with subprocess.Popen(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -170,4 +171,4 @@ def _wait(process: subprocess.Popen[bytes]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *sys.argv[2:3], *map(int, sys.argv[3:4]))
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:4]))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from yolo_service.inputs.opening import open_input
 from yolo_service.inputs.options import InputOptions
 from yolo_service.inputs.videos import MIN_FRAMES, VideoOptions, WithVideos, sharpness
 from yolo_service.pipeline import Pipeline, Progress
-from yolo_service.predictor import Options
+from yolo_service.predictor import Image, Options
 
 SECONDS = 20
 
@@ -127,7 +129,7 @@ def test_few_images_of_frames_are_in_memory_at_once(
 ) -> None:
     monkeypatch.setattr("yolo_service.inputs.videos.FRAME_BYTES", 1)
     path = make_video(tmp_path / "clip.mp4", 12)
-    images = []
+    images: list[Image] = []
     enough = threading.Event()
 
     def read() -> None:
@@ -144,14 +146,18 @@ def test_few_images_of_frames_are_in_memory_at_once(
     for number in range(12 - MIN_FRAMES):
         assert number_in(np.asarray(images[number])) == number
         images[number] = b""
-        _wait_until(lambda number=number: len(images) == number + MIN_FRAMES + 1)  # type: ignore[misc]
+        _wait_until(functools.partial(_has, images, number + MIN_FRAMES + 1))
     thread.join(SECONDS)
     assert not thread.is_alive()
 
 
-def _wait_until(condition: object) -> None:
+def _has(images: list[Image], count: int) -> bool:
+    return len(images) == count
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
     for _ in range(SECONDS * 100):
-        if condition():  # type: ignore[operator]
+        if condition():
             return
         threading.Event().wait(0.01)
     pytest.fail("it did not happen")

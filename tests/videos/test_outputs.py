@@ -168,7 +168,7 @@ def test_an_annotated_video_shows_the_frames_with_boxes(models: Path, tmp_path: 
     drawn, plain = tmp_path / "out" / "a.mp4", tmp_path / "s" / "img_001.jpg"
     raw = ffmpeg("-i", drawn, "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
     frames = np.frombuffer(raw, np.uint8).reshape(8, 242, 322, 3)
-    before = cv2.cvtColor(cv2.imread(str(plain)), cv2.COLOR_BGR2RGB).astype(int)
+    before = decode(plain.read_bytes(), max_pixels=10**6).astype(int)
     changed = np.abs(frames[0, :241, :321] - before).max(axis=2) > 100
     assert 0.001 < changed.mean() < 0.9
 
@@ -210,10 +210,26 @@ def test_one_file_is_for_one_video(models: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_video_is_not_drawn_over_itself(models: Path, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", 3)
+    before = path.read_bytes()
+    answer = run("detect", path, "--models-dir", models, "--draw", path)
+    assert "is where the images are; choose another place" in answer.stderr
+    assert path.read_bytes() == before
+
+
+def test_saved_frames_are_no_input(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    make_video(folder / "a.mp4", 3)
+    for _ in range(2):
+        assert len(detect(models, folder, "--save-frames", folder / "frames")) == 3
+
+
 def test_a_run_that_is_resumed_writes_nothing_twice(models: Path, tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", 12)
     out = tmp_path / "out.jsonl"
-    options = ["--to", out, "--report", tmp_path / "report", "--resume"]
+    options: list[str | Path] = ["--to", out, "--report", tmp_path / "report", "--resume"]
     detect(models, path, *options, "--limit", "5")
     detect(models, path, *options)
     detect(models, path, *options)

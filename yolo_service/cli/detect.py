@@ -143,7 +143,8 @@ def _run(
     with ExitStack() as stack:
         report = videos.report_folder(frames, results["sink"])
         chosen = videos.video_options(frames, report)
-        input_options = _input_options(settings, results, inputs)
+        written = (report, frames["save_frames"])
+        input_options = _input_options(settings, results, inputs, written)
         images = open_input(sources, input_options)
         source = stack.enter_context(closing(videos.with_videos(images, chosen)))
         predictor = stack.enter_context(open_predictor(settings))
@@ -168,7 +169,10 @@ def _run(
 
 
 def _input_options(
-    settings: Settings, results: dict[str, Any], inputs: dict[str, Any]
+    settings: Settings,
+    results: dict[str, Any],
+    inputs: dict[str, Any],
+    written: Sequence[Path | None],
 ) -> InputOptions:
     from yolo_service.inputs.options import InputOptions
 
@@ -184,7 +188,7 @@ def _input_options(
         move_to=inputs["move_input"],
         failed_to=inputs["failed"],
         drawn_to=drawn,
-        ignored=(sink,) if sink else (),
+        ignored=tuple(place for place in (sink, *written) if place),
         max_bytes=settings.max_upload_bytes,
         timeout=settings.url_timeout,
     )

@@ -55,10 +55,10 @@ def check_places(sources: Sequence[str], places: Sequence[Path]) -> None:
         ConfigurationError: one of them is where the images are.
     """
     paths = [Path(source) for source in sources if source != STDIN]
-    roots = {_base(paths).resolve(), *(path.resolve() for path in paths if path.is_dir())}
+    roots = {_base(paths).resolve(), *(path.resolve() for path in paths)}
     for place in places:
         if place.resolve() in roots:
-            raise ConfigurationError(f"{place} is where the images are; choose another folder")
+            raise ConfigurationError(f"{place} is where the images are; choose another place")
 
 
 def _folders(paths: Sequence[Path], sources: Sequence[str]) -> list[tuple[Path, str]]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from darknet.model import RgbImage
 from yolo_service.errors import OutputError
@@ -64,7 +64,11 @@ def to_frame(image: RgbImage) -> av.VideoFrame:
     even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
     frame = av.VideoFrame.from_ndarray(np.asarray(even, np.uint8), "rgb24")
     return _converter().reformat(
-        frame, format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", threads=1
+        frame,
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
+        threads=1,
     )
 
 
