@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,15 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n")
     assert "cannot be opened as a video" in error_of(path)
+
+
+def test_without_pyav_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video(tmp_path / "a.mp4", 2)
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "yolo_service.videos.reader", raising=False)
+    assert error_of(path) == "is a video, which needs PyAV: pip install 'yolo-service[video]'"
 
 
 def test_the_others_go_on(models: Path, tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from tests.support.videos import (
 )
 from yolo_service.errors import ItemError
 from yolo_service.inputs.videos import VideoOptions
-from yolo_service.videos.reader import VideoReader
 from yolo_service.videos.selection import Selection
 from yolo_service.videos.view import View
 
@@ -161,6 +160,8 @@ def test_colours_are_those_of_ffmpeg(tmp_path: Path, colours: str | None) -> Non
     size = ["-vf", "format=yuv420p", "-c:v", "libx264", "-qp", "0"]
     path = tmp_path / "a.mp4"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=320x240:duration=0.2", *size, *says, path)
+    from yolo_service.videos.reader import VideoReader
+
     raw = ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-frames:v", "1", "-")
     expected = np.frombuffer(raw, np.uint8).reshape(240, 320, 3).astype(int)
     reader = VideoReader(path)
