@@ -23,7 +23,7 @@ from yolo_service.videos.view import View
 if TYPE_CHECKING:
     from yolo_service.videos.reader import Frame, VideoReader
 
-FRAME_BYTES = 32_000_000
+FRAME_BYTES = 25_000_000
 """Of the frames of a video that are in memory as images; a frame of 1080p has 6.2 MB."""
 MIN_FRAMES = 4
 """How many may be in memory however large they are."""

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from darknet.limits import available_cpus
 from darknet.model import RgbImage
 from yolo_service.errors import ItemError
 from yolo_service.videos.selection import Selection
@@ -26,6 +27,9 @@ mp3 mpeg mpegts mpegvideo mxf nut ogg rm swf wav yuv4mpegpipe av1 obu caf
 
 LATE_SECONDS = Fraction(1, 2)
 """By how much a video may end before the time that its header says."""
+
+MOST_THREADS = 4
+"""That decode a video; each holds frames of its own, and four give hundreds of 1080p a second."""
 
 _EXACT_HEADERS = ("mov", "matroska", "avi")
 """Formats whose header says how long a whole file is; elsewhere FFmpeg estimates it."""
@@ -149,6 +153,7 @@ class VideoReader:
         self._last_pts: int | None = None
         self._converter: Converter | None = None
         self._stream.thread_type = "AUTO"
+        self._stream.codec_context.thread_count = min(available_cpus(), MOST_THREADS)
 
     def close(self) -> None:
         """Close the file."""
