@@ -24,6 +24,7 @@ ONLY_IN = {
     "openvino": ("darknet/engines/openvino.py", "darknet/quantization.py"),
     "nncf": ("darknet/quantization.py",),
     "onnxruntime": ("darknet/engines/onnxruntime.py",),
+    "av": ("yolo_service/videos/",),
     "ctypes": ("darknet/engines/libdarknet", "yolo_service/process.py"),
     "boto3": ("yolo_service/s3.py",),
     "botocore": ("yolo_service/s3.py",),
@@ -61,6 +62,7 @@ NEVER = {
     "yolo_service/models/": ("yolo_service.predictor", "yolo_service.formats"),
     "yolo_service/predictor/": ("yolo_service.inputs", "yolo_service.outputs"),
     "yolo_service/inputs/": ("yolo_service.outputs", "yolo_service.pipeline"),
+    "yolo_service/videos/": ("yolo_service.inputs", "yolo_service.outputs"),
     "yolo_service/outputs/": ("yolo_service.pipeline",),
 }
 """Files, and what they must not import because it imports them."""

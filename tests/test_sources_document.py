@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.videos import make_video, need_video_tools
 
 TEXT = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -66,7 +67,10 @@ def start(command: str, folder: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if "--watch" not in line])
+OF_IMAGES = [line for line in COMMANDS if "--watch" not in line and "clip.mp4" not in line]
+
+
+@pytest.mark.parametrize("command", OF_IMAGES)
 def test_commands_answer_every_image(command: str, folder: Path, host: str) -> None:
     if ".parquet" in command:
         pytest.importorskip("pyarrow")
@@ -81,6 +85,30 @@ def test_commands_answer_every_image(command: str, folder: Path, host: str) -> N
         assert printed
     if drawn := re.search(r"--draw (\S+)", command):
         assert len(list((folder / drawn[1]).rglob("*.jpg"))) == images
+
+
+WRITTEN = {
+    "--every": (4, []),
+    "--fps": (4, [f"report/clip.mp4.frames/{name}" for name in ("frames.csv", "counts.svg")]),
+    "--save-frames": (4, [f"frames/img_00{number}.jpg" for number in range(1, 5)]),
+    "--draw annotated.mp4": (50, ["annotated.mp4", "results/clip.mp4.frames/statistics.csv"]),
+    "--rotate": (50, ["drawn/clip.mp4", "results.jsonl"]),
+}
+"""How many frames a command uses, and what it writes, by an option that only it has."""
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if "clip.mp4" in line])
+def test_commands_answer_every_frame(command: str, tmp_path: Path) -> None:
+    need_video_tools()
+    make_video(tmp_path / "clip.mp4", 50)
+    ((frames, written),) = (WRITTEN[option] for option in WRITTEN if option in command)
+    process = start(command, tmp_path)
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert f"{frames} images: {frames} done, 0 failed" in errors.splitlines()[-1]
+    assert "--to" in command or len(printed.splitlines()) == frames
+    for name in written:
+        assert (tmp_path / name).is_file(), name
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if "--watch" in line])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolo_service import logs
+from yolo_service.cli import videos
 from yolo_service.cli.options import Command, engine_options, settings_with_model
 from yolo_service.errors import BadRequest, ConfigurationError
 from yolo_service.formats import FORMATS
@@ -64,6 +65,11 @@ def result_options(command: Command) -> Command:
     return _add(command, options)
 
 
+def video_options(command: Command) -> Command:
+    """Add the options of videos."""
+    return _add(command, videos.VIDEO_OPTIONS)
+
+
 def _add(command: Command, options: Sequence[Any]) -> Command:
     for option in reversed(options):
         command = option(command)
@@ -74,9 +80,10 @@ def _add(command: Command, options: Sequence[Any]) -> Command:
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @result_options
 @source_options
+@video_options
 @engine_options
 def detect(sources: tuple[str, ...], **values: Any) -> None:
-    """Detect objects in images from anywhere: files, folders, patterns, URLs.
+    """Detect objects in images and videos from anywhere: files, folders, patterns, URLs.
 
     Each SOURCE is a file, a folder (with its sub-folders), a pattern such as 'photos/**/*.jpg', an
     http or https URL, or - for a list of names on standard input. Without --to, one line of JSON is
@@ -88,12 +95,12 @@ def detect(sources: tuple[str, ...], **values: Any) -> None:
     from yolo_service import process
 
     _check(values)
-    results, inputs, options = _split(values)
+    results, inputs, frames, options = _split(values)
     settings = settings_with_model(**options, queue_seconds=math.inf)
     _log(settings)
     process.tune()
     process.raise_open_files_limit(OPEN_FILES)
-    progress = _run(sources, settings, results, inputs)
+    progress = _run(sources, settings, results, inputs, frames)
     sys.exit(1 if progress.failed else 0)
 
 
@@ -103,9 +110,10 @@ _INPUTS = ("watch", "stop_file", "poll", "delete_input", "move_input", "failed")
 
 
 def _split(values: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the options of results, of inputs, and of the engine."""
-    named = [{name: values[name] for name in names} for names in (_RESULTS, _INPUTS)]
-    return [*named, {k: v for k, v in values.items() if k not in (*_RESULTS, *_INPUTS)}]
+    """Return the options of results, of inputs, of videos, and of the engine."""
+    groups = (_RESULTS, _INPUTS, videos.NAMES)
+    named = [{name: values[name] for name in names} for names in groups]
+    return [*named, {k: v for k, v in values.items() if not any(k in names for names in groups)}]
 
 
 def _check(values: dict[str, Any]) -> None:
@@ -123,7 +131,11 @@ def _check(values: dict[str, Any]) -> None:
 
 
 def _run(
-    sources: Sequence[str], settings: Settings, results: dict[str, Any], inputs: dict[str, Any]
+    sources: Sequence[str],
+    settings: Settings,
+    results: dict[str, Any],
+    inputs: dict[str, Any],
+    frames: dict[str, Any],
 ) -> Progress:
     from yolo_service.cli.progress import ProgressLine, can_draw
     from yolo_service.inputs.opening import open_input
@@ -131,8 +143,12 @@ def _run(
     from yolo_service.predictor import open_predictor
 
     with ExitStack() as stack:
-        input_options = _input_options(settings, results, inputs)
-        source = stack.enter_context(closing(open_input(sources, input_options)))
+        report = videos.report_folder(frames, results["sink"])
+        chosen = videos.video_options(frames, report)
+        written = (report, frames["save_frames"])
+        input_options = _input_options(settings, results, inputs, written)
+        images = open_input(sources, input_options)
+        source = stack.enter_context(closing(videos.with_videos(images, chosen)))
         predictor = stack.enter_context(open_predictor(settings))
         options = _options(predictor, results)  # loads the model: a fault of it is no image's
         is_drawn = can_draw(prints=results["sink"] is None)
@@ -141,7 +157,7 @@ def _run(
         pipeline = Pipeline(
             source,
             predictor,
-            _output(results),
+            _output(results, frames, report, is_one=videos.is_one(sources)),
             options,
             resume=results["resume"],
             limit=results["limit"],
@@ -155,7 +171,10 @@ def _run(
 
 
 def _input_options(
-    settings: Settings, results: dict[str, Any], inputs: dict[str, Any]
+    settings: Settings,
+    results: dict[str, Any],
+    inputs: dict[str, Any],
+    written: Sequence[Path | None],
 ) -> InputOptions:
     from yolo_service.inputs.options import InputOptions
 
@@ -171,7 +190,7 @@ def _input_options(
         move_to=inputs["move_input"],
         failed_to=inputs["failed"],
         drawn_to=drawn,
-        ignored=(sink,) if sink else (),
+        ignored=tuple(place for place in (sink, *written) if place),
         max_bytes=settings.max_upload_bytes,
         timeout=settings.url_timeout,
     )
@@ -202,17 +221,20 @@ def _options(predictor: Predictor, results: dict[str, Any]) -> Options:
         raise ConfigurationError(f"--{error}") from error
 
 
-def _output(results: dict[str, Any]) -> Output:
+def _output(
+    results: dict[str, Any], frames: dict[str, Any], report: Path | None, *, is_one: bool
+) -> Output:
     from yolo_service.outputs.opening import open_output
     from yolo_service.outputs.options import OutputOptions
     from yolo_service.outputs.tee import Tee
 
     resume = results["resume"]
-    output = open_output(results["sink"], OutputOptions(results["form"], resume=resume))
-    if results["draw"] is None:
-        return output
-    drawn = open_output(results["draw"], OutputOptions(draw=True, resume=resume))
-    return Tee([output, drawn])
+    options = OutputOptions(results["form"], resume=resume)
+    outputs = [open_output(results["sink"], options)]
+    outputs += videos.outputs(frames, report=report, is_one_video=is_one)
+    if results["draw"] is not None:
+        outputs += videos.drawn(results["draw"], OutputOptions(draw=True, resume=resume))
+    return outputs[0] if len(outputs) == 1 else Tee(outputs, resume=resume)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from yolo_service.inputs.claims import Claim
 from yolo_service.inputs.item import Item
 from yolo_service.inputs.options import InputOptions
 from yolo_service.predictor.job import Image
+from yolo_service.videos.content import HEAD_BYTES, is_video
 from yolo_service.whole_files import free_name, move, suffixed, write_whole
 
 ERROR_SUFFIX = ".error.txt"
@@ -49,6 +50,17 @@ class FileItem(Item):
             raise ItemError(self.fault)
         data, self.data = self.data, None
         return self.place.read_bytes() if data is None else data
+
+    def video_file(self) -> Path | None:
+        """Return where the file is now if it is a video."""
+        if self.fault:
+            return None
+        try:
+            with self.place.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+        except OSError:
+            return None  # read() raises it again
+        return self.place if is_video(head, self.name) else None
 
     def done(self) -> None:
         """Move or delete the file, if that was asked for."""

@@ -14,6 +14,7 @@ from yolo_service.errors import ConfigurationError
 from yolo_service.inputs.file_item import FileItem, file_item
 from yolo_service.inputs.folder import Folders
 from yolo_service.inputs.item import Input, Item
+from yolo_service.inputs.listing import count_images
 from yolo_service.inputs.options import InputOptions
 from yolo_service.inputs.urls import UrlItem
 from yolo_service.inputs.watch import WatchedFolders
@@ -54,10 +55,10 @@ def check_places(sources: Sequence[str], places: Sequence[Path]) -> None:
         ConfigurationError: one of them is where the images are.
     """
     paths = [Path(source) for source in sources if source != STDIN]
-    roots = {_base(paths).resolve(), *(path.resolve() for path in paths if path.is_dir())}
+    roots = {_base(paths).resolve(), *(path.resolve() for path in paths)}
     for place in places:
         if place.resolve() in roots:
-            raise ConfigurationError(f"{place} is where the images are; choose another folder")
+            raise ConfigurationError(f"{place} is where the images are; choose another place")
 
 
 def _folders(paths: Sequence[Path], sources: Sequence[str]) -> list[tuple[Path, str]]:
@@ -134,8 +135,8 @@ class Files:
             yield self._item(path)
 
     def count(self) -> int | None:
-        """Count the paths."""
-        return sum(1 for _ in self._each())
+        """Count the paths; None if a video is among them."""
+        return count_images(path.name for path in self._each())
 
     def stop(self) -> None:
         """Yield no more items."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from yolo_service.inputs.file_item import FileItem, abandoned_item, file_item
 from yolo_service.inputs.item import Item
-from yolo_service.inputs.listing import Listed, list_images
+from yolo_service.inputs.listing import Listed, count_images, list_images
 from yolo_service.inputs.options import InputOptions
 
 
@@ -35,8 +35,8 @@ class Folders:
                 yield item
 
     def count(self) -> int | None:
-        """Count the files, without keeping their names."""
-        return sum(1 for listed in self._list() if not listed.is_claimed)
+        """Count the files, without keeping their names; None if a video is among them."""
+        return count_images(listed.name for listed in self._list() if not listed.is_claimed)
 
     def stop(self) -> None:
         """Yield no more items."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from yolo_service.predictor.job import Image
@@ -45,6 +46,13 @@ class Item(ABC):
             ItemError: it cannot be read.
             OSError: likewise; whoever calls it names the item.
         """
+
+    def video_file(self) -> Path | None:
+        """Return a file with the item's content if that is a video; None: it may be an image.
+
+        Called before ``read``, which is not called for a video, by the thread that iterates.
+        """
+        return None
 
     def done(self) -> None:  # noqa: B027 - most inputs keep nothing
         """Forget the item: its result is where it cannot be lost.

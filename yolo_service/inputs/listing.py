@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from yolo_service.errors import InputError
 from yolo_service.inputs.claims import claimed_name
+from yolo_service.videos.content import SUFFIXES as VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = frozenset(".bmp .dib .gif .jfif .jpe .jpeg .jpg .jps .mpo .png .tif .tiff .webp".split())
+IMAGE_SUFFIXES = frozenset(
+    ".bmp .dib .gif .jfif .jpe .jpeg .jpg .jps .mpo .png .tif .tiff .webp".split()
+)
+SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 """Of the files that are taken from a folder, in lower case; names ignore the case."""
 
 
@@ -47,6 +51,16 @@ def list_images(folder: Path, ignored: frozenset[Path]) -> Iterator[Listed]:
         yield from _list(folder, "", ignored)
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror or error}") from error
+
+
+def count_images(names: Iterable[str]) -> int | None:
+    """Count files; None if one seems to be a video, whose frames are items of their own."""
+    count = 0
+    for name in names:
+        if Path(name).suffix.lower() in VIDEO_SUFFIXES:
+            return None
+        count += 1
+    return count
 
 
 def _list(folder: Path, prefix: str, ignored: frozenset[Path]) -> Iterator[Listed]:

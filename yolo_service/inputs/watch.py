@@ -20,6 +20,7 @@ from yolo_service.inputs.folder import Folders
 from yolo_service.inputs.item import Item
 from yolo_service.inputs.listing import Listed
 from yolo_service.inputs.options import InputOptions
+from yolo_service.videos.content import SUFFIXES as VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ class WatchedFolders(Folders):
         self._seen[key] = signature
         if before.get(key) != signature or self._handled.get(key) == signature:
             return None
+        if listed.path.suffix.lower() in VIDEO_SUFFIXES:  # too large for the memory, without an end
+            return self._taken(listed, key, signature, None)
         try:
             data = listed.path.read_bytes()
         except FileNotFoundError:

@@ -14,7 +14,7 @@ from yolo_service.outputs.lines import Lines, Stream
 from yolo_service.outputs.options import OutputOptions
 from yolo_service.outputs.output import Output
 from yolo_service.outputs.rows import CsvRows, Rows, TextRows, json_rows
-from yolo_service.schemes import Scheme, load
+from yolo_service.schemes import Scheme, load, scheme_of
 
 _PARQUET = {"parquet": Scheme("yolo_service.outputs.parquet", "parquet")}
 _OF_ONE_FILE = frozenset({".jsonl", ".csv", ".json", ".parquet"})
@@ -29,7 +29,7 @@ def open_path(sink: str, options: OutputOptions) -> Output:
     """
     path = Path(sink)
     suffix = path.suffix.lower()
-    if options.draw or path.is_dir() or suffix not in _OF_ONE_FILE:
+    if options.draw or is_folder(sink):
         return FolderOutput(path, content(options), keeps_errors=not options.draw)
     if suffix == ".parquet":
         return cast(Output, load("parquet", _PARQUET).open_output(sink, options))
@@ -38,6 +38,13 @@ def open_path(sink: str, options: OutputOptions) -> Output:
     if suffix == ".jsonl":
         return Lines(path, json_rows(options.format or "objects"), resume=options.resume)
     return Document(path, json_rows(options.format or "coco"), resume=options.resume)
+
+
+def is_folder(sink: str) -> bool:
+    """Return whether a sink is a path that names a folder, there or to be made."""
+    path = Path(sink)
+    is_one_file = path.suffix.lower() in _OF_ONE_FILE and not path.is_dir()
+    return scheme_of(sink) is None and not is_one_file
 
 
 def open_stdout(options: OutputOptions) -> Output:

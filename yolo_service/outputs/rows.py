@@ -105,11 +105,12 @@ class JsonRows(_OneLineRows):
 
     def key(self, item: Item) -> str:
         """Return where the item is from."""
-        return _text(item.origin)
+        return _with_frame(_text(item.origin), item.details)
 
     def key_of(self, row: bytes) -> str | None:
         """Return the member that says where an item is from."""
-        return _key_of(row, self._member)
+        found = _key_of(row, self._member)
+        return found and _with_frame(found, orjson.loads(row))
 
 
 class CocoRows(_OneLineRows):
@@ -150,7 +151,9 @@ class TextRows(_OneLineRows):
     def encode(self, item: Item, answer: Answer) -> list[bytes]:
         """Return the item with its numbers of objects, and a line for each object."""
         found = [f"{count} {name}" for name, count in counts(answer).items() if count]
-        head = f"{item.origin}  {answer.width} x {answer.height}  {', '.join(found) or 'nothing'}"
+        time = f"  {item.details['time']:.3f} s" if "time" in item.details else ""
+        size = f"{answer.width} x {answer.height}"
+        head = f"{item.origin}{time}  {size}  {', '.join(found) or 'nothing'}"
         lines = [head, *(_object(each) for each in objects(answer)["detections"])]
         return [_printable(line) for line in lines]
 
@@ -176,6 +179,11 @@ def _printable(line: str) -> bytes:
 def _text(name: str) -> str:
     """Return a name of a file as text that UTF-8 can hold."""
     return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _with_frame(origin: str, details: Mapping[str, Any]) -> str:
+    """Return what tells a frame from the others of its video."""
+    return f"{origin}#{details['frame']}" if "frame" in details else origin
 
 
 def _key_of(row: bytes, member: str) -> str | None:

@@ -9,12 +9,20 @@ from yolo_service.inputs.item import Item
 from yolo_service.outputs.output import Acknowledge, Output
 from yolo_service.predictor.answer import Answer
 
+_HAS = object()
+"""Instead of what is put into an output that has a result."""
+
 
 class Tee:
-    """An ``Output``: each result goes to several, and is acknowledged when all have."""
+    """An ``Output``: each result goes to several, and is acknowledged when all have.
 
-    def __init__(self, outputs: Sequence[Output]) -> None:
-        self._outputs = outputs
+    Args:
+        outputs: the outputs.
+        resume: whether results of an earlier run count: an output that has one gets no second one.
+    """
+
+    def __init__(self, outputs: Sequence[Output], *, resume: bool = False) -> None:
+        self._outputs, self._resume = outputs, resume
 
     @property
     def needs_image(self) -> bool:
@@ -27,13 +35,20 @@ class Tee:
 
     def encode(self, item: Item, answer: Answer) -> list[Any]:
         """Encode for each."""
-        return [output.encode(item, answer) for output in self._outputs]
+        counts_earlier = self._resume or item.taken_at is not None
+        return [
+            _HAS if counts_earlier and output.has(item) else output.encode(item, answer)
+            for output in self._outputs
+        ]
 
     def put(self, item: Item, encoded: list[Any], acknowledge: Acknowledge) -> None:
         """Write to each."""
         last = self._when_all(acknowledge)
         for output, each in zip(self._outputs, encoded, strict=True):
-            output.put(item, each, last)
+            if each is _HAS:
+                last()
+            else:
+                output.put(item, each, last)
 
     def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:
         """Write an error to each."""
