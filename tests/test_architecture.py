@@ -29,6 +29,7 @@ ONLY_IN = {
     "flask": ("yolo_service/http/", "yolo_service/api/"),
     "werkzeug": ("yolo_service/http/", "yolo_service/api/"),
     "gevent": ("yolo_service/http/", "yolo_service/api/"),
+    "redis": ("yolo_service/redis.py", "yolo_service/inputs/redis"),
     "pydantic": ("yolo_service/",),
     "prometheus_client": ("yolo_service/",),
     "click": ("yolo_service/cli/",),

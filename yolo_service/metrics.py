@@ -84,6 +84,14 @@ DETECTIONS: Final = Counter(
     ["model", "class"],
 )
 
+INPUT_LOST: Final = Counter(
+    "yolo_input_lost",
+    "Images of a channel that were not begun: the buffer was full, or the run ended.",
+)
+INPUT_CONNECTIONS_LOST: Final = Counter(
+    "yolo_input_connections_lost", "Breaks of the connection to a channel."
+)
+
 MODEL_LOADED: Final = Gauge(
     "yolo_model_loaded",
     "1 for every model in memory, and what computes it.",
