@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,7 @@ from darknet.engines.libdarknet_abi import load_shared
 from tests.support.paths import DARKNET, LIBRARY, ROOT
 
 if TYPE_CHECKING:
-    from tests.support.redis_server import RedisServer
-
-    MakeRedis = Callable[..., RedisServer]
+    from tests.support.redis_server import MakeRedis, RedisServer
 
 pytest.register_assert_rewrite(
     "tests.support.answers",

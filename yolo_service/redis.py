@@ -35,6 +35,8 @@ T = TypeVar("T")
 KINDS = ("channel", "list", "stream")
 PASSWORD_VARIABLE = "REDIS_PASSWORD"  # noqa: S105 - the name of a variable
 DEFAULT_PORT = 6379
+NUMBERS = frozenset({"buffer_mb", "claim", "maxlen"})
+"""Parameters that are numbers."""
 
 RETRY_SECONDS = 0.5
 """Between two attempts to reach a server that is gone."""
@@ -112,7 +114,11 @@ def parse(address: str, parameters: Mapping[str, tuple[str, ...]]) -> Address:
             f"{shown}: a {kind} has no parameter {name} here; known are {', '.join(known)}"
         )
     connection = _connection(parts, shown, query.get("password_env"))
-    return Address(shown, kind, query[kind], query, connection, parts.scheme.lower() == "rediss")
+    is_encrypted = parts.scheme.lower() == "rediss"
+    found = Address(shown, kind, query[kind], query, connection, is_encrypted)
+    for name in NUMBERS & query.keys():
+        found.number(name, 0)
+    return found
 
 
 def _connection(parts: SplitResult, shown: str, variable: str | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,7 @@ class RedisServer:
             socket_timeout=SECONDS,
             **more,
         )
+
+
+MakeRedis = Callable[..., RedisServer]
+"""Starts a server with arguments of redis-server."""

@@ -25,6 +25,7 @@ from yolo_service.redis import RETRY_SECONDS, Server, is_gone
 log = logging.getLogger(__name__)
 
 BUFFER_MB = 256
+HOLD_SECONDS = 0.5
 LOG_SECONDS = 1.0
 """How often images that did not fit are logged."""
 POLL_SECONDS = 0.2
@@ -36,10 +37,15 @@ JOIN_SECONDS = 5.0
 
 
 class Buffer:
-    """Images that wait, up to a number of bytes."""
+    """Images that wait, up to a number of bytes.
+
+    While more of them arrive than can be read at once, none is handed out, for ``HOLD_SECONDS``
+    at most: computing would take the CPU from the thread that reads.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes, self._bytes = max_bytes, 0
+        self._held_until = 0.0
         self._images: deque[bytes] = deque()
         self._changed = threading.Condition()
 
@@ -53,14 +59,28 @@ class Buffer:
             self._changed.notify()
             return True
 
+    def hold(self) -> None:
+        """More is arriving."""
+        if not self._held_until:
+            self._held_until = time.monotonic() + HOLD_SECONDS
+
+    def hand_out(self) -> None:
+        """Everything that had arrived was read."""
+        with self._changed:
+            self._held_until = 0.0
+            self._changed.notify()
+
     def get(self, timeout: float) -> bytes | None:
         """Remove the oldest image; None if there is none for ``timeout`` seconds."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._images, timeout):
+            if not self._changed.wait_for(self._can_hand_out, timeout):
                 return None
             image = self._images.popleft()
             self._bytes -= len(image)
             return image
+
+    def _can_hand_out(self) -> bool:
+        return bool(self._images) and time.monotonic() >= self._held_until
 
     def __len__(self) -> int:
         return len(self._images)
@@ -161,9 +181,13 @@ class Channel:
         """Read messages until the input is stopped."""
         while not self._stopped.is_set():
             self._log_dropped(wait=LOG_SECONDS)
-            if not connection.can_read(POLL_SECONDS):
-                self._ask(connection)
-                continue
+            if connection.can_read(0):
+                self._buffer.hold()
+            else:
+                self._buffer.hand_out()
+                if not connection.can_read(POLL_SECONDS):
+                    self._ask(connection)
+                    continue
             self._take(connection.read_response())
             self._heard_at, self._asked = time.monotonic(), False
 
@@ -177,7 +201,7 @@ class Channel:
         """Find out whether a server that sends nothing is still there."""
         quiet = time.monotonic() - self._heard_at
         if quiet > SILENT_SECONDS:
-            raise AnyError(f"nothing came for {quiet:.0f} s, no answer to PING either")
+            raise redis.ConnectionError(f"nothing came for {quiet:.0f} s, no answer to PING either")
         if quiet > QUIET_SECONDS and not self._asked:
             self._asked = True
             connection.send_command("PING", check_health=False)
