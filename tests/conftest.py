@@ -32,6 +32,7 @@ pytest_plugins = [
     "tests.support.fixtures",
     "tests.support.predictors",
     "tests.support.silent_dns",
+    "tests.support.stores",
 ]
 
 

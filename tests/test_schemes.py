@@ -7,7 +7,8 @@ import pytest
 from yolo_service.errors import ConfigurationError
 from yolo_service.inputs.opening import open_input
 from yolo_service.inputs.options import InputOptions
-from yolo_service.outputs.opening import OutputOptions, open_output
+from yolo_service.outputs.opening import open_output
+from yolo_service.outputs.options import OutputOptions
 from yolo_service.schemes import Scheme, load, scheme_of
 
 

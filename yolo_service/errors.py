@@ -20,7 +20,8 @@
     └── DeadlineExceeded 504        the request waited longer than YOLO_REQUEST_TIMEOUT
 
     ConfigurationError              the service cannot start with these settings
-    └── PullError                   a model could not be downloaded
+    ├── PullError                   a model could not be downloaded
+    └── StoreError                  an object store is missing, unreachable or refuses
 
     PipelineError                   ``yolo-service detect`` cannot go on, or not with this item
     ├── ItemError                   one item of an input cannot be read; the others go on
@@ -183,6 +184,19 @@ class ConfigurationError(Exception):
 
 class PullError(ConfigurationError):
     """A model could not be pulled, or the files are not those of the model."""
+
+
+class StoreError(ConfigurationError):
+    """An object in a store such as S3 cannot be read or written.
+
+    Attributes:
+        may_pass: whether a later try may succeed.
+        is_changed: whether the object is not, or no longer, the expected one.
+    """
+
+    def __init__(self, detail: str, *, may_pass: bool = False, is_changed: bool = False) -> None:
+        super().__init__(detail)
+        self.may_pass, self.is_changed = may_pass, is_changed
 
 
 class PipelineError(Exception):

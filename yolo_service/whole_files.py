@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import os
-import secrets
 import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from yolo_service.locks import Lock
+
+MAX_NAME = 255
+"""Bytes of a name in the file systems of Linux."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
@@ -33,13 +36,16 @@ def write_whole(target: Path, data: bytes) -> None:
 
 
 def hidden_beside(target: Path) -> Path:
-    """Return a new hidden name in the folder of a file."""
-    return target.with_name(f".{secrets.token_hex(8)}.part")
+    """Return a hidden name in the folder of a file, always the same one.
+
+    So who tries again replaces what a killed process has left.
+    """
+    return target.with_name(suffixed(f".{target.name}", ".part"))
 
 
-def write_synced(new: Path, data: bytes) -> None:
-    """Write a new file, and wait until it is on the disk."""
-    with new.open("xb", buffering=0) as file:
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file, and wait until it is on the disk."""
+    with path.open("wb", buffering=0) as file:
         rest = memoryview(data)
         while rest:
             rest = rest[file.write(rest) :]
@@ -57,6 +63,19 @@ def sync_folder(folder: Path) -> None:
                 raise
         finally:
             os.close(descriptor)
+
+
+def suffixed(name: str, suffix: str) -> str:
+    """Return a relative path with a suffix behind its name, which is cut where it is too long.
+
+    What is cut off is replaced by its hash, so that different names stay different.
+    """
+    parent, slash, last = name.rpartition("/")
+    encoded = os.fsencode(last)
+    if len(encoded) + len(suffix) > MAX_NAME:
+        kept = encoded[: MAX_NAME - len(suffix) - 17].decode(errors="ignore")
+        last = f"{kept}-{hashlib.sha256(encoded).hexdigest()[:16]}"
+    return f"{parent}{slash}{last}{suffix}"
 
 
 def free_name(target: Path) -> Path:
@@ -107,7 +126,7 @@ def rename_new(source: Path, target: Path) -> None:
 def _copy_and_remove(source: Path, target: Path) -> None:
     hidden = hidden_beside(target)
     try:
-        with source.open("rb") as read, hidden.open("xb") as written:
+        with source.open("rb") as read, hidden.open("wb") as written:
             shutil.copyfileobj(read, written)
             written.flush()
             os.fsync(written.fileno())

@@ -119,6 +119,7 @@ def test_coco_has_the_upper_left_corner_and_the_size(answer: Answer) -> None:
     first, second = coco(answer)
     assert second == {
         "image_id": "pets.jpg",
+        "file_name": "pets.jpg",
         "category_id": 2,
         "bbox": [8.0, 16.0, 4.0, 8.0],
         "score": 0.3,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,42 @@ def test_folders_of_results_are_no_input(tmp_path: Path) -> None:
         ignored=(tmp_path / "drawn",),
     )
     assert found == ["a.png"]
+
+
+@pytest.mark.parametrize("option", ["move_to", "failed_to", "drawn_to"])
+def test_images_are_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """Nor are the files that a run writes taken for new images."""
+    write(tmp_path, "in/a.png", "in/b.png", "other/c.png")
+    monkeypatch.chdir(tmp_path)
+    folder = Path("in")
+    for sources in (["in"], ["in/a.png"], ["in/*.png"], ["in/a.png", "in/b.png"], ["in", "other"]):
+        with pytest.raises(ConfigurationError, match="is where the images are"):
+            items(*sources, **{option: folder.absolute()})
+    assert names("in", **{option: folder / "results"}) == ["a.png", "b.png"]
+
+
+def test_a_list_that_does_not_come_is_not_waited_for_when_it_is_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "w"):
+        monkeypatch.setattr("sys.stdin", stdin)
+        source = open_input(["-"], InputOptions())
+        threading.Timer(0.1, source.stop).start()
+        assert list(source) == []
+
+
+def test_sources_of_several_kinds_follow_each_other(tmp_path: Path) -> None:
+    write(tmp_path, "a.png", "sub/b.png")
+    sources = [str(tmp_path), "http://127.0.0.1:9/x.png", str(tmp_path / "a.png")]
+    source = open_input(sources, InputOptions())
+    assert source.count() == 4
+    assert [item.name for item in source] == ["a.png", "sub/b.png", "127.0.0.1:9/x.png", "a.png"]
+    source.stop()
+    assert list(source) == []
+    source.close()
 
 
 def test_names_are_relative_to_the_folder_that_has_all_sources(
@@ -217,7 +253,7 @@ def test_several_processes_share_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def killed(tmp_path: Path) -> Iterator[Path]:
+def killed(tmp_path: Path) -> Path:
     """A folder in which a process has claimed a file, and was killed."""
     folder = write(tmp_path / "in", "a.png", "b.png")
     code = (
@@ -270,3 +306,15 @@ def test_a_new_file_of_the_name_is_not_overwritten_by_one_that_is_given_back(
     found = items(folder, delete=True)
     assert [item.name for item in found] == ["a.png", "a.png"]
     assert {bytes(item.read()) for item in found} == {png(0), png(7)}
+
+
+def test_a_name_too_long_to_be_claimed_fails_alone(tmp_path: Path) -> None:
+    long = "x" * 240 + ".png"
+    folder = write(tmp_path / "in", "a.png", long)
+    first, second = items(folder, delete=True, failed_to=tmp_path / "failed")
+    assert read(first) == png(0)
+    with pytest.raises(ItemError, match="name too long") as caught:
+        read(second)
+    second.failed(caught.value)
+    assert long in files(tmp_path / "failed")
+    assert len(files(tmp_path / "failed")) == 2

@@ -27,7 +27,8 @@ from tests.support.redis_server import MakeRedis, RedisServer
 from yolo_service.errors import ConfigurationError, InputError, OutputError
 from yolo_service.inputs.opening import open_input
 from yolo_service.inputs.options import InputOptions
-from yolo_service.outputs.opening import OutputOptions, open_output
+from yolo_service.outputs.opening import open_output
+from yolo_service.outputs.options import OutputOptions
 from yolo_service.pipeline import Pipeline
 from yolo_service.predictor import Options, Predictor
 

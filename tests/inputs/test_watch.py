@@ -46,7 +46,7 @@ class Watcher:
         assert isinstance(self.input, WatchedFolders)
         for _ in range(count):
             seen = self.input._seen
-            eventually(lambda seen=seen: self.input._seen is not seen)  # type: ignore[attr-defined,misc]
+            eventually(lambda seen=seen: self.input._seen is not seen)  # type: ignore[misc]
 
     def stop(self) -> None:
         self.input.stop()

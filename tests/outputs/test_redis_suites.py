@@ -11,7 +11,8 @@ import pytest
 from tests.support.output_suite import OutputSuite, Sink
 from tests.support.redis_server import RedisServer
 from yolo_service.outputs import Output
-from yolo_service.outputs.opening import OutputOptions, open_output
+from yolo_service.outputs.opening import open_output
+from yolo_service.outputs.options import OutputOptions
 
 
 class OnServer:

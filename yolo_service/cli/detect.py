@@ -2,135 +2,231 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
-import os
+import logging
+import math
+import signal
 import sys
-import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolo_service.cli.options import engine_options, settings_with_model
-from yolo_service.errors import ServiceError
+from yolo_service import logs
+from yolo_service.cli.options import Command, engine_options, settings_with_model
+from yolo_service.errors import BadRequest, ConfigurationError
+from yolo_service.formats import FORMATS
+from yolo_service.schemes import scheme_of
 
 if TYPE_CHECKING:
-    from yolo_service.predictor import Answer, Predictor
+    from yolo_service.inputs.options import InputOptions
+    from yolo_service.outputs import Output
+    from yolo_service.pipeline import Pipeline, Progress
+    from yolo_service.predictor import Options, Predictor
+    from yolo_service.settings import Settings
+
+OPEN_FILES = 1 << 20
+"""An output that appears at the end of a run holds every input until then."""
+
+_folder = click.Path(file_okay=False, path_type=Path)
+_share = click.FloatRange(0, 1)
+
+
+def source_options(command: Command) -> Command:
+    """Add the options of inputs."""
+    options = (
+        click.option("--watch", is_flag=True, help="Wait for new files in folders, for ever."),
+        click.option("--stop-file", type=click.Path(path_type=Path), help="Ends --watch if it is."),
+        click.option("--poll", type=click.FloatRange(0.01), default=1.0, show_default=True,
+                     help="Seconds between two looks at a watched folder."),
+        click.option("--delete-input", is_flag=True, help="Delete what has a result."),
+        click.option("--move-input", type=_folder, help="Folder for what has a result."),
+        click.option("--failed", type=_folder, help="Folder for what cannot be read, with errors."),
+        click.option("--limit", type=click.IntRange(1), help="Most images."),
+    )  # fmt: skip
+    return _add(command, options)
+
+
+def result_options(command: Command) -> Command:
+    """Add the options of detection and of outputs."""
+    options = (
+        click.option("--to", "sink", help="Folder, FILE.jsonl, .csv, .parquet or .json, or URL."),
+        click.option("--format", "form", type=click.Choice(list(FORMATS)), help="Of results."),
+        click.option("--draw", help="Folder for annotated images."),
+        click.option("--resume", is_flag=True, help="Skip what has a result."),
+        click.option("--threshold", type=_share, help="Smallest confidence."),
+        click.option("--nms", type=_share, help="Largest overlap of two boxes of a class."),
+        click.option("--classes", help="Only these, by name or number: person,car"),
+        click.option("--region", help="Only what is in x,y,width,height: pixels, or 0 to 1."),
+    )
+    return _add(command, options)
+
+
+def _add(command: Command, options: Sequence[Any]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@result_options
+@source_options
 @engine_options
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Smallest confidence.")
-@click.option("--nms", type=click.FloatRange(0, 1), help="Largest overlap of two boxes.")
-@click.option(
-    "--draw", type=click.Path(file_okay=False, path_type=Path), help="Folder for drawn images."
-)
-def detect(
-    images: tuple[Path, ...],
-    threshold: float | None,
-    nms: float | None,
-    draw: Path | None,
-    **options: Any,
-) -> None:
-    """Detect objects in IMAGES, files or folders; one line of JSON for each.
+def detect(sources: tuple[str, ...], **values: Any) -> None:
+    """Detect objects in images from anywhere: files, folders, patterns, URLs.
 
-    An image that cannot be read gets a line with "error" and does not stop the others; the exit
-    code is then 1.
+    Each SOURCE is a file, a folder (with its sub-folders), a pattern such as 'photos/**/*.jpg', an
+    http or https URL, or - for a list of names on standard input. Without --to, one line of JSON is
+    printed for each image; on a terminal, a table.
+
+    An image that cannot be read does not stop the others; the exit code is then 1. SIGTERM and
+    Ctrl-C finish what is begun.
     """
     from yolo_service import process
-    from yolo_service.predictor import Options, open_predictor
 
-    settings = settings_with_model(**options)
+    _check(values)
+    results, inputs, options = _split(values)
+    settings = settings_with_model(**options, queue_seconds=math.inf)
+    _log(settings)
     process.tune()
-    paths = list(image_files(images))
-    chosen = Options(threshold=threshold, nms=nms, keep_image=draw is not None)
-    targets = drawn_files(paths, draw) if draw else {}
-    failed = 0
-    progress = click.progressbar(
-        length=len(paths), file=sys.stderr, label="detecting", hidden=len(paths) < 2, show_pos=True
-    )
-    with open_predictor(settings) as predictor, progress as bar:
-        predictor.models.get()  # raises here if the model is broken, not once per image
-        submit = functools.partial(_submit, predictor, chosen, targets)
-        for path, future in zip(
-            paths, predictor.submit_each(paths, submit, predictor.items_ahead), strict=True
-        ):
-            if not future.done():
-                sys.stdout.buffer.flush()  # the lines so far must not wait for this image
-            line, is_good = _line(path, future)
-            failed += not is_good
-            sys.stdout.buffer.write(line)
-            bar.update(1)
-        sys.stdout.buffer.flush()
-    sys.exit(1 if failed else 0)
+    process.raise_open_files_limit(OPEN_FILES)
+    progress = _run(sources, settings, results, inputs)
+    sys.exit(1 if progress.failed else 0)
 
 
-def image_files(images: Sequence[Path]) -> Iterator[Path]:
-    """Yield files as given, and the files of folders by name."""
-    for path in images:
-        if path.is_dir():
-            yield from sorted(child for child in path.iterdir() if child.is_file())
-        else:
-            yield path
+_RESULTS = ("sink", "form", "draw", "resume", "threshold", "nms", "classes", "region", "limit")
+_INPUTS = ("watch", "stop_file", "poll", "delete_input", "move_input", "failed")
 
 
-def drawn_files(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Return the file that each image is drawn to: ``cat.png`` for ``cat.jpg``.
+def _split(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the options of results, of inputs, and of the engine."""
+    named = [{name: values[name] for name in names} for names in (_RESULTS, _INPUTS)]
+    return [*named, {k: v for k, v in values.items() if k not in (*_RESULTS, *_INPUTS)}]
 
-    Images of the same stem keep their suffix (``cat.jpg.png``); those of the same name, in several
-    folders, are numbered.
+
+def _check(values: dict[str, Any]) -> None:
+    """Check what no single option tells.
+
+    Raises:
+        ConfigurationError: options contradict each other.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    unique = list(dict.fromkeys(paths))
-    stems = Counter(path.stem.casefold() for path in unique)
-    targets: dict[Path, Path] = {}
-    used: set[str] = set()
-    for path in unique:
-        name = path.stem if stems[path.stem.casefold()] == 1 else path.name
-        candidates = (
-            f"{name}-{n}" if n else name for n in itertools.chain((0,), itertools.count(2))
+    if values["delete_input"] and values["move_input"]:
+        raise ConfigurationError("--delete-input and --move-input exclude each other; choose one")
+    if values["resume"] and not (values["sink"] or values["draw"]):
+        raise ConfigurationError("--resume looks for results at a place; expected --to PLACE")
+    if values["stop_file"] and not values["watch"]:
+        raise ConfigurationError("--stop-file ends --watch; expected both")
+
+
+def _run(
+    sources: Sequence[str], settings: Settings, results: dict[str, Any], inputs: dict[str, Any]
+) -> Progress:
+    from yolo_service.cli.progress import ProgressLine, is_drawn
+    from yolo_service.inputs.opening import open_input
+    from yolo_service.pipeline import Pipeline
+    from yolo_service.predictor import open_predictor
+
+    with ExitStack() as stack:
+        input_options = _input_options(settings, results, inputs)
+        source = stack.enter_context(closing(open_input(sources, input_options)))
+        predictor = stack.enter_context(open_predictor(settings))
+        options = _options(predictor, results)  # loads the model: a fault of it is no image's
+        total = source.count() if is_drawn() else None
+        line = ProgressLine(total and min(total, results["limit"] or total), is_drawn=is_drawn())
+        pipeline = Pipeline(
+            source,
+            predictor,
+            _output(results),
+            options,
+            resume=results["resume"],
+            limit=results["limit"],
+            ended=line.show,
         )
-        name = next(each for each in candidates if each.casefold() not in used)
-        used.add(name.casefold())
-        targets[path] = folder / f"{name}.png"
-    return targets
+        with _stopped_by_signals(pipeline):
+            progress = pipeline.run()
+        line.end(progress)
+        return progress
 
 
-def _submit(
-    predictor: Predictor, options: Any, targets: dict[Path, Path], path: Path
-) -> Future[bytes]:
-    began = time.monotonic()
-    data = path.read_bytes()
-    fetch_ms = (time.monotonic() - began) * 1000
-    finish = functools.partial(_finish, path, targets.get(path))
-    return predictor.submit(data, options, finish=finish, name=path.name, fetch_ms=fetch_ms)
+def _input_options(
+    settings: Settings, results: dict[str, Any], inputs: dict[str, Any]
+) -> InputOptions:
+    from yolo_service.inputs.options import InputOptions
+
+    sink, drawn = (
+        None if not place or scheme_of(place) else Path(place)
+        for place in (results["sink"], results["draw"])
+    )
+    return InputOptions(
+        watch=inputs["watch"],
+        stop_file=inputs["stop_file"],
+        poll=inputs["poll"],
+        delete=inputs["delete_input"],
+        move_to=inputs["move_input"],
+        failed_to=inputs["failed"],
+        drawn_to=drawn,
+        ignored=(sink,) if sink else (),
+        max_bytes=settings.max_upload_bytes,
+        timeout=settings.url_timeout,
+    )
 
 
-def _finish(path: Path, target: Path | None, answer: Answer) -> bytes:
-    """Draw the image if it has a target, and return its line; runs on a worker."""
-    from yolo_service.formats import objects
-    from yolo_service.formats.json import to_json
-    from yolo_service.images.draw import draw_file
+def _options(predictor: Predictor, results: dict[str, Any]) -> Options:
+    """Return the options of the detection.
 
-    if target is not None:
-        target.write_bytes(draw_file(answer.image, answer.detections, "png"))
-    return to_json({"file": _text(path), **objects(answer)})
+    Raises:
+        ConfigurationError: the model has no such class, or the region is none.
+    """
+    from yolo_service.predictor import Options
+    from yolo_service.predictor.filters import class_ids, parse_classes, parse_region
 
-
-def _line(path: Path, future: Future[bytes]) -> tuple[bytes, bool]:
-    """Return the line of an image, and whether it has no error."""
-    from yolo_service.formats.json import to_json
-
+    names = predictor.models.get().network.names
     try:
-        return future.result(), True
-    except (OSError, ServiceError) as error:
-        return to_json({"file": _text(path), "error": str(error)}), False
+        classes = () if results["classes"] is None else parse_classes(results["classes"])
+        class_ids(classes, names)
+        region = None if results["region"] is None else parse_region(results["region"])
+    except BadRequest as error:
+        raise ConfigurationError(f"--{error}") from error
+    return Options(
+        threshold=results["threshold"], nms=results["nms"], classes=classes, region=region
+    )
 
 
-def _text(path: Path) -> str:
-    return os.fsencode(path).decode(errors="replace")
+def _output(results: dict[str, Any]) -> Output:
+    from yolo_service.outputs.opening import open_output
+    from yolo_service.outputs.options import OutputOptions
+    from yolo_service.outputs.tee import Tee
+
+    resume = results["resume"]
+    output = open_output(results["sink"], OutputOptions(results["form"], resume=resume))
+    if results["draw"] is None:
+        return output
+    drawn = open_output(results["draw"], OutputOptions(draw=True, resume=resume))
+    return Tee([output, drawn])
+
+
+@contextmanager
+def _stopped_by_signals(pipeline: Pipeline) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C end the run; the second one ends it at once."""
+
+    def stop(*_: object) -> None:
+        pipeline.stop()
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        click.echo("\nfinishing what is begun; once more ends at once", err=True)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _log(settings: Settings) -> None:
+    """Log as a service does, but on a terminal only what is wrong."""
+    logs.configure(settings.log_format)
+    if sys.stderr.isatty():
+        logging.getLogger().setLevel(logging.WARNING)

@@ -15,7 +15,7 @@ from yolo_service.cli.models import models
 from yolo_service.cli.quantize import quantize
 from yolo_service.cli.serve import serve
 from yolo_service.cli.train import evaluate, train
-from yolo_service.errors import ConfigurationError, ServiceError
+from yolo_service.errors import ConfigurationError, PipelineError, ServiceError
 from yolo_service.settings import unknown_variables
 
 
@@ -32,7 +32,7 @@ class Commands(click.Group):
         """Run the chosen command."""
         try:
             return super().invoke(ctx)
-        except (DarknetError, ServiceError) as error:
+        except (DarknetError, PipelineError, ServiceError) as error:
             raise click.ClickException(str(error)) from error
         except ConfigurationError as error:
             raise WrongSettings(str(error)) from error

@@ -33,6 +33,7 @@ def coco(answer: Answer) -> list[dict[str, Any]]:
     return [
         {
             "image_id": image_id,
+            "file_name": answer.name,
             "category_id": ids[number],
             "bbox": [*corners[:2], *box[2:]],
             "score": score,

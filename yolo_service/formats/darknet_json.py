@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from yolo_service.formats.columns import columns, rounded
 from yolo_service.predictor.answer import Answer
 
@@ -15,7 +17,7 @@ def darknet_json(answer: Answer) -> dict[str, Any]:
     here it is 1.
     """
     table = columns(answer)
-    size = (answer.width, answer.height) * 2
+    size = np.array((answer.width, answer.height) * 2, np.float32)
     shares = rounded(answer.detections.by_score().boxes / size, 6)
     members = ("center_x", "center_y", "width", "height")
     return {

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yolo_service.errors import InputError
+from yolo_service.errors import InputError, ItemError
 from yolo_service.inputs.claims import Claim
 from yolo_service.inputs.item import Item
 from yolo_service.inputs.options import InputOptions
 from yolo_service.predictor.job import Image
-from yolo_service.whole_files import free_name, move, write_whole
+from yolo_service.whole_files import free_name, move, suffixed, write_whole
 
 ERROR_SUFFIX = ".error.txt"
 """Of the file beside a failed one that has its error."""
@@ -26,6 +27,7 @@ class FileItem(Item):
         options: say what happens to the file.
         claim: the hold on it, if this run deletes or moves files.
         data: its bytes, if they were read already.
+        fault: why it cannot be read, if that is known already.
         stays: called before a failed file is seen again where it was.
     """
 
@@ -33,6 +35,7 @@ class FileItem(Item):
     options: InputOptions = field(default_factory=InputOptions)
     claim: Claim | None = None
     data: bytes | None = None
+    fault: str | None = None
     stays: Callable[[], None] = lambda: None
 
     @property
@@ -42,6 +45,8 @@ class FileItem(Item):
 
     def read(self) -> Image:
         """Return the bytes of the file."""
+        if self.fault:
+            raise ItemError(self.fault)
         data, self.data = self.data, None
         return self.place.read_bytes() if data is None else data
 
@@ -78,7 +83,7 @@ class FileItem(Item):
         if not self.place.exists():
             return  # it has vanished, which is its error
         target = free_name(target)
-        beside = target.with_name(f"{target.name}{ERROR_SUFFIX}")
+        beside = target.with_name(suffixed(target.name, ERROR_SUFFIX))
         write_whole(beside, f"{self.origin}: {error}\n".encode(errors="replace"))
         if self.claim:
             self.claim.move(target)
@@ -87,6 +92,9 @@ class FileItem(Item):
 
     def _stuck(self, error: OSError) -> InputError:
         return InputError(f"{self.origin} has ended, but cannot be moved or deleted: {error}")
+
+
+_TOO_LONG = "has a name too long to be claimed, which needs 18 bytes more; choose a shorter one"
 
 
 def file_item(
@@ -111,6 +119,8 @@ def file_item(
         try:
             claim = Claim.take(path)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return FileItem(name, str(path), path=path, options=options, fault=_TOO_LONG)
             raise InputError(
                 f"{path} cannot be renamed, which is how it is taken before it is moved or "
                 f"deleted: {error}; check the permissions of its folder"

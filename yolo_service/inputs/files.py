@@ -43,6 +43,23 @@ def open_paths(sources: Sequence[str], options: InputOptions) -> list[Input]:
     ]
 
 
+def check_places(sources: Sequence[str], places: Sequence[Path]) -> None:
+    """Check that nothing is written over the images of some paths, or taken for new ones.
+
+    Args:
+        sources: paths, patterns and ``-``.
+        places: folders for annotated images and for inputs that have ended.
+
+    Raises:
+        ConfigurationError: one of them is where the images are.
+    """
+    paths = [Path(source) for source in sources if source != STDIN]
+    roots = {_base(paths).resolve(), *(path.resolve() for path in paths if path.is_dir())}
+    for place in places:
+        if place.resolve() in roots:
+            raise ConfigurationError(f"{place} is where the images are; choose another folder")
+
+
 def _folders(paths: Sequence[Path], sources: Sequence[str]) -> list[tuple[Path, str]]:
     for source in sources:
         if not Path(source).is_dir():

@@ -23,7 +23,7 @@ class Folders:
 
     def __init__(self, folders: Sequence[tuple[Path, str]], options: InputOptions) -> None:
         self._folders, self._options = folders, options
-        places = (options.move_to, options.failed_to, *options.ignored)
+        places = (options.move_to, options.failed_to, options.drawn_to, *options.ignored)
         self._ignored = frozenset(place.resolve() for place in places if place)
         self._stopped = threading.Event()
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-from yolo_service.inputs.files import open_paths
+from yolo_service.inputs.files import check_places, open_paths
 from yolo_service.inputs.item import Input, Item
 from yolo_service.inputs.options import InputOptions
 from yolo_service.schemes import Scheme, load, scheme_of
@@ -26,9 +26,10 @@ def open_input(sources: Sequence[str], options: InputOptions) -> Input:
 
     Raises:
         ConfigurationError: a source does not exist, its scheme is unknown, what it needs is not
-            installed, or it cannot be watched.
+            installed, it cannot be watched, or its files would be written over.
         InputError: a source cannot be reached.
     """
+    _check_places(sources, options)
     inputs: list[Input] = []
     for are_paths, group in itertools.groupby(sources, lambda source: not scheme_of(source)):
         if are_paths:
@@ -36,6 +37,13 @@ def open_input(sources: Sequence[str], options: InputOptions) -> Input:
         else:
             inputs += [_open(source, options) for source in group]
     return inputs[0] if len(inputs) == 1 else Chain(inputs)
+
+
+def _check_places(sources: Sequence[str], options: InputOptions) -> None:
+    paths = [source for source in sources if not scheme_of(source)]
+    places = (options.move_to, options.failed_to, options.drawn_to)
+    if paths:
+        check_places(paths, [place for place in places if place])
 
 
 def _open(source: str, options: InputOptions) -> Input:

@@ -17,6 +17,7 @@ class InputOptions:
         delete: whether the source of a done item is deleted.
         move_to: folder that the source of a done item is moved to, in its relative place.
         failed_to: folder that the source of a failed item is moved to, with its error beside it.
+        drawn_to: folder of annotated images, which have the names of the images.
         ignored: folders that are no source although they may be within one: those of results.
         max_bytes: largest image of a source that does not belong to the user.
         timeout: seconds that such an image may take to arrive.
@@ -28,6 +29,7 @@ class InputOptions:
     delete: bool = False
     move_to: Path | None = None
     failed_to: Path | None = None
+    drawn_to: Path | None = None
     ignored: tuple[Path, ...] = ()
     max_bytes: int = 20_000_000
     timeout: float = 10.0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
+from yolo_service.outputs.files import open_path, open_stdout
+from yolo_service.outputs.options import OutputOptions
 from yolo_service.outputs.output import Output
 from yolo_service.schemes import Scheme, load, scheme_of
 
@@ -16,30 +17,17 @@ SCHEMES = {
 """Modules whose ``open_output(address, options)`` returns an ``Output``."""
 
 
-@dataclass(frozen=True)
-class OutputOptions:
-    """What the command line says about an output.
-
-    Attributes:
-        format: a name of ``formats.FORMATS``; None: the output's own default.
-        resume: whether results of an earlier run are kept and added to.
-    """
-
-    format: str | None = None
-    resume: bool = False
-
-
-def open_output(sink: str, options: OutputOptions) -> Output:
-    """Open a sink.
+def open_output(sink: str | None, options: OutputOptions) -> Output:
+    """Open a sink; None: standard output.
 
     Raises:
-        ConfigurationError: its scheme is unknown, what it needs is not installed, or the format
-            does not fit it.
+        ConfigurationError: its scheme is unknown, what it needs is not installed, it exists, or the
+            format does not fit it.
         OutputError: it cannot be written to.
     """
+    if sink is None:
+        return open_stdout(options)
     scheme = scheme_of(sink)
-    module = load(scheme, SCHEMES) if scheme else load("file", _FILES)
-    return cast(Output, module.open_output(sink, options))
-
-
-_FILES = {"file": Scheme("yolo_service.outputs.files")}
+    if scheme is None:
+        return open_path(sink, options)
+    return cast(Output, load(scheme, SCHEMES).open_output(sink, options))

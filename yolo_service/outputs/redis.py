@@ -15,7 +15,7 @@ from yolo_service.formats import FORMATS
 from yolo_service.formats.json import to_json
 from yolo_service.formats.opex import TIMESTAMP
 from yolo_service.inputs.item import Item
-from yolo_service.outputs.opening import OutputOptions
+from yolo_service.outputs.options import OutputOptions
 from yolo_service.outputs.output import Acknowledge
 from yolo_service.predictor.answer import Answer
 from yolo_service.redis import Server, parse
@@ -36,6 +36,8 @@ def open_output(address: str, options: OutputOptions) -> RedisOutput:
     if not FORMATS[form].is_json:
         known = ", ".join(name for name, each in FORMATS.items() if each.is_json)
         raise ConfigurationError(f"{parsed.shown} takes JSON; expected one of {known}, not {form}")
+    if options.draw:
+        raise ConfigurationError(f"{parsed.shown} takes results, no annotated images")
     if options.resume:
         raise ConfigurationError(f"--resume: nobody can tell what was sent to {parsed.shown}")
     maxlen = int(parsed.number("maxlen", 1)) if "maxlen" in parsed.parameters else None

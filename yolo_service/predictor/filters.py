@@ -37,7 +37,8 @@ class Region(NamedTuple):
         start = np.array((self.x, self.y)) * unit
         end = start + np.array((self.width, self.height)) * unit
         centres = found.boxes[:, :2]
-        return np.all((centres >= start) & (centres <= end), axis=1)
+        inside: BoolArray = np.all((centres >= start) & (centres <= end), axis=1)
+        return inside
 
 
 def parse_region(text: str) -> Region:

@@ -1,0 +1,169 @@
+"""One file for all results."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.output_suite import answer
+from tests.support.pipelines import FakeItem, broken
+from yolo_service.errors import ConfigurationError, OutputError
+from yolo_service.outputs import Output
+from yolo_service.outputs.lines import Stream
+from yolo_service.outputs.opening import open_output
+from yolo_service.outputs.options import OutputOptions
+from yolo_service.outputs.rows import CsvRows, JsonRows, TextRows
+
+ONE_FILE = ["out.jsonl", "out.csv", "out.json", "out.parquet"]
+
+
+@pytest.fixture(params=ONE_FILE)
+def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    if request.param == "out.parquet":
+        pytest.importorskip("pyarrow")
+    return tmp_path / str(request.param)
+
+
+def put(output: Output, name: str, *labels: str) -> None:
+    item = FakeItem(name, name)
+    output.put(item, output.encode(item, answer(name, *labels)), lambda: None)
+
+
+def test_a_file_that_exists_is_not_overwritten(path: Path) -> None:
+    path.write_text("precious")
+    with pytest.raises(
+        ConfigurationError, match=r"exists; remove it, or continue it with --resume"
+    ):
+        open_output(str(path), OutputOptions())
+    assert path.read_text() == "precious"
+
+
+def test_two_processes_do_not_write_to_one_file(path: Path) -> None:
+    output = open_output(str(path), OutputOptions())
+    with pytest.raises((OutputError, ConfigurationError)):
+        open_output(str(path), OutputOptions())
+    with pytest.raises(OutputError, match="another process"):
+        open_output(str(path), OutputOptions(resume=True))
+    output.close()
+
+
+@pytest.mark.parametrize("path", ["out.json", "out.parquet"], indirect=True)
+def test_what_is_no_result_is_not_continued(path: Path) -> None:
+    path.write_text("precious")
+    with pytest.raises(ConfigurationError, match="remove it"):
+        open_output(str(path), OutputOptions(resume=True))
+    assert path.read_text() == "precious"
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("path", ["out.json", "out.parquet"], indirect=True)
+def test_a_list_or_a_table_appears_when_it_is_complete(path: Path) -> None:
+    output = open_output(str(path), OutputOptions())
+    put(output, "a.jpg", "cat")
+    output.flush()
+    assert not path.exists()
+    output.close()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_lines_can_be_followed_as_they_come(tmp_path: Path) -> None:
+    output = open_output(str(tmp_path / "out.jsonl"), OutputOptions())
+    put(output, "a.jpg", "cat")
+    assert json.loads((tmp_path / "out.jsonl").read_text())["file"] == "a.jpg"
+    output.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "torn"), [("out.jsonl", b'{"file":"b.jp'), ("out.csv", b'b.jpg,1.0,"')]
+)
+def test_a_row_that_was_cut_off_is_removed_and_written_again(
+    tmp_path: Path, name: str, torn: bytes
+) -> None:
+    path = tmp_path / name
+    output = open_output(str(path), OutputOptions())
+    put(output, "a.jpg", "cat")
+    put(output, "z.jpg", "cat")
+    output.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn)
+    output = open_output(str(path), OutputOptions(resume=True))
+    assert path.read_bytes() == whole
+    assert output.has(FakeItem("a.jpg", "a.jpg"))
+    assert not output.has(FakeItem("b.jpg", "b.jpg"))
+    put(output, "b.jpg", "dog")
+    output.close()
+    assert path.read_bytes().startswith(whole)
+    assert path.read_bytes().count(b"b.jpg") == 1
+
+
+def test_what_a_killed_run_left_hidden_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / ".out.json.part").write_text("[\nhalf")
+    output = open_output(str(tmp_path / "out.json"), OutputOptions())
+    put(output, "a.jpg", "cat")
+    output.close()
+    assert len(json.loads((tmp_path / "out.json").read_text())) == 1
+
+
+def test_details_of_an_item_are_members_of_its_line(tmp_path: Path) -> None:
+    output = open_output(str(tmp_path / "out.jsonl"), OutputOptions())
+    item = FakeItem("a.mp4/7", "a.mp4", details={"time": 0.28, "frame": 7})
+    output.put(item, output.encode(item, answer(item.name, "cat")), lambda: None)
+    output.close()
+    line = json.loads((tmp_path / "out.jsonl").read_text())
+    assert (line["file"], line["time"], line["frame"]) == ("a.mp4", 0.28, 7)
+
+
+@pytest.mark.parametrize(
+    ("sink", "form"),
+    [("out.jsonl", "yolo"), ("out.json", "voc"), ("out.csv", "opex"), (None, "yolo")],
+)
+def test_a_format_that_does_not_fit_is_refused(tmp_path: Path, sink: str | None, form: str) -> None:
+    path = None if sink is None else str(tmp_path / sink)
+    with pytest.raises(ConfigurationError, match=form):
+        open_output(path, OutputOptions(form))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parquet_needs_its_extra_and_names_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules.update(pyarrow=None)\n"
+        "from yolo_service.outputs.opening import open_output\n"
+        "from yolo_service.outputs.options import OutputOptions\n"
+        f"open_output({str(tmp_path / 'out.parquet')!r}, OutputOptions())\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert "ConfigurationError: parquet" in answer.stderr
+    assert "pip install 'yolo-service[parquet]'" in answer.stderr
+
+
+def test_standard_output_is_json_csv_or_a_table() -> None:
+    def printed(rows: object) -> str:
+        stream = io.BytesIO()
+        output = Stream(rows, stream)  # type: ignore[arg-type]
+        put(output, "a.jpg", "cat", "dog", "cat")
+        put(output, "b.jpg")
+        output.put_error(FakeItem("c.jpg", "c.jpg"), broken(), lambda: None)
+        output.close()
+        return stream.getvalue().decode()
+
+    first, second, third = map(json.loads, printed(JsonRows("objects")).splitlines())
+    assert [found["label"] for found in first["detections"]] == ["cat", "dog", "cat"]
+    assert (second["file"], second["detections"]) == ("b.jpg", [])
+    assert (third["file"], third["error"]) == ("c.jpg", "cannot be read: it is broken")
+    assert len(printed(CsvRows()).splitlines()) == 4
+    table = printed(TextRows()).splitlines()
+    assert table[0] == "a.jpg  96 x 64  2 cat, 1 dog"
+    assert table[1].split() == ["cat", "90.00%", "16.0", "24.0", "24.0", "36.0"]
+    assert table[4:] == ["b.jpg  96 x 64  nothing", "c.jpg  error: cannot be read: it is broken"]
+
+
+def test_a_file_without_any_row_has_its_header(tmp_path: Path) -> None:
+    open_output(str(tmp_path / "out.csv"), OutputOptions()).close()
+    assert (tmp_path / "out.csv").read_text().startswith("file,x0,")

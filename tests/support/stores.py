@@ -1,0 +1,82 @@
+"""A store of S3's protocol: moto's server in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from yolo_service import s3
+
+BUCKET = "models"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A running store.
+
+    Attributes:
+        url: of the server.
+        environment: the variables with which programs reach it.
+    """
+
+    url: str
+    environment: dict[str, str]
+
+    def put(self, key: str, data: bytes) -> str:
+        """Write an object into the bucket ``models``; returns its address."""
+        client().put_object(Bucket=BUCKET, Key=key, Body=data)
+        return f"s3://{BUCKET}/{key}"
+
+
+def client() -> Any:
+    return s3.client()
+
+
+@pytest.fixture(scope="session")
+def store_url() -> Iterator[str]:
+    """The address of a server that tests share."""
+    if not (importlib.util.find_spec("moto") and importlib.util.find_spec("boto3")):
+        message = "moto or boto3 is missing; pip install -r requirements-dev.txt"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr
+        found = (re.search(r"Running on (http://[\d.:]+)", line) for line in process.stderr)
+        yield next(match[1] for match in found if match)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def store(store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An empty store with a bucket, which the AWS variables of this process name."""
+    urllib.request.urlopen(
+        urllib.request.Request(f"{store_url}/moto-api/reset", method="POST"), timeout=10
+    ).close()
+    environment = {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": store_url,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    s3.forget_client()
+    client().create_bucket(Bucket=BUCKET)
+    yield Store(store_url, environment)
+    s3.forget_client()

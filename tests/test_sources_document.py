@@ -1,0 +1,104 @@
+"""Every command of docs/sources.md is run as it stands there, in a folder with an image."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+TEXT = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line
+    for block in re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+]
+HOST = "https://example.org/"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    sample = ROOT / "models" / "blood-cells" / "sample.jpg"
+    for name in ("sample.jpg", "more/cells.jpg"):
+        shutil.copy(sample, tmp_path / "photos" / name)
+    return tmp_path
+
+
+@pytest.fixture
+def host(folder: Path) -> Iterator[str]:
+    """A web server in place of the one in the document."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(folder / "photos"))  # type: ignore[arg-type]
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def start(command: str, folder: Path) -> subprocess.Popen[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("YOLO_")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**clean, "PATH": path, "YOLO_MODELS_DIR": str(ROOT / "models")}
+    return subprocess.Popen(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if "--watch" not in line])
+def test_commands_answer_every_image(command: str, folder: Path, host: str) -> None:
+    if ".parquet" in command:
+        pytest.importorskip("pyarrow")
+    images = 1 if "sample.jpg" in command else 2
+    process = start(command.replace(HOST, host), folder)
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert f"{images} image" in errors.splitlines()[-1]
+    if sink := re.search(r"--to (\S+)", command):
+        assert (folder / sink[1]).exists()
+    else:
+        assert printed
+    if drawn := re.search(r"--draw (\S+)", command):
+        assert len(list((folder / drawn[1]).rglob("*.jpg"))) == images
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if "--watch" in line])
+def test_a_watched_folder_is_served_until_the_file_exists(command: str, folder: Path) -> None:
+    process = start(command, folder)
+    until = time.monotonic() + 60
+    while not (folder / "done" / "more" / "cells.jpg").exists():
+        assert time.monotonic() < until
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    (folder / "stop").touch()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert (folder / "results" / "more" / "cells.jpg.json").exists()
+
+
+def test_every_kind_of_source_and_sink_has_an_example() -> None:
+    wanted = ("photos/sample.jpg", "detect photos ", "'photos/**", " - ", HOST, "--watch", ".csv",
+              ".jsonl", ".json", ".parquet", "--draw", "--format yolo", "darknet-json")  # fmt: skip
+    for word in wanted:
+        assert any(word in command for command in COMMANDS), word

@@ -1,0 +1,57 @@
+"""What a path as a sink names: one file for all, by its suffix, or a folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import cast
+
+from yolo_service.errors import ConfigurationError
+from yolo_service.outputs.contents import content
+from yolo_service.outputs.document import Document
+from yolo_service.outputs.folder import FolderOutput
+from yolo_service.outputs.lines import Lines, Stream
+from yolo_service.outputs.options import OutputOptions
+from yolo_service.outputs.output import Output
+from yolo_service.outputs.rows import CsvRows, Rows, TextRows, json_rows
+from yolo_service.schemes import Scheme, load
+
+_PARQUET = {"parquet": Scheme("yolo_service.outputs.parquet", "parquet")}
+_OF_ONE_FILE = frozenset({".jsonl", ".csv", ".json", ".parquet"})
+
+
+def open_path(sink: str, options: OutputOptions) -> Output:
+    """Open a path: by its suffix one file for all items, else a folder.
+
+    Raises:
+        ConfigurationError: the file exists, or the format does not fit it.
+        OutputError: it cannot be written to.
+    """
+    path = Path(sink)
+    suffix = path.suffix.lower()
+    if options.draw or path.is_dir() or suffix not in _OF_ONE_FILE:
+        return FolderOutput(path, content(options), keeps_errors=not options.draw)
+    if suffix == ".parquet":
+        return cast(Output, load("parquet", _PARQUET).open_output(sink, options))
+    if suffix == ".csv":
+        return Lines(path, _csv(options), resume=options.resume)
+    if suffix == ".jsonl":
+        return Lines(path, json_rows(options.format or "objects"), resume=options.resume)
+    return Document(path, json_rows(options.format or "coco"), resume=options.resume)
+
+
+def open_stdout(options: OutputOptions) -> Output:
+    """Open standard output: JSON lines, CSV, or without a format on a terminal a table.
+
+    Raises:
+        ConfigurationError: the format does not fit it.
+    """
+    if options.format is None and sys.stdout.isatty():
+        return Stream(TextRows())
+    return Stream(CsvRows() if options.format == "rois" else json_rows(options.format or "objects"))
+
+
+def _csv(options: OutputOptions) -> Rows:
+    if options.format not in (None, "rois"):
+        raise ConfigurationError(f"a CSV file has the format rois, not {options.format}")
+    return CsvRows()

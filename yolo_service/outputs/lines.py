@@ -1,0 +1,208 @@
+"""One file, or standard output, to which rows are added as they come."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from yolo_service.errors import ConfigurationError, OutputError
+from yolo_service.inputs.item import Item
+from yolo_service.locks import Lock
+from yolo_service.outputs.output import Acknowledge
+from yolo_service.outputs.rows import Rows
+from yolo_service.predictor.answer import Answer
+
+
+class Stream:
+    """An ``Output``: rows on standard output."""
+
+    needs_image = needs_sha256 = False
+
+    def __init__(self, rows: Rows, stream: IO[bytes] | None = None) -> None:
+        self._rows, self._stream = rows, stream or sys.stdout.buffer
+        self._header, self._number = rows.header, 0
+
+    def has(self, _: Item) -> bool:
+        """Return False: what is written is gone."""
+        return False
+
+    def encode(self, item: Item, answer: Answer) -> list[bytes]:
+        """Make the rows of an item."""
+        return self._rows.encode(item, answer)
+
+    def put(self, _: Item, encoded: list[bytes], acknowledge: Acknowledge) -> None:
+        """Write rows; nobody waits for them in a buffer.
+
+        Raises:
+            OutputError: the stream is closed.
+        """
+        self._number += 1
+        self._write(b"".join(self._rows.numbered(encoded, self._number)))
+        acknowledge()
+
+    def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:
+        """Write that an item has failed, if the rows have a place for it."""
+        self._write(b"".join(self._rows.error(item, error)))
+        acknowledge()
+
+    def flush(self) -> None:
+        """Do nothing: everything is written."""
+
+    def close(self) -> None:
+        """Write the header if there was no row."""
+        self._write(b"")
+
+    def abort(self) -> None:
+        """Do nothing: everything is written."""
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._stream.write(self._header + data)
+            self._stream.flush()
+        except OSError as error:
+            raise OutputError(f"standard output cannot be written to: {error}") from error
+        self._header = b""
+
+
+class Lines:
+    """An ``Output``: a file to which rows are added; synced to the disk when it is flushed."""
+
+    needs_image = needs_sha256 = False
+
+    def __init__(self, path: Path, rows: Rows, *, resume: bool) -> None:
+        """Open a new file, or one to add to.
+
+        Raises:
+            ConfigurationError: the file exists.
+            OutputError: it cannot be written to, or another process writes to it.
+        """
+        self._path, self._rows = path, rows
+        self._keys: set[str] = set()
+        self._waiting: list[Acknowledge] = []
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._found_at = path.stat().st_mtime if path.exists() else 0.0
+            self._file = path.open("r+b" if resume and path.exists() else "xb", buffering=0)
+            with closed_by_error(self._file):
+                self._lock = lock(path)
+            self._number = self._read_back() if resume else 0
+            if not self._file.seek(0, os.SEEK_END):
+                self._write(rows.header)
+        except FileExistsError as error:
+            raise exists(path) from error
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def has(self, item: Item) -> bool:
+        """Look for an item among those of the file when it was opened."""
+        is_newer = item.taken_at is None or self._found_at >= item.taken_at
+        return is_newer and self._rows.key(item) in self._keys
+
+    def encode(self, item: Item, answer: Answer) -> list[bytes]:
+        """Make the rows of an item."""
+        return self._rows.encode(item, answer)
+
+    def put(self, _: Item, encoded: list[bytes], acknowledge: Acknowledge) -> None:
+        """Add rows.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        self._number += 1
+        self._add(self._rows.numbered(encoded, self._number), acknowledge)
+
+    def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:
+        """Add that an item has failed, if the rows have a place for it."""
+        self._add(self._rows.error(item, error), acknowledge)
+
+    def flush(self) -> None:
+        """Sync the file to the disk.
+
+        Raises:
+            OutputError: that is not possible.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._broken(error) from error
+        waiting, self._waiting = self._waiting, []
+        for acknowledge in waiting:
+            acknowledge()
+
+    def close(self) -> None:
+        """Sync and close the file."""
+        self.flush()
+        self.abort()
+
+    def abort(self) -> None:
+        """Close the file; whole rows that are in it stay."""
+        self._file.close()
+        self._lock.release()
+
+    def _add(self, rows: list[bytes], acknowledge: Acknowledge) -> None:
+        try:
+            self._write(b"".join(rows))
+        except OSError as error:
+            raise self._broken(error) from error
+        self._waiting.append(acknowledge)
+
+    def _write(self, data: bytes) -> None:
+        """Write all or nothing: a row that is cut off would swallow the next one."""
+        start, rest = self._file.tell(), memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            self._file.truncate(start)
+            raise
+
+    def _read_back(self) -> int:
+        """Read what has a result, and cut off a row without its end; returns how many have one."""
+        row, end, last = b"", 0, None
+        with self._path.open("rb") as file:
+            for line in file:
+                row += line
+                if self._rows.is_whole(row):
+                    end += len(row)
+                    if key := self._rows.key_of(row):
+                        self._keys.add(key)
+                        last = key
+                    row = b""
+        number = len(self._keys)
+        if row:
+            self._file.truncate(end)
+            self._keys.discard(last or "")  # some of its rows may be missing
+        return number
+
+    def _broken(self, error: OSError) -> OutputError:
+        return OutputError(f"{self._path} cannot be written to: {error}")
+
+
+@contextmanager
+def closed_by_error(file: IO[bytes]) -> Iterator[None]:
+    """Close a file if the block fails."""
+    try:
+        yield
+    except BaseException:
+        file.close()
+        raise
+
+
+def lock(path: Path) -> Lock:
+    """Lock a file that one process alone may write to.
+
+    Raises:
+        OutputError: another one does.
+    """
+    if taken := Lock.take(path):
+        return taken
+    raise OutputError(f"{path} is being written by another process; choose another file")
+
+
+def exists(path: Path) -> ConfigurationError:
+    """Return the error for a file that would be overwritten."""
+    return ConfigurationError(f"{path} exists; remove it, or continue it with --resume")

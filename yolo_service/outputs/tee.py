@@ -1,0 +1,73 @@
+"""Several outputs as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from yolo_service.inputs.item import Item
+from yolo_service.outputs.output import Acknowledge, Output
+from yolo_service.predictor.answer import Answer
+
+
+class Tee:
+    """An ``Output``: each result goes to several, and is acknowledged when all have."""
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self._outputs = outputs
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether one of them does."""
+        return any(output.needs_image for output in self._outputs)
+
+    @property
+    def needs_sha256(self) -> bool:
+        """Whether one of them does."""
+        return any(output.needs_sha256 for output in self._outputs)
+
+    def has(self, item: Item) -> bool:
+        """Return whether all of them have a result."""
+        return all(output.has(item) for output in self._outputs)
+
+    def encode(self, item: Item, answer: Answer) -> list[Any]:
+        """Encode for each."""
+        return [output.encode(item, answer) for output in self._outputs]
+
+    def put(self, item: Item, encoded: list[Any], acknowledge: Acknowledge) -> None:
+        """Write to each."""
+        last = self._when_all(acknowledge)
+        for output, each in zip(self._outputs, encoded, strict=True):
+            output.put(item, each, last)
+
+    def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:
+        """Write an error to each."""
+        last = self._when_all(acknowledge)
+        for output in self._outputs:
+            output.put_error(item, error, last)
+
+    def flush(self) -> None:
+        """Flush each."""
+        for output in self._outputs:
+            output.flush()
+
+    def close(self) -> None:
+        """Close each."""
+        for output in self._outputs:
+            output.close()
+
+    def abort(self) -> None:
+        """Abort each."""
+        for output in self._outputs:
+            output.abort()
+
+    def _when_all(self, acknowledge: Acknowledge) -> Acknowledge:
+        left = len(self._outputs)
+
+        def one() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                acknowledge()
+
+        return one
