@@ -18,8 +18,8 @@ import redis
 
 from yolo_service import metrics
 from yolo_service.inputs.item import Item
+from yolo_service.inputs.message import Message, names
 from yolo_service.inputs.options import InputOptions
-from yolo_service.inputs.redis_message import Message, names
 from yolo_service.redis import RETRY_SECONDS, Server, is_gone
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from typing import Any
 
 from yolo_service.errors import InputError
 from yolo_service.inputs.item import Item
+from yolo_service.inputs.message import Message, names
 from yolo_service.inputs.options import InputOptions
-from yolo_service.inputs.redis_message import Message, names
 from yolo_service.inputs.redis_shared import BLOCK_SECONDS, Shared
 from yolo_service.redis import PATIENCE_SECONDS, Server
 

@@ -22,8 +22,8 @@ from redis.exceptions import ResponseError
 
 from yolo_service.errors import InputError
 from yolo_service.inputs.item import Item
+from yolo_service.inputs.message import Message, path_of
 from yolo_service.inputs.options import InputOptions
-from yolo_service.inputs.redis_message import Message, path_of
 from yolo_service.inputs.redis_shared import BLOCK_SECONDS, Shared
 from yolo_service.redis import Server
 
