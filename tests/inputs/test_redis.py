@@ -118,6 +118,14 @@ def ids_of_subscribers(client: Any) -> set[str]:
     return {each["id"] for each in client.client_list(_type="pubsub")}
 
 
+def holds(client: Any, kind: str, pid: int) -> bool:
+    """Return whether a process has taken images that are not acknowledged."""
+    if kind == "list":
+        return any(client.llen(key) for key in client.keys(f"in:taken:*-{pid}-*"))
+    consumers = client.xinfo_consumers("in", "yolo-service")
+    return any(each["pending"] for each in consumers if b"-%d-" % pid in each["name"])
+
+
 def lost() -> float:
     return REGISTRY.get_sample_value("yolo_input_lost_total") or 0.0
 
@@ -196,6 +204,7 @@ def test_400_large_images_at_once_get_400_answers_and_the_connection_is_never_cu
         listener(redis_server, "out") as answers,
         detecting(f"{address}?channel=in", f"{address}?channel=out", log),
     ):
+        soon(lambda: client.pubsub_numsub("in")[0][1] == 1)
         subscriber = ids_of_subscribers(client)
         began = time.monotonic()
         for i, image in enumerate(images):
@@ -260,7 +269,7 @@ def test_nothing_is_lost_if_one_of_two_workers_is_killed_under_load(
             else:
                 client.xadd("in", {"image": image})
             if i == len(images) // 2:
-                soon(lambda: client.llen("out") > 0)
+                soon(lambda: client.llen("out") > 0 and holds(client, kind, victim.pid))
                 victim.kill()
         answered: Counter[str] = Counter()
         until = time.monotonic() + SECONDS

@@ -226,7 +226,7 @@ def test_missing_credentials_are_one_clear_line(
         "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
         "AWS_CONFIG_FILE": "/nowhere",
     }
-    places = [SAMPLE, "--to", OUT] if is_sink else [IN, "--to", tmp_path / "out"]
+    places: list[str | Path] = [SAMPLE, "--to", OUT] if is_sink else [IN, "--to", tmp_path / "out"]
     done = command.run("detect", "--model", "blood-cells", *places, **environment)
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if "credentials" in line]

@@ -53,8 +53,8 @@ def store_url() -> Iterator[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stderr
     try:
-        assert process.stderr
         found = (re.search(r"Running on (http://[\d.:]+)", line) for line in process.stderr)
         url = next(match[1] for match in found if match)
         # It writes a line for each request, and waits when nobody reads them.
