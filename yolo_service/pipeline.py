@@ -75,6 +75,9 @@ class Pipeline:
         resume: whether items that have a result are skipped.
         limit: most items that are begun; None: all.
         ended: called with the numbers after each item, in the thread of ``run``.
+
+    Attributes:
+        progress: the numbers so far.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class Pipeline:
         self._open: set[Item] = set()
         self._unflushed, self._flushed_at = 0, time.monotonic()
         self._read_error: Exception | None = None
-        self._progress = Progress()
+        self.progress = Progress()
 
     def run(self) -> Progress:
         """Process items until the input ends; returns their numbers.
@@ -123,7 +126,7 @@ class Pipeline:
                 item.release()
         if self._read_error:
             raise self._read_error
-        return self._progress
+        return self.progress
 
     def stop(self) -> None:
         """Begin no more items and finish those that are begun; for signals, never waits."""
@@ -198,8 +201,8 @@ class Pipeline:
     def _end(self, item: Item, count: str, acknowledge: Callable[[], None]) -> None:
         acknowledge()
         self._open.discard(item)
-        setattr(self._progress, count, getattr(self._progress, count) + 1)
-        self._ended(self._progress)
+        setattr(self.progress, count, getattr(self.progress, count) + 1)
+        self._ended(self.progress)
 
     def _flush_sometimes(self) -> None:
         waited = time.monotonic() - self._flushed_at

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import http.server
 import json
+import os
+import pty
 import re
 import subprocess
 import threading
@@ -207,6 +210,30 @@ def test_a_model_that_is_broken_fails_the_run_and_no_image(
     assert answer.returncode == 1
     assert "c-broken" in answer.stderr
     assert len(list(images.iterdir())) == 2
+
+
+def test_a_terminal_shows_a_bar_or_a_table(models: Path, tmp_path: Path) -> None:
+    def shown(*arguments: str | Path) -> str:
+        """Run with a terminal as standard output and error."""
+        ours, theirs = pty.openpty()
+        command = [str(COMMAND), "detect", str(tmp_path / "in"), "--models-dir", str(models)]
+        with subprocess.Popen([*command, *arguments], stdout=theirs, stderr=theirs):
+            os.close(theirs)
+            text = b""
+            with contextlib.suppress(OSError):  # that is how the end of a terminal looks
+                while piece := os.read(ours, 1 << 16):
+                    text += piece
+        os.close(ours)
+        return text.decode()
+
+    for i in range(300):
+        write(tmp_path / "in" / f"{i:03}.png")
+    bar = shown("--to", tmp_path / "out")
+    assert re.search(r"\r\[#*-*\] \d+%, \d+ of 300, [\d.]+ images/s, 0:\d\d left", bar), bar
+    assert "300 images: 300 done, 0 failed" in bar.splitlines()[-1]
+    table = shown("--threshold", "1").splitlines()
+    assert table[0] == f"{tmp_path}/in/000.png  96 x 64  nothing"
+    assert len(table) == 301
 
 
 def test_a_reader_that_goes_away_is_one_clear_error(models: Path, tmp_path: Path) -> None:

@@ -252,6 +252,28 @@ def test_several_processes_share_a_folder(tmp_path: Path) -> None:
     assert files(tmp_path / "in") == set()
 
 
+def test_a_file_that_cannot_be_opened_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests run as root, whom no permission stops; so the system's answer is made up."""
+    write(tmp_path, "a.png", "b.png")
+    opened = os.open
+
+    def denied(path: str | Path, *more: int) -> int:
+        if str(path).endswith("a.png"):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *more)
+
+    monkeypatch.setattr(os, "open", denied)
+    first, second = items(tmp_path, delete=True)
+    with pytest.raises(ItemError, match="cannot be read: Permission denied"):
+        read(first)
+    first.failed(ItemError("it cannot be read"))
+    assert read(second) == png(1)
+    second.done()
+    assert files(tmp_path) == {"a.png"}
+
+
 @pytest.fixture
 def killed(tmp_path: Path) -> Path:
     """A folder in which a process has claimed a file, and was killed."""

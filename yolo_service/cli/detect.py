@@ -123,7 +123,7 @@ def _check(values: dict[str, Any]) -> None:
 def _run(
     sources: Sequence[str], settings: Settings, results: dict[str, Any], inputs: dict[str, Any]
 ) -> Progress:
-    from yolo_service.cli.progress import ProgressLine, is_drawn
+    from yolo_service.cli.progress import ProgressLine, can_draw
     from yolo_service.inputs.opening import open_input
     from yolo_service.pipeline import Pipeline
     from yolo_service.predictor import open_predictor
@@ -133,8 +133,9 @@ def _run(
         source = stack.enter_context(closing(open_input(sources, input_options)))
         predictor = stack.enter_context(open_predictor(settings))
         options = _options(predictor, results)  # loads the model: a fault of it is no image's
-        total = source.count() if is_drawn() else None
-        line = ProgressLine(total and min(total, results["limit"] or total), is_drawn=is_drawn())
+        is_drawn = can_draw(prints=results["sink"] is None)
+        total = source.count() if is_drawn else None
+        line = ProgressLine(total and min(total, results["limit"] or total), is_drawn=is_drawn)
         pipeline = Pipeline(
             source,
             predictor,
@@ -144,10 +145,11 @@ def _run(
             limit=results["limit"],
             ended=line.show,
         )
-        with _stopped_by_signals(pipeline):
-            progress = pipeline.run()
-        line.end(progress)
-        return progress
+        try:
+            with _stopped_by_signals(pipeline):
+                return pipeline.run()
+        finally:
+            line.end(pipeline.progress)
 
 
 def _input_options(

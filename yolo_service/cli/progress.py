@@ -72,9 +72,9 @@ def summary(progress: Progress) -> str:
     return f"{images}: {progress.done} done, {progress.failed} failed{skipped}"
 
 
-def is_drawn() -> bool:
-    """Return whether a line can be drawn without disturbing what is printed."""
-    return sys.stderr.isatty() and not sys.stdout.isatty()
+def can_draw(*, prints: bool) -> bool:
+    """Return whether a line can be drawn without disturbing results that are printed, if any."""
+    return sys.stderr.isatty() and not (prints and sys.stdout.isatty())
 
 
 def _bar(share: float) -> str:

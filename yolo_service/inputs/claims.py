@@ -12,6 +12,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from yolo_service.errors import ItemError
 from yolo_service.locks import Lock
 from yolo_service.whole_files import move, rename_new
 
@@ -43,7 +44,8 @@ class Claim:
         """Claim a file; None if another process is faster.
 
         Raises:
-            OSError: the file cannot be opened or renamed.
+            ItemError: the file cannot be opened.
+            OSError: it cannot be renamed.
         """
         hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.claimed")
         try:
@@ -51,6 +53,8 @@ class Claim:
                 return None
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise ItemError(f"cannot be read: {error.strerror or error}") from error
         try:
             path.rename(hidden)
         except FileNotFoundError:
@@ -71,7 +75,7 @@ class Claim:
         try:
             taken_at = hidden.stat().st_ctime  # of its renaming
             return cls._locked(hidden, original, taken_at)
-        except FileNotFoundError:
+        except OSError:  # it is gone, or of another user
             return None
 
     @classmethod

@@ -118,9 +118,15 @@ def file_item(
     if options.takes_away:
         try:
             claim = Claim.take(path)
+        except ItemError as error:
+            return FileItem(
+                name, str(path), path=path, options=options, fault=str(error), stays=stays
+            )
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
-                return FileItem(name, str(path), path=path, options=options, fault=_TOO_LONG)
+                return FileItem(
+                    name, str(path), path=path, options=options, fault=_TOO_LONG, stays=stays
+                )
             raise InputError(
                 f"{path} cannot be renamed, which is how it is taken before it is moved or "
                 f"deleted: {error}; check the permissions of its folder"

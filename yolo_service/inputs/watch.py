@@ -84,11 +84,10 @@ class WatchedFolders(Folders):
     def _rested(self, listed: Listed, before: dict[str, Signature]) -> FileItem | None:
         """Return the item of a file that is complete; None if it is not, or was taken before."""
         key, signature = str(listed.path), _signature(listed.path)
-        if signature is None or self._handled.get(key) == signature:
-            self._seen |= {key: signature} if signature else {}
+        if signature is None:
             return None
         self._seen[key] = signature
-        if before.get(key) != signature:
+        if before.get(key) != signature or self._handled.get(key) == signature:
             return None
         try:
             data = listed.path.read_bytes()
