@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
+import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,6 +44,13 @@ RATE = 250e6
 @pytest.fixture
 def predictor(make_predictor: MakePredictor) -> Predictor:
     return make_predictor(workers=2, queue_seconds=float("inf"))
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 class Running:
@@ -235,6 +245,32 @@ def test_what_does_not_fit_into_the_buffer_is_counted_and_logged(
         soon(lambda: client.llen("out") + lost() - before == 100)
         assert client.llen("out") >= 10
         assert lost() > before
+
+
+def test_the_command_shows_what_is_lost_in_its_metrics_and_once_a_second_in_its_log(
+    redis_server: RedisServer, tmp_path: Path, free_port: int
+) -> None:
+    client, log, image = redis_server.client(), tmp_path / "log", large(0)
+    source = f"{redis_server.address}?channel=in&buffer_mb=1"
+    began = time.monotonic()
+
+    def counted() -> float:
+        url = f"http://127.0.0.1:{free_port}/metrics"
+        text = urllib.request.urlopen(url, timeout=10).read().decode()
+        return float(re.search(r"^yolo_input_lost_total (\S+)", text, re.MULTILINE)[1])  # type: ignore[index]
+
+    with detecting(
+        source, f"{redis_server.address}?list=out", log, "--metrics-port", str(free_port)
+    ):
+        soon(lambda: client.pubsub_numsub("in")[0][1] == 1)
+        assert counted() == 0
+        for _ in range(300):
+            client.publish("in", image)
+        soon(lambda: client.llen("out") + counted() == 300)
+        assert counted() > 0
+        soon(lambda: "did not fit into the buffer of 1 MB" in log.read_text())
+    lines = [line for line in log.read_text().splitlines() if "did not fit" in line]
+    assert len(lines) <= time.monotonic() - began + 1
 
 
 def test_what_comes_after_the_end_is_counted_too(

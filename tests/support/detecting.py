@@ -12,12 +12,12 @@ from tests.support.command import COMMAND
 
 
 @contextmanager
-def detecting(source: str, sink: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def detecting(source: str, sink: str, log: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run the command with the bundled model; what it logs goes to a file."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("YOLO_")}
     with log.open("a") as errors:
         process = subprocess.Popen(
-            [COMMAND, "detect", source, "--to", sink, "--model", "blood-cells"],
+            [COMMAND, "detect", source, "--to", sink, "--model", "blood-cells", *more],
             stderr=errors,
             env=clean,
         )

@@ -44,6 +44,7 @@ def source_options(command: Command) -> Command:
         click.option("--move-input", type=_folder, help="Folder for what has a result."),
         click.option("--failed", type=_folder, help="Folder for what cannot be read, with errors."),
         click.option("--limit", type=click.IntRange(1), help="Most images."),
+        click.option("--metrics-port", type=click.IntRange(1, 65535), help="For Prometheus."),
     )  # fmt: skip
     return _add(command, options)
 
@@ -97,7 +98,7 @@ def detect(sources: tuple[str, ...], **values: Any) -> None:
 
 
 _RESULTS = ("sink", "form", "draw", "resume", "threshold", "nms", "classes", "region", "limit")
-_INPUTS = ("watch", "stop_file", "poll", "delete_input", "move_input", "failed")
+_INPUTS = ("watch", "stop_file", "poll", "delete_input", "move_input", "failed", "metrics_port")
 
 
 def _split(values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -123,12 +124,15 @@ def _check(values: dict[str, Any]) -> None:
 def _run(
     sources: Sequence[str], settings: Settings, results: dict[str, Any], inputs: dict[str, Any]
 ) -> Progress:
+    from yolo_service import metrics
     from yolo_service.cli.progress import ProgressLine, can_draw
     from yolo_service.inputs.opening import open_input
     from yolo_service.pipeline import Pipeline
     from yolo_service.predictor import open_predictor
 
     with ExitStack() as stack:
+        if port := inputs["metrics_port"]:
+            stack.enter_context(metrics.served(settings.host, port))
         input_options = _input_options(settings, results, inputs)
         source = stack.enter_context(closing(open_input(sources, input_options)))
         predictor = stack.enter_context(open_predictor(settings))
