@@ -27,6 +27,7 @@ pytest.register_assert_rewrite(
     "tests.support.input_suite",
     "tests.support.output_suite",
     "tests.support.pipelines",
+    "tests.support.redis_runs",
 )
 pytest_plugins = [
     "tests.support.fixtures",
