@@ -7,12 +7,19 @@ environment a missing part is an error instead, so that nothing is skipped there
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from darknet.engines.libdarknet_abi import load_shared
 from tests.support.paths import DARKNET, LIBRARY, ROOT
+
+if TYPE_CHECKING:
+    from tests.support.redis_server import MakeRedis, RedisServer
 
 pytest.register_assert_rewrite(
     "tests.support.answers",
@@ -20,6 +27,7 @@ pytest.register_assert_rewrite(
     "tests.support.input_suite",
     "tests.support.output_suite",
     "tests.support.pipelines",
+    "tests.support.redis_runs",
 )
 pytest_plugins = [
     "tests.support.fixtures",
@@ -70,3 +78,27 @@ def clients_python() -> Path:
     """The interpreter of the environment with the clients of tests/clients/requirements.txt."""
     default = ROOT / "build" / "clients" / "bin" / "python"
     return _real(Path(os.environ.get("YOLO_TEST_CLIENTS", default)), "make clients")
+
+
+@pytest.fixture
+def make_redis(tmp_path: Path) -> Iterator[MakeRedis]:
+    """Start servers of Redis, with arguments of redis-server."""
+    _real(Path(shutil.which("redis-server") or "redis-server"), "apt-get install redis-server")
+    from tests.support.redis_server import RedisServer
+
+    with ExitStack() as started:
+
+        def make(*arguments: str) -> RedisServer:
+            folder = tmp_path / "redis"
+            folder.mkdir()
+            server = RedisServer(folder, *arguments)
+            started.callback(server.kill)
+            return server
+
+        yield make
+
+
+@pytest.fixture
+def redis_server(make_redis: MakeRedis) -> RedisServer:
+    """A server of Redis that keeps what it has over a restart."""
+    return make_redis("--appendonly", "yes", "--appendfsync", "always")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.redis_server import RedisServer
+from tests.support.stores import Store, client
 from tests.support.videos import make_video, need_video_tools
 
 TEXT = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
@@ -24,6 +27,9 @@ COMMANDS = [
     for block in re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     for line in block.splitlines()
 ]
+ON_SERVERS = [line for line in COMMANDS if re.search(r"redis://|s3://", line)]
+ALONE = [line for line in COMMANDS if line not in ON_SERVERS]
+REDIS = "redis://localhost:6379/0"
 HOST = "https://example.org/"
 
 
@@ -67,7 +73,7 @@ def start(command: str, folder: Path) -> subprocess.Popen[str]:
     )
 
 
-OF_IMAGES = [line for line in COMMANDS if "--watch" not in line and "clip.mp4" not in line]
+OF_IMAGES = [line for line in ALONE if "--watch" not in line and "clip.mp4" not in line]
 
 
 @pytest.mark.parametrize("command", OF_IMAGES)
@@ -111,7 +117,7 @@ def test_commands_answer_every_frame(command: str, tmp_path: Path) -> None:
         assert (tmp_path / name).is_file(), name
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if "--watch" in line])
+@pytest.mark.parametrize("command", [line for line in ALONE if "--watch" in line])
 def test_a_watched_folder_is_served_until_the_file_exists(command: str, folder: Path) -> None:
     process = start(command, folder)
     until = time.monotonic() + 60
@@ -125,8 +131,55 @@ def test_a_watched_folder_is_served_until_the_file_exists(command: str, folder: 
     assert (folder / "results" / "more" / "cells.jpg.json").exists()
 
 
+@pytest.mark.parametrize("command", [line for line in ON_SERVERS if REDIS in line])
+def test_commands_serve_redis_until_they_are_stopped(
+    command: str, folder: Path, redis_server: RedisServer
+) -> None:
+    redis, image = redis_server.client(), (folder / "photos" / "sample.jpg").read_bytes()
+    subscriber = redis.pubsub(ignore_subscribe_messages=True)
+    subscriber.subscribe("out")
+    subscriber.get_message(timeout=10)
+    process = start(f"exec {command.replace(REDIS, redis_server.address)}", folder)
+    try:
+        if "stream=in" in command:
+            redis.xadd("in", {"image": image})
+        while "channel=in" in command and not redis.publish("in", image):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        answer = subscriber.get_message(timeout=60)
+        assert len(json.loads(answer["data"])["objects"]) > 1
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        subscriber.close()
+    assert process.returncode == 0, errors
+    assert "1 image" in errors.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", [line for line in ON_SERVERS if "s3://" in line])
+def test_commands_read_and_write_buckets(command: str, folder: Path, store: Store) -> None:
+    client().create_bucket(Bucket="bucket")
+    for path in (folder / "photos").rglob("*.jpg"):
+        key = path.relative_to(folder).as_posix()
+        client().put_object(Bucket="bucket", Key=key, Body=path.read_bytes())
+    process = start(command, folder)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "2 images" in errors.splitlines()[-1]
+    results = [folder / "results" / f"{name}.json" for name in ("sample.jpg", "more/cells.jpg")]
+    if "--to s3://" in command:
+        found = client().list_objects_v2(Bucket="bucket", Prefix="results/")["Contents"]
+        assert sorted(each["Key"] for each in found) == sorted(
+            path.relative_to(folder).as_posix() for path in results
+        )
+    else:
+        assert all(path.exists() for path in results)
+
+
 def test_every_kind_of_source_and_sink_has_an_example() -> None:
     wanted = ("photos/sample.jpg", "detect photos ", "'photos/**", " - ", HOST, "--watch", ".csv",
-              ".jsonl", ".json", ".parquet", "--draw", "--format yolo", "darknet-json")  # fmt: skip
+              ".jsonl", ".json", ".parquet", "--draw", "--format yolo", "darknet-json",
+              "?channel=in", "?stream=in", "detect s3://", "--to s3://")  # fmt: skip
     for word in wanted:
         assert any(word in command for command in COMMANDS), word

@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import threading
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import prometheus_client
@@ -18,7 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from darknet.detections import Detections
 from darknet.network import Network
-from yolo_service.errors import ServiceError
+from yolo_service.errors import ConfigurationError, ServiceError
 
 # Without the gauge with the time of creation that every counter has.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # has no types
@@ -84,6 +85,14 @@ DETECTIONS: Final = Counter(
     ["model", "class"],
 )
 
+INPUT_LOST: Final = Counter(
+    "yolo_input_lost",
+    "Images of a channel that were not begun: the buffer was full, or the run ended.",
+)
+INPUT_CONNECTIONS_LOST: Final = Counter(
+    "yolo_input_connections_lost", "Breaks of the connection to a channel."
+)
+
 MODEL_LOADED: Final = Gauge(
     "yolo_model_loaded",
     "1 for every model in memory, and what computes it.",
@@ -101,6 +110,25 @@ MODEL_LOAD_FAILURES: Final = Counter(
 MODEL_UNLOADS: Final = Counter(
     "yolo_model_unloads", "Models whose memory was given back.", ["model"]
 )
+
+
+@contextmanager
+def served(host: str, port: int) -> Iterator[None]:
+    """Answer scrapes at a port of its own, for programs that are no service.
+
+    Raises:
+        ConfigurationError: the port is not free.
+    """
+    try:
+        server, thread = prometheus_client.start_http_server(port, host)
+    except OSError as error:
+        raise ConfigurationError(f"metrics: {host}:{port} cannot be used: {error}") from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def count_request(method: str, environ: Mapping[str, Any], status: int, seconds: float) -> None:

@@ -14,6 +14,7 @@ result is not written are given back.
 from __future__ import annotations
 
 import functools
+import hashlib
 import queue
 import threading
 import time
@@ -166,6 +167,8 @@ class Pipeline:
     def _submit(self, item: Item) -> Future[Any]:
         began = time.monotonic()
         image = read(item)
+        if self._output.needs_sha256 and isinstance(image, bytes):
+            item.sha256 = hashlib.sha256(image).hexdigest()
         fetch_ms = (time.monotonic() - began) * 1000
         finish: Callable[[Answer], Any] = functools.partial(self._output.encode, item)
         return self._predictor.submit(

@@ -105,6 +105,7 @@ class FakeOutput:
     earlier: set[str] = field(default_factory=set)
     only_at_end: bool = False
     needs_image: bool = False
+    needs_sha256: bool = False
     fails_at: str = ""
     error: Exception | None = None
     encode_error: Exception | None = None

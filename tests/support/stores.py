@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,13 +53,19 @@ def store_url() -> Iterator[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stderr
     try:
-        assert process.stderr
         found = (re.search(r"Running on (http://[\d.:]+)", line) for line in process.stderr)
-        yield next(match[1] for match in found if match)
+        url = next(match[1] for match in found if match)
+        # It writes a line for each request, and waits when nobody reads them.
+        reader = threading.Thread(target=process.stderr.read)
+        reader.start()
+        yield url
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        reader.join()
+        process.stderr.close()
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ def source_options(command: Command) -> Command:
         click.option("--move-input", type=_folder, help="Folder for what has a result."),
         click.option("--failed", type=_folder, help="Folder for what cannot be read, with errors."),
         click.option("--limit", type=click.IntRange(1), help="Most images."),
+        click.option("--metrics-port", type=click.IntRange(1, 65535), help="For Prometheus."),
     )  # fmt: skip
     return _add(command, options)
 
@@ -106,7 +107,7 @@ def detect(sources: tuple[str, ...], **values: Any) -> None:
 
 _OF_DETECTION = ("threshold", "nms", "tiles", "classes", "region")
 _RESULTS = ("sink", "form", "draw", "resume", "limit", *_OF_DETECTION)
-_INPUTS = ("watch", "stop_file", "poll", "delete_input", "move_input", "failed")
+_INPUTS = ("watch", "stop_file", "poll", "delete_input", "move_input", "failed", "metrics_port")
 
 
 def _split(values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -137,12 +138,15 @@ def _run(
     inputs: dict[str, Any],
     frames: dict[str, Any],
 ) -> Progress:
+    from yolo_service import metrics
     from yolo_service.cli.progress import ProgressLine, can_draw
     from yolo_service.inputs.opening import open_input
     from yolo_service.pipeline import Pipeline
     from yolo_service.predictor import open_predictor
 
     with ExitStack() as stack:
+        if port := inputs["metrics_port"]:
+            stack.enter_context(metrics.served(settings.host, port))
         report = videos.report_folder(frames, results["sink"])
         chosen = videos.video_options(frames, report)
         written = (report, frames["save_frames"])

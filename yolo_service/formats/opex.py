@@ -11,6 +11,9 @@ from typing import Any
 from yolo_service.formats.columns import columns, pixel_corners
 from yolo_service.predictor.answer import Answer
 
+TIMESTAMP = "%Y%m%d_%H%M%S.%f"
+"""How OPEX writes a time."""
+
 
 def opex(answer: Answer) -> dict[str, Any]:
     """Return an OPEX document, most confident first.
@@ -18,7 +21,7 @@ def opex(answer: Answer) -> dict[str, Any]:
     ``timestamp`` is that of the answer (UTC), ``id`` the image's name. Boxes are in whole pixels
     within the image, and the polygon is the box, clockwise from its upper left corner.
     """
-    now = datetime.now(UTC).strftime("%Y%m%d_%H%M%S.%f")
+    now = datetime.now(UTC).strftime(TIMESTAMP)
     table = columns(answer)
     # OPEX has no empty labels: a class without a name is called by its number.
     labels = (label or str(i) for label, i in zip(table.labels, table.class_ids, strict=True))

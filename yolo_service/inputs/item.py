@@ -30,6 +30,8 @@ class Item(ABC):
         has_unique_stem: whether no other item, now or later, has this name but for its extension.
         details: facts of the input about the item, for results that have a place for them, such as
             the time of a frame; plain values, ready for JSON.
+        sha256: of the encoded image, in hexadecimal digits; set when it was read, for outputs that
+            need it.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Item(ABC):
     taken_at: float | None = None
     has_unique_stem: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str | None = field(default=None, init=False)
 
     @abstractmethod
     def read(self) -> Image:

@@ -71,7 +71,7 @@ class HiddenFile:
 class Document:
     """An ``Output``: a list in a JSON file, which appears when it is complete."""
 
-    needs_image = False
+    needs_image = needs_sha256 = False
 
     def __init__(self, path: Path, rows: Rows, *, resume: bool) -> None:
         """Begin the list, with that of the file if there is one.

@@ -27,6 +27,8 @@ class FolderOutput:
     renamed; its folder is synced when the output is flushed, and only then it is acknowledged.
     """
 
+    needs_sha256 = False
+
     def __init__(self, root: Path, content: Content, *, keeps_errors: bool = True) -> None:
         """Open a folder, which is made if it does not exist.
 

@@ -20,7 +20,7 @@ from yolo_service.predictor.answer import Answer
 class Stream:
     """An ``Output``: rows on standard output."""
 
-    needs_image = False
+    needs_image = needs_sha256 = False
 
     def __init__(self, rows: Rows, stream: IO[bytes] | None = None) -> None:
         self._rows, self._stream = rows, stream or sys.stdout.buffer
@@ -71,7 +71,7 @@ class Stream:
 class Lines:
     """An ``Output``: a file to which rows are added; synced to the disk when it is flushed."""
 
-    needs_image = False
+    needs_image = needs_sha256 = False
 
     def __init__(self, path: Path, rows: Rows, *, resume: bool) -> None:
         """Open a new file, or one to add to.

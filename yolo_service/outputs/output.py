@@ -28,6 +28,10 @@ class Output(Protocol):
     def needs_image(self) -> bool:
         """Whether ``encode`` uses ``Answer.image``."""
 
+    @property
+    def needs_sha256(self) -> bool:
+        """Whether ``Item.sha256`` is used."""
+
     def has(self, item: Item) -> bool:
         """Return whether an item has a result of an earlier run; called by any thread.
 

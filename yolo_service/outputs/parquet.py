@@ -52,7 +52,7 @@ def open_output(sink: str, options: OutputOptions) -> ParquetOutput:
 class ParquetOutput:
     """An ``Output``: a table, which appears when it is complete."""
 
-    needs_image = False
+    needs_image = needs_sha256 = False
 
     def __init__(self, path: Path, *, resume: bool) -> None:
         self._rows: list[dict[str, Any]] = []

@@ -29,6 +29,11 @@ class Tee:
         """Whether one of them does."""
         return any(output.needs_image for output in self._outputs)
 
+    @property
+    def needs_sha256(self) -> bool:
+        """Whether one of them does."""
+        return any(output.needs_sha256 for output in self._outputs)
+
     def has(self, item: Item) -> bool:
         """Return whether all of them have a result."""
         return all(output.has(item) for output in self._outputs)

@@ -38,7 +38,7 @@ class Only:
 
     def __init__(self, output: Output, *, frames: bool) -> None:
         self._output, self._frames = output, frames
-        self.needs_image = output.needs_image
+        self.needs_image, self.needs_sha256 = output.needs_image, output.needs_sha256
 
     def has(self, item: Item) -> bool:
         """Return whether there is nothing to do for an item."""
@@ -105,7 +105,7 @@ class Reports:
     They are written when the video ends, and its last frame is acknowledged after that.
     """
 
-    needs_image = False
+    needs_image, needs_sha256 = False, False
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -185,7 +185,7 @@ class DrawnVideos:
         place: a folder, or the file of the one video that there is.
     """
 
-    needs_image = True
+    needs_image, needs_sha256 = True, False
 
     def __init__(self, place: Path) -> None:
         self._place, self._is_file = place, is_video_file(place)

@@ -1,0 +1,171 @@
+"""Images in a bucket of S3, listed page by page and read ahead."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from threading import Event
+
+from yolo_service import s3, s3_objects
+from yolo_service.errors import ConfigurationError, InputError, StoreError
+from yolo_service.inputs.item import Input, Item
+from yolo_service.inputs.listing import SUFFIXES
+from yolo_service.inputs.message import Message
+from yolo_service.inputs.options import InputOptions
+from yolo_service.s3 import Place
+from yolo_service.s3_objects import Listed
+from yolo_service.threads import DaemonExecutor
+
+AHEAD = 16
+"""Objects that are read, or in memory, before they are taken."""
+THREADS = 8
+STOP_SECONDS = 0.2
+CLOSE_SECONDS = 1.0
+
+
+def open_input(address: str, options: InputOptions) -> Input:
+    """Open an object, or all below a prefix.
+
+    Raises:
+        ConfigurationError: the address or the credentials are wrong, the bucket does not exist.
+    """
+    if options.move_to:
+        raise ConfigurationError(f"{address}: only files can be moved, with --move-input")
+    return Bucket(s3.parse(address), options)
+
+
+@dataclass(eq=False, kw_only=True)
+class ObjectItem(Message):
+    """An object of a bucket."""
+
+    place: Place
+
+    def done(self) -> None:
+        """Delete the object, if that was asked for."""
+        if not self.options.delete:
+            return
+        try:
+            s3_objects.delete(self.place)
+        except StoreError as error:
+            raise InputError(f"{error}; it has ended, but cannot be deleted") from error
+
+
+class Bucket:
+    """An ``Input``: the images below a prefix, by their keys, or one object."""
+
+    def __init__(self, place: Place, options: InputOptions) -> None:
+        """Look whether the store answers.
+
+        Raises:
+            StoreError: it does not, or refuses.
+        """
+        self._options = options
+        self._stopped = Event()
+        first = next(s3_objects.list_objects(place), None)
+        self._is_one = first is not None and first.key == place.key  # it comes before longer ones
+        prefix = place.key.rstrip("/") + "/" if place.key.strip("/") else ""
+        self._place = place if self._is_one else place._replace(key=prefix)
+        self._seen: dict[str, str] = {}
+        self._threads = DaemonExecutor("s3-read", THREADS)
+
+    def __iter__(self) -> Iterator[Item]:
+        while not self._is_over():
+            try:
+                yield from self._each()
+            except StoreError as error:
+                raise InputError(str(error)) from error
+            if not self._options.watch:
+                return
+            self._stopped.wait(self._options.poll)
+
+    def count(self) -> int | None:
+        """Count the objects; None if new ones are waited for."""
+        return None if self._options.watch else sum(1 for _ in self._list())
+
+    def stop(self) -> None:
+        """Yield no more items."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._stopped.set()
+        self._threads.close(time.monotonic() + CLOSE_SECONDS)
+
+    def _each(self) -> Iterator[Item]:
+        """Yield the items of one listing, each when it is read."""
+        reading: deque[tuple[Listed, Future[bytes]]] = deque()
+        for listed in self._new():
+            reading.append((listed, self._threads.submit(self._read, listed)))
+            if len(reading) == AHEAD:
+                yield from self._item(*reading.popleft())
+        while reading:
+            yield from self._item(*reading.popleft())
+
+    def _new(self) -> Iterator[Listed]:
+        """Yield what was not there, or was another one, in the last listing."""
+        before, now = self._seen, dict[str, str]()
+        for listed in self._list():
+            if self._is_over():
+                return
+            if self._options.watch:
+                now[listed.key] = listed.tag
+                if before.get(listed.key) == listed.tag:
+                    continue
+            yield listed
+        self._seen = now
+
+    def _list(self) -> Iterator[Listed]:
+        return filter(self._is_wanted, s3_objects.list_objects(self._place))
+
+    def _is_wanted(self, listed: Listed) -> bool:
+        if self._is_one:
+            return listed.key == self._place.key
+        return PurePosixPath(listed.key).suffix.lower() in SUFFIXES
+
+    def _read(self, listed: Listed) -> bytes:
+        """Read an object; one that is too large, or for which it is too late, is not read."""
+        if self._stopped.is_set() or listed.size > self._options.max_bytes:
+            return b""
+        return s3_objects.read(self._place._replace(key=listed.key))
+
+    def _item(self, listed: Listed, reading: Future[bytes]) -> Iterator[Item]:
+        """Wait for an object, and yield its item; nothing if the input is stopped meanwhile."""
+        while not wait([reading], STOP_SECONDS).done:
+            if self._is_over():
+                return
+        if self._is_over():
+            return
+        data, problem = self._result(listed, reading)
+        place = self._place._replace(key=listed.key)
+        name = PurePosixPath(listed.key).name if self._is_one else _name(listed.key, self._place)
+        yield ObjectItem(
+            name, str(place), data=data, problem=problem, options=self._options, place=place
+        )
+
+    def _result(self, listed: Listed, reading: Future[bytes]) -> tuple[bytes, str]:
+        """Return the bytes of an object, and what is wrong with it."""
+        limit = self._options.max_bytes
+        if listed.size > limit:
+            return b"", f"has {listed.size} bytes, more than {limit}; set YOLO_MAX_UPLOAD_MB"
+        try:
+            return reading.result(), ""
+        except StoreError as error:
+            if not s3_objects.is_missing(error):
+                raise
+            return b"", str(error)
+
+    def _is_over(self) -> bool:
+        stop_file = self._options.stop_file
+        return self._stopped.is_set() or bool(stop_file and stop_file.exists())
+
+
+_PARTS = {"": "%", ".": "%2E", "..": "%2E%2E"}
+"""Parts of keys that paths cannot have."""
+
+
+def _name(key: str, below: Place) -> str:
+    return "/".join(_PARTS.get(part, part) for part in key.removeprefix(below.key).split("/"))
