@@ -77,6 +77,9 @@ def _attacks() -> Iterator[tuple[str, Attack]]:
     yield "19 kB of gzip, a form of 20 MB", _posting("/detect", FORM + packed, form)
     blanks = gzip.compress(b"[" + b" " * 19_900_000 + b"]")
     yield "19 kB of gzip, JSON of 20 MB", _posting("/v2/models/blood-cells/infer", packed, blanks)
+    fields = gzip.compress(b"a=1&" * 4_900_000)
+    kind = b"Content-Type: application/x-www-form-urlencoded\r\n" + packed
+    yield "19 kB of gzip, fields of 20 MB", _posting("/v1/vision/custom/list", kind, fields)
     yield "16 clients that do not read", _not_reading
     yield "2,000 connections of 34 bytes", _slow_heads
 
