@@ -256,5 +256,5 @@ def test_images_are_cut_into_tiles(detect: Detect, images: Path) -> None:
     assert tiled.returncode == 0
     assert json.loads(tiled.stdout)["detections"] != json.loads(whole.stdout)["detections"]
     wrong = detect(images / "a.png", "--tiles", "2")
-    assert wrong.returncode == 1
-    assert "tiles: expected auto, or columns x rows" in wrong.stderr
+    assert wrong.returncode == 2
+    assert "--tiles: expected auto, or columns x rows" in wrong.stderr
