@@ -153,15 +153,14 @@ class InputSuite:
     def test_what_was_released_is_yielded_again(
         self, opened: Input, images: Mapping[str, bytes], source: Source
     ) -> None:
-        if not source.keeps:
-            pytest.skip("the source keeps nothing")
         for item in take(opened, len(images)):
             item.release()
         opened.stop()
         opened.close()
         again = source.open()
-        items = take(again, len(images))
-        assert sorted(bytes(item.read()) for item in items) == sorted(images.values())
+        expected = sorted(images.values()) if source.keeps else []
+        items = take(again, len(expected))
+        assert sorted(bytes(item.read()) for item in items) == expected
         assert all(item.taken_at is None for item in items)
         again.stop()
         again.close()

@@ -155,25 +155,23 @@ class OutputSuite:
         run = self.put_all(sink)
         run.put_error("broken.jpg")
         run.output.close()
-        if not sink.remembers:
-            pytest.skip("the sink cannot be read")
-        again = sink.open(resume=True)
+        again = sink.open(resume=sink.remembers)
         for name in self.expected(sink):
-            assert again.has(FakeItem(name, name)), name
+            assert again.has(FakeItem(name, name)) == sink.remembers, name
         for name in ("broken.jpg", "other.jpg", "a.jpeg"):
             assert not again.has(FakeItem(name, name)), name
         again.close()
-        assert sink.results() == self.expected(sink)
+        if sink.remembers:
+            assert sink.results() == self.expected(sink)
 
     def test_a_run_that_is_resumed_adds_to_the_results(self, sink: Sink) -> None:
         self.put_all(sink).output.close()
-        if not sink.remembers:
-            pytest.skip("the sink cannot be read")
-        again = Run(sink.open(resume=True), sink)
+        again = Run(sink.open(resume=sink.remembers), sink)
         again.put("later.jpg", "dog")
         again.output.close()
         assert again.acknowledged == ["later.jpg"]
-        assert sink.results() == self.expected(sink) | {"later.jpg": ["dog"]}
+        if sink.remembers:
+            assert sink.results() == self.expected(sink) | {"later.jpg": ["dog"]}
 
     def test_nothing_at_all_is_a_whole_result_too(self, sink: Sink) -> None:
         sink.open().close()

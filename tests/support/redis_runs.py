@@ -24,7 +24,7 @@ from yolo_service.predictor import Options, Predictor
 
 SECONDS = 60
 LARGE = 300_000
-RATE = 250e6
+RATE = 120e6
 """Bytes in a second, twice as many as a network of a gigabit brings."""
 
 
