@@ -8,7 +8,7 @@ import flask
 from flask import Response, jsonify
 
 from yolo_service.api import service
-from yolo_service.errors import ModelNotFound, ModelNotPublic
+from yolo_service.errors import ModelNotPublic
 from yolo_service.models.export import compressed
 from yolo_service.models.info import ModelInfo
 
@@ -23,10 +23,7 @@ def catalog() -> Response:
 
 def one(model: str) -> Response:
     """Describe a model, with its error if it has one."""
-    models = {info.name: info for info in service.current().models()}
-    if model not in models:
-        raise ModelNotFound(f"no model {model[:100]!r}; there are: {', '.join(models)}")
-    return jsonify(_described(models[model]))
+    return jsonify(_described(service.current().model(model)))
 
 
 def onnx(model: str) -> Response:

@@ -87,6 +87,17 @@ class Service:
         """
         return wait(self.predictor.models.describe(), current_client().deadline)
 
+    def model(self, name: str) -> ModelInfo:
+        """Describe a model, with its error if it has one.
+
+        Raises:
+            ModelNotFound: no such model.
+        """
+        models = {info.name: info for info in self.models()}
+        if name not in models:
+            raise ModelNotFound(f"no model {name[:100]!r}; there are: {', '.join(models)}")
+        return models[name]
+
     def usable_model(self, name: str) -> ModelInfo:
         """Describe a model that can be used.
 
@@ -94,12 +105,10 @@ class Service:
             ModelNotFound: no such model.
             ModelUnavailable: its files are wrong.
         """
-        models = {info.name: info for info in self.models()}
-        if name not in models:
-            raise ModelNotFound(f"no model {name[:100]!r}; there are: {', '.join(models)}")
-        if error := models[name].error:
-            raise ModelUnavailable(error)
-        return models[name]
+        info = self.model(name)
+        if info.error:
+            raise ModelUnavailable(info.error)
+        return info
 
     def run_in_thread(self, function: Callable[[], T]) -> T:
         """Call a function that reads or writes a large document on a native thread.

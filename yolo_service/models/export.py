@@ -6,7 +6,6 @@ import dataclasses
 import gzip
 import hashlib
 import json
-import os
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +17,7 @@ from darknet.onnx import ExportOptions, export_onnx
 from yolo_service.errors import ConfigurationError, ModelUnavailable
 from yolo_service.models.download import sha256
 from yolo_service.models.folder import ModelFiles
+from yolo_service.whole_files import write_whole
 
 FORMAT = 1
 """Is raised when a change makes other files of the same models."""
@@ -76,8 +76,8 @@ class Exports:
                 for old in Path(self._folder.name).glob(f"{before}*"):
                     old.unlink()
             content = export_model(files, ExportOptions())
-            _replace(compressed(path), gzip.compress(content, 1))
-            _replace(path, content)
+            write_whole(compressed(path), gzip.compress(content, 1))
+            write_whole(path, content)
             self._versions[files.name] = version
         return path
 
@@ -129,8 +129,7 @@ def write_export(files: ModelFiles, options: ExportOptions, target: Path) -> Pat
     """
     graph = export_model(files, options)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, graph)
+        write_whole(target, graph)
     except OSError as error:
         raise _not_writable(target, error) from error
     return target
@@ -153,19 +152,6 @@ def write_openvino_export(files: ModelFiles, options: ExportOptions, folder: Pat
     except OSError as error:
         raise _not_writable(target, error) from error
     return target
-
-
-def _replace(target: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the whole old or the whole new one."""
-    part = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _not_writable(target: Path, error: OSError) -> ConfigurationError:

@@ -13,7 +13,7 @@ from yolo_service.outputs.lines import exists, lock
 from yolo_service.outputs.output import Acknowledge
 from yolo_service.outputs.rows import Rows
 from yolo_service.predictor.answer import Answer
-from yolo_service.whole_files import sync_folder
+from yolo_service.whole_files import hidden_beside, sync_folder
 
 
 class HiddenFile:
@@ -33,7 +33,7 @@ class HiddenFile:
             ConfigurationError: the file exists.
             OutputError: it cannot be written, or another process writes it.
         """
-        self.path, self.hidden = path, path.with_name(f".{path.name}.part")
+        self.path, self.hidden = path, hidden_beside(path)
         if path.exists() and not resume:
             raise exists(path)
         try:
