@@ -17,6 +17,7 @@ import pytest
 
 from darknet.engines.libdarknet_abi import load_shared
 from tests.support.paths import DARKNET, LIBRARY, ROOT
+from tests.support.real_parts import existing
 
 if TYPE_CHECKING:
     from tests.support.redis_server import MakeRedis, RedisServer
@@ -37,32 +38,23 @@ pytest_plugins = [
 ]
 
 
-def _real(path: Path, how: str) -> Path:
-    if path.exists():
-        return path
-    message = f"{path} is missing; {how}"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real weights (models/), photos (datasets/) and recorded answers."""
     default = ROOT.parent / "shared"
-    return _real(Path(os.environ.get("YOLO_TEST_SHARED", default)), "see CONTRIBUTING.md")
+    return existing(Path(os.environ.get("YOLO_TEST_SHARED", default)), "see CONTRIBUTING.md")
 
 
 @pytest.fixture(scope="session")
 def darknet_data() -> Path:
     """Debian's darknet files: cfg/ and data/ with six photos."""
-    return _real(DARKNET, "apt-get install darknet")
+    return existing(DARKNET, "apt-get install darknet")
 
 
 @pytest.fixture(scope="session")
 def libdarknet() -> Path:
     """The real C library, as Debian builds it (pjreddie's fork of 2018)."""
-    path = _real(LIBRARY, "apt-get install darknet")
+    path = existing(LIBRARY, "apt-get install darknet")
     load_shared(str(path))  # in a thread of its own: it sets flush-to-zero where it is loaded
     return path
 
@@ -70,20 +62,20 @@ def libdarknet() -> Path:
 @pytest.fixture(scope="session")
 def xl(shared: Path) -> Path:
     """The folder of Yolo-Fastest-1.1-XL: cfg, weights and names, trained on COCO."""
-    return _real(shared / "models" / "yolo-fastest-1.1-xl", "see CONTRIBUTING.md")
+    return existing(shared / "models" / "yolo-fastest-1.1-xl", "see CONTRIBUTING.md")
 
 
 @pytest.fixture(scope="session")
 def clients_python() -> Path:
     """The interpreter of the environment with the clients of tests/clients/requirements.txt."""
     default = ROOT / "build" / "clients" / "bin" / "python"
-    return _real(Path(os.environ.get("YOLO_TEST_CLIENTS", default)), "make clients")
+    return existing(Path(os.environ.get("YOLO_TEST_CLIENTS", default)), "make clients")
 
 
 @pytest.fixture
 def make_redis(tmp_path: Path) -> Iterator[MakeRedis]:
     """Start servers of Redis, with arguments of redis-server."""
-    _real(Path(shutil.which("redis-server") or "redis-server"), "apt-get install redis-server")
+    existing(Path(shutil.which("redis-server") or "redis-server"), "apt-get install redis-server")
     from tests.support.redis_server import RedisServer
 
     with ExitStack() as started:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -22,6 +21,7 @@ import yaml
 from tests.support.fixtures import ServerProcess, StartServer
 from tests.support.load import detect_request, send
 from tests.support.paths import ROOT
+from tests.support.real_parts import installed
 
 CONFIG = ROOT / "deploy" / "prometheus.yml"
 RULES = ROOT / "deploy" / "prometheus-alerts.yml"
@@ -29,16 +29,6 @@ RULE_TESTS = ROOT / "tests" / "deploy" / "alerts_test.yml"
 DOCUMENT = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
 INTERVAL = "250ms"
 SECONDS = 60
-
-
-def installed(program: str) -> str:
-    path = shutil.which(program)
-    if path is None:
-        message = f"{program} is missing; apt-get install prometheus"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
 
 
 def rules() -> list[dict[str, Any]]:
@@ -78,7 +68,7 @@ class Prometheus:
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         self._log = folder / "log"
         command = [
-            installed("prometheus"),
+            installed("prometheus", "prometheus"),
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address={self._address}",
@@ -154,7 +144,7 @@ def test_a_model_that_cannot_be_loaded_and_an_unexpected_error_fire(
 
 
 def test_the_rules_fire_when_their_tests_say() -> None:
-    subprocess.run([installed("promtool"), "test", "rules", RULE_TESTS], check=True)
+    subprocess.run([installed("promtool", "prometheus"), "test", "rules", RULE_TESTS], check=True)
 
 
 def test_every_alert_is_tested_for_firing_and_for_silence() -> None:
@@ -169,7 +159,7 @@ def test_every_alert_is_tested_for_firing_and_for_silence() -> None:
 
 
 def test_the_configuration_is_valid() -> None:
-    tool = installed("promtool")
+    tool = installed("promtool", "prometheus")
     subprocess.run([tool, "check", "config", "--syntax-only", CONFIG], check=True)
     subprocess.run([tool, "check", "rules", RULES], check=True)
 

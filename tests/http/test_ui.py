@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,38 +14,15 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions as conditions
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.support.browser import SECONDS, chromium
 from tests.support.fixtures import Client, ServerProcess, StartServer
-
-SECONDS = 30
-OPTIONS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --window-size=1200,1600"
-).split()
-# Every other address is mapped to nowhere, so the page has to be complete in itself.
-OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 MODEL_FIELD = "tr:is([data-param-name=model], [data-property-name=model]) input[type=text]"
 
 
-def installed(program: str) -> str:
-    path = shutil.which(program)
-    if path is None:
-        message = f"{program} is missing; apt-get install chromium chromium-driver"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
-
-
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = installed("chromium")
-    for option in (*OPTIONS, OFFLINE, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(installed("chromedriver"))
-    with webdriver.Chrome(options, service) as driver:
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +16,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.support.fixtures import Client
+from tests.support.real_parts import installed
 
 SECONDS = 30
+PACKAGES = "chromium chromium-driver"
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
     "--disable-background-networking --window-size=1300,1600"
@@ -33,26 +33,17 @@ Row = tuple[str, float, tuple[float, ...]]
 Driver = webdriver.Chrome
 
 
-def installed(program: str) -> str:
-    """Return the path of a program; without it the test is skipped, or fails in CI."""
-    path = shutil.which(program)
-    if path is None:
-        message = f"{program} is missing; apt-get install chromium chromium-driver"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
-
-
 @contextmanager
 def chromium(folder: Path, *more: str) -> Iterator[Driver]:
     """Start a browser whose profile is a folder; its log has what pages say and request."""
     options = webdriver.ChromeOptions()
-    options.binary_location = installed("chromium")
+    options.binary_location = installed("chromium", PACKAGES)
     for option in (*OPTIONS, OFFLINE, f"--user-data-dir={folder}", *more):
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    with webdriver.Chrome(options, webdriver.ChromeService(installed("chromedriver"))) as driver:
+    with webdriver.Chrome(
+        options, webdriver.ChromeService(installed("chromedriver", PACKAGES))
+    ) as driver:
         driver.set_script_timeout(SECONDS)
         yield driver
 

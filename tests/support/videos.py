@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
-import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pytest
 
 from darknet.model import RgbImage
 from tests.support.command import run
+from tests.support.real_parts import installed, missing
 from yolo_service.inputs.opening import open_input
 from yolo_service.inputs.options import InputOptions
 from yolo_service.inputs.videos import FrameItem, VideoOptions, WithVideos
@@ -26,15 +25,9 @@ EVERY_FRAME = VideoOptions()
 
 def need_video_tools() -> None:
     """Skip, or fail where CI is set, without ffmpeg or PyAV."""
-    missing = [] if shutil.which("ffmpeg") else ["ffmpeg: apt-get install ffmpeg"]
-    try:
-        import av  # noqa: F401
-    except ModuleNotFoundError:
-        missing.append("PyAV: pip install av")
-    if missing and os.environ.get("CI"):
-        pytest.fail(f"missing: {missing}")
-    if missing:
-        pytest.skip(f"missing: {missing}")
+    installed("ffmpeg", "ffmpeg")
+    if importlib.util.find_spec("av") is None:
+        missing("PyAV is missing; pip install av")
 
 
 def numbered(number: int, width: int, height: int) -> RgbImage:

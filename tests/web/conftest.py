@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from tests.support.browser import Driver, chromium
 from tests.support.fixtures import Client, ServerProcess, start_process
 from tests.support.networks import write_model
 from tests.support.paths import ROOT
+from tests.support.real_parts import existing
 from yolo_service.package_data import WEB
 
 HOSTILE = "<img src=x onerror=document.title='harm'>"
@@ -20,13 +20,7 @@ MODELS = ("blood-cells", "fast", HOSTILE)
 @pytest.fixture(scope="session")
 def runtime() -> Path:
     """What the page needs to compute in a browser."""
-    path = WEB / "runtime"
-    if path.is_dir():
-        return path
-    message = f"{path} is missing; make lint installs it with npm"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
+    return existing(WEB / "runtime", "make lint installs it with npm")
 
 
 @pytest.fixture(scope="module")
