@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
@@ -43,8 +44,8 @@ class HiddenFile:
         except OSError as error:
             raise self.broken(error) from error
 
-    def publish(self) -> None:
-        """Sync the hidden file to the disk, and give it its name.
+    def publish(self, acknowledgements: Iterable[Acknowledge]) -> None:
+        """Sync the hidden file to the disk, give it its name, and acknowledge what is in it.
 
         Raises:
             OutputError: that is not possible.
@@ -57,6 +58,8 @@ class HiddenFile:
         except OSError as error:
             raise self.broken(error) from error
         self._lock.release()
+        for acknowledge in acknowledgements:
+            acknowledge()
 
     def remove(self) -> None:
         """Remove the hidden file."""
@@ -131,9 +134,7 @@ class Document:
             self._file.close()
         except OSError as error:
             raise self._place.broken(error) from error
-        self._place.publish()
-        for acknowledge in self._waiting:
-            acknowledge()
+        self._place.publish(self._waiting)
 
     def abort(self) -> None:
         """Leave the file as it was."""

@@ -118,9 +118,7 @@ class ParquetOutput:
             self._writer.close()
         except OSError as error:
             raise self._place.broken(error) from error
-        self._place.publish()
-        for acknowledge in self._waiting:
-            acknowledge()
+        self._place.publish(self._waiting)
 
     def abort(self) -> None:
         """Leave the file as it was."""
