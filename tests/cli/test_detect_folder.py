@@ -222,7 +222,9 @@ def test_several_processes_share_a_folder_and_one_of_them_may_be_killed(
         f"{name}.json" for name in names - is_broken(tmp_path / "failed")
     }
     assert reader.partial == set()
-    assert {name for name, versions in reader.versions.items() if len(versions) != 1} == set()
+    # The error of an image may be written again: an image without a result is tried again.
+    results = {name: seen for name, seen in reader.versions.items() if name.endswith(".json")}
+    assert {name for name, seen in results.items() if len(seen) != 1} == set()
 
 
 def test_memory_is_flat_over_10_000_files(models: Path, tmp_path: Path) -> None:
