@@ -14,8 +14,9 @@ from tests.support.input_suite import png
 from tests.support.pipelines import FakeInput, FakeOutput, broken
 from tests.support.predictors import MakePredictor, eventually
 from yolo_service.errors import InputError, ItemError, ModelUnavailable, OutputError
-from yolo_service.pipeline import FLUSH_ITEMS, Pipeline, Progress
+from yolo_service.pipeline import Pipeline
 from yolo_service.predictor import Options, Predictor
+from yolo_service.results import FLUSH_ITEMS, Progress
 
 SECONDS = 20
 

@@ -20,40 +20,17 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from yolo_service.errors import ItemError, ServiceError
+from yolo_service.errors import ItemError
 from yolo_service.inputs.item import Input, Item
 from yolo_service.outputs.output import Output
 from yolo_service.predictor import Answer, Image, Options, Predictor
+from yolo_service.results import FLUSH_SECONDS, Progress, ResultWriter
 
-FLUSH_SECONDS = 1.0
-"""How long a result may wait until the output is flushed."""
-FLUSH_ITEMS = 32
-"""How many results may wait for that."""
 JOIN_SECONDS = 5.0
 """How long the end of a run waits for an input that was stopped."""
-
-
-@dataclass
-class Progress:
-    """Numbers of items that have ended.
-
-    Attributes:
-        done: with a result, empty ones included.
-        failed: with an error.
-        skipped: with a result of an earlier run.
-    """
-
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-
-    @property
-    def total(self) -> int:
-        """All that have ended."""
-        return self.done + self.failed + self.skipped
 
 
 class _Begun(NamedTuple):
@@ -75,9 +52,6 @@ class Pipeline:
         resume: whether items that have a result are skipped.
         limit: most items that are begun; None: all.
         ended: called with the numbers after each item, in the thread of ``run``.
-
-    Attributes:
-        progress: the numbers so far.
     """
 
     def __init__(
@@ -93,14 +67,17 @@ class Pipeline:
     ) -> None:
         self._source, self._predictor, self._output = source, predictor, output
         self._options = replace(options, keep_image=options.keep_image or output.needs_image)
-        self._resume, self._limit, self._ended = resume, limit, ended
+        self._resume, self._limit = resume, limit
+        self._writer = ResultWriter(output, ended)
         self._slots = threading.Semaphore(predictor.items_ahead)
         self._is_stopping = False
         self._begun: queue.SimpleQueue[_Begun | None] = queue.SimpleQueue()
-        self._open: set[Item] = set()
-        self._unflushed, self._flushed_at = 0, time.monotonic()
         self._read_error: Exception | None = None
-        self.progress = Progress()
+
+    @property
+    def progress(self) -> Progress:
+        """The numbers so far."""
+        return self._writer.progress
 
     def run(self) -> Progress:
         """Process items until the input ends; returns their numbers.
@@ -116,14 +93,13 @@ class Pipeline:
             while (begun := self._next()) is not None:
                 self._finish(*begun)
                 self._slots.release()
-                self._flush_sometimes()
+                self._writer.flush_sometimes()
             self._output.close()
         except BaseException:
             self._abort(reader)
             raise
         finally:
-            for item in list(self._open):
-                item.release()
+            self._writer.release()
         if self._read_error:
             raise self._read_error
         return self.progress
@@ -138,7 +114,7 @@ class Pipeline:
         try:
             items, left = iter(self._source), self._limit
             while self._may_begin(left) and (item := next(items, None)) is not None:
-                self._open.add(item)
+                self._writer.begin(item)
                 self._begun.put(_Begun(item, self._begin(item)))
                 left = None if left is None else left - 1
         except Exception as error:
@@ -179,39 +155,15 @@ class Pipeline:
         """Wait for the next item; flushes the output meanwhile."""
         while True:
             try:
-                return self._begun.get(timeout=FLUSH_SECONDS if self._unflushed else None)
+                return self._begun.get(timeout=None if self._writer.is_flushed else FLUSH_SECONDS)
             except queue.Empty:
-                self._flush()
+                self._writer.flush()
 
     def _finish(self, item: Item, future: Future[Any] | None) -> None:
         if future is None:
-            self._end(item, "skipped", item.done)
-            return
-        self._unflushed += 1
-        try:
-            encoded = future.result()
-        except Exception as error:
-            if not is_of_item(error):
-                raise
-            fail = functools.partial(item.failed, error)
-            self._output.put_error(item, error, functools.partial(self._end, item, "failed", fail))
+            self._writer.skip(item)
         else:
-            self._output.put(item, encoded, functools.partial(self._end, item, "done", item.done))
-
-    def _end(self, item: Item, count: str, acknowledge: Callable[[], None]) -> None:
-        acknowledge()
-        self._open.discard(item)
-        setattr(self.progress, count, getattr(self.progress, count) + 1)
-        self._ended(self.progress)
-
-    def _flush_sometimes(self) -> None:
-        waited = time.monotonic() - self._flushed_at
-        if self._unflushed >= FLUSH_ITEMS or (self._unflushed and waited > FLUSH_SECONDS):
-            self._flush()
-
-    def _flush(self) -> None:
-        self._output.flush()
-        self._unflushed, self._flushed_at = 0, time.monotonic()
+            self._writer.put(item, future)
 
     def _abort(self, reader: threading.Thread) -> None:
         self.stop()
@@ -231,8 +183,3 @@ def read(item: Item) -> Image:
         return item.read()
     except OSError as error:
         raise ItemError(f"cannot be read: {error.strerror or error}") from error
-
-
-def is_of_item(error: Exception) -> bool:
-    """Return whether an error is the fault of one item; else every item would have it."""
-    return isinstance(error, ItemError) or (isinstance(error, ServiceError) and error.status < 500)

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from yolo_service.cli.progress import ProgressLine, summary
-from yolo_service.pipeline import Progress
+from yolo_service.results import Progress
 
 
 def test_the_line_has_share_numbers_rate_and_the_time_that_is_left() -> None:

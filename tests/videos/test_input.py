@@ -21,8 +21,9 @@ from yolo_service.inputs import Item
 from yolo_service.inputs.opening import open_input
 from yolo_service.inputs.options import InputOptions
 from yolo_service.inputs.videos import MIN_FRAMES, VideoOptions, WithVideos, sharpness
-from yolo_service.pipeline import Pipeline, Progress
+from yolo_service.pipeline import Pipeline
 from yolo_service.predictor import Image, Options
+from yolo_service.results import Progress
 
 SECONDS = 20
 

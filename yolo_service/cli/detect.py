@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from yolo_service import logs
-from yolo_service.cli import videos
+from yolo_service import logs, metrics
+from yolo_service.cli import cluster, videos
 from yolo_service.cli.options import Command, engine_options, settings_with_model
 from yolo_service.errors import BadRequest, ConfigurationError
 from yolo_service.formats import FORMATS
 from yolo_service.schemes import scheme_of
 
 if TYPE_CHECKING:
+    from yolo_service.cluster.run import ClusterRun
+    from yolo_service.inputs import Input
     from yolo_service.inputs.options import InputOptions
     from yolo_service.outputs import Output
-    from yolo_service.pipeline import Pipeline, Progress
-    from yolo_service.predictor import Options, Predictor
+    from yolo_service.pipeline import Pipeline
+    from yolo_service.predictor import Options
+    from yolo_service.results import Progress
     from yolo_service.settings import Settings
 
 OPEN_FILES = 1 << 20
@@ -71,6 +75,11 @@ def video_options(command: Command) -> Command:
     return _add(command, videos.VIDEO_OPTIONS)
 
 
+def cluster_options(command: Command) -> Command:
+    """Add the options of clusters."""
+    return _add(command, cluster.CLUSTER_OPTIONS)
+
+
 def _add(command: Command, options: Sequence[Any]) -> Command:
     for option in reversed(options):
         command = option(command)
@@ -82,6 +91,7 @@ def _add(command: Command, options: Sequence[Any]) -> Command:
 @result_options
 @source_options
 @video_options
+@cluster_options
 @engine_options
 def detect(sources: tuple[str, ...], **values: Any) -> None:
     """Detect objects in images and videos from anywhere: files, folders, patterns, URLs.
@@ -96,12 +106,13 @@ def detect(sources: tuple[str, ...], **values: Any) -> None:
     from yolo_service import process
 
     _check(values)
-    results, inputs, frames, options = _split(values)
+    cluster.check(values, sources)
+    given, options = _split(values)
     settings = settings_with_model(**options, queue_seconds=math.inf)
     _log(settings)
     process.tune()
     process.raise_open_files_limit(OPEN_FILES)
-    progress = _run(sources, settings, results, inputs, frames)
+    progress = _run(sources, settings, given)
     sys.exit(1 if progress.failed else 0)
 
 
@@ -110,11 +121,20 @@ _RESULTS = ("sink", "form", "draw", "resume", "limit", *_OF_DETECTION)
 _INPUTS = ("watch", "stop_file", "poll", "delete_input", "move_input", "failed", "metrics_port")
 
 
-def _split(values: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the options of results, of inputs, of videos, and of the engine."""
-    groups = (_RESULTS, _INPUTS, videos.NAMES)
-    named = [{name: values[name] for name in names} for names in groups]
-    return [*named, {k: v for k, v in values.items() if not any(k in names for names in groups)}]
+class _Given(NamedTuple):
+    """Options by what they are about."""
+
+    results: dict[str, Any]
+    inputs: dict[str, Any]
+    frames: dict[str, Any]
+    cluster: dict[str, Any]
+
+
+def _split(values: dict[str, Any]) -> tuple[_Given, dict[str, Any]]:
+    """Return the options of ``detect``, and those of the engine."""
+    groups: tuple[Sequence[str], ...] = (_RESULTS, _INPUTS, videos.NAMES, cluster.NAMES)
+    given = _Given(*({name: values[name] for name in names} for names in groups))
+    return given, {k: v for k, v in values.items() if not any(k in names for names in groups)}
 
 
 def _check(values: dict[str, Any]) -> None:
@@ -131,57 +151,71 @@ def _check(values: dict[str, Any]) -> None:
         raise ConfigurationError("--stop-file ends --watch; expected both")
 
 
-def _run(
-    sources: Sequence[str],
-    settings: Settings,
-    results: dict[str, Any],
-    inputs: dict[str, Any],
-    frames: dict[str, Any],
-) -> Progress:
-    from yolo_service import metrics
+def _run(sources: Sequence[str], settings: Settings, given: _Given) -> Progress:
     from yolo_service.cli.progress import ProgressLine, can_draw
-    from yolo_service.inputs.opening import open_input
-    from yolo_service.pipeline import Pipeline
-    from yolo_service.predictor import open_predictor
 
+    results, is_cluster = given.results, given.cluster["cluster"] is not None
+    report = None if is_cluster else videos.report_folder(given.frames, results["sink"])
     with ExitStack() as stack:
-        if port := inputs["metrics_port"]:
+        if port := given.inputs["metrics_port"]:
             stack.enter_context(metrics.served(settings.host, port))
-        report = videos.report_folder(frames, results["sink"])
-        chosen = videos.video_options(frames, report)
-        written = (report, frames["save_frames"])
-        input_options = _input_options(settings, results, inputs, written)
-        images = open_input(sources, input_options)
-        source = stack.enter_context(closing(videos.with_videos(images, chosen)))
-        predictor = stack.enter_context(open_predictor(settings))
-        options = _options(predictor, results)  # loads the model: a fault of it is no image's
+        source = stack.enter_context(closing(_source(sources, settings, given, report)))
         is_drawn = can_draw(prints=results["sink"] is None)
         total = source.count() if is_drawn else None
         line = ProgressLine(total and min(total, results["limit"] or total), is_drawn=is_drawn)
-        pipeline = Pipeline(
-            source,
-            predictor,
-            _output(results, frames, report, is_one=videos.is_one(sources)),
-            options,
-            resume=results["resume"],
-            limit=results["limit"],
-            ended=line.show,
-        )
+        output = functools.partial(_output, given, report, is_one=videos.is_one(sources))
+        prepare = _on_cluster if is_cluster else _here
+        limits = {"resume": results["resume"], "limit": results["limit"]}
+        run = prepare(stack, settings, given, output, source=source, ended=line.show, **limits)
         try:
-            with _stopped_by_signals(pipeline):
-                return pipeline.run()
+            with _stopped_by_signals(run):
+                return run.run()
         finally:
-            line.end(pipeline.progress)
+            line.end(run.progress)
+
+
+def _source(
+    sources: Sequence[str], settings: Settings, given: _Given, report: Path | None
+) -> Input:
+    from yolo_service.inputs.opening import open_input
+
+    options = _input_options(settings, given, (report, given.frames["save_frames"]))
+    images = open_input(sources, options)
+    if not options.reads:
+        return images
+    return videos.with_videos(images, videos.video_options(given.frames, report))
+
+
+def _here(
+    stack: ExitStack, settings: Settings, given: _Given, output: Callable[[], Output], **run: Any
+) -> Pipeline:
+    """Prepare a run in this process."""
+    from yolo_service.pipeline import Pipeline
+    from yolo_service.predictor import open_predictor
+
+    predictor = stack.enter_context(open_predictor(settings))
+    names = predictor.models.get().network.names  # loads it: a fault of it is no image's
+    options = _options(names, given.results)
+    return Pipeline(predictor=predictor, options=options, output=output(), **run)
+
+
+def _on_cluster(
+    stack: ExitStack, settings: Settings, given: _Given, output: Callable[[], Output], **run: Any
+) -> ClusterRun:
+    """Prepare a run on a Ray cluster."""
+    from yolo_service.models.opening import default_files
+
+    names = default_files(settings).read_names()
+    placed = cluster.Placed(stack, settings, _options(names, given.results))
+    return cluster.open_run(placed, given.cluster, output, **run)
 
 
 def _input_options(
-    settings: Settings,
-    results: dict[str, Any],
-    inputs: dict[str, Any],
-    written: Sequence[Path | None],
+    settings: Settings, given: _Given, written: Sequence[Path | None]
 ) -> InputOptions:
     from yolo_service.inputs.options import InputOptions
 
+    results, inputs = given.results, given.inputs
     sink, drawn = (
         None if not place or scheme_of(place) else Path(place)
         for place in (results["sink"], results["draw"])
@@ -197,10 +231,11 @@ def _input_options(
         ignored=tuple(place for place in (sink, *written) if place),
         max_bytes=settings.max_upload_bytes,
         timeout=settings.url_timeout,
+        reads=given.cluster["cluster"] is None,
     )
 
 
-def _options(predictor: Predictor, results: dict[str, Any]) -> Options:
+def _options(names: Sequence[str], results: dict[str, Any]) -> Options:
     """Return the options of the detection.
 
     Raises:
@@ -209,7 +244,6 @@ def _options(predictor: Predictor, results: dict[str, Any]) -> Options:
     from yolo_service.predictor import Options
     from yolo_service.predictor.filters import class_ids, parse_classes, parse_region
 
-    names = predictor.models.get().network.names
     try:
         classes = () if results["classes"] is None else parse_classes(results["classes"])
         class_ids(classes, names)
@@ -225,13 +259,12 @@ def _options(predictor: Predictor, results: dict[str, Any]) -> Options:
         raise ConfigurationError(f"--{error}") from error
 
 
-def _output(
-    results: dict[str, Any], frames: dict[str, Any], report: Path | None, *, is_one: bool
-) -> Output:
+def _output(given: _Given, report: Path | None, *, is_one: bool) -> Output:
     from yolo_service.outputs.opening import open_output
     from yolo_service.outputs.options import OutputOptions
     from yolo_service.outputs.tee import Tee
 
+    results, frames = given.results, given.frames
     resume = results["resume"]
     options = OutputOptions(results["form"], resume=resume)
     outputs = [open_output(results["sink"], options)]
@@ -242,11 +275,11 @@ def _output(
 
 
 @contextmanager
-def _stopped_by_signals(pipeline: Pipeline) -> Iterator[None]:
+def _stopped_by_signals(run: Pipeline | ClusterRun) -> Iterator[None]:
     """Let SIGTERM and Ctrl-C end the run; the second one ends it at once."""
 
     def stop(*_: object) -> None:
-        pipeline.stop()
+        run.stop()
         for each in before:
             signal.signal(each, signal.SIG_DFL)
         click.echo("\nfinishing what is begun; once more ends at once", err=True)

@@ -9,7 +9,7 @@ import time
 
 import click
 
-from yolo_service.pipeline import Progress
+from yolo_service.results import Progress
 
 log = logging.getLogger(__name__)
 

@@ -44,6 +44,11 @@ class FileItem(Item):
         """Where the file is now."""
         return self.claim.path if self.claim else self.path
 
+    @property
+    def address(self) -> str | None:
+        """The absolute path of the file."""
+        return None if self.fault else str(self.place.absolute())
+
     def read(self) -> Image:
         """Return the bytes of the file."""
         if self.fault:

@@ -50,6 +50,14 @@ class Item(ABC):
             OSError: likewise; whoever calls it names the item.
         """
 
+    @property
+    def address(self) -> str | None:
+        """Where other processes and machines can read it: an absolute path, a URL.
+
+        None if only this process can, or nobody: then ``read`` says why.
+        """
+        return None
+
     def video_file(self) -> Path | None:
         """Return a file with the item's content if that is a video; None: it may be an image.
 

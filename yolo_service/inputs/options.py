@@ -21,6 +21,8 @@ class InputOptions:
         ignored: folders that are no source although they may be within one: those of results.
         max_bytes: largest image of a source that does not belong to the user.
         timeout: seconds that such an image may take to arrive.
+        reads: whether items may be read before they are taken; without it only their ``address``
+            is needed, because other machines read them.
     """
 
     watch: bool = False
@@ -33,6 +35,7 @@ class InputOptions:
     ignored: tuple[Path, ...] = ()
     max_bytes: int = 20_000_000
     timeout: float = 10.0
+    reads: bool = True
 
     @property
     def takes_away(self) -> bool:

@@ -44,6 +44,11 @@ class ObjectItem(Message):
 
     place: Place
 
+    @property
+    def address(self) -> str | None:
+        """The address of the object."""
+        return None if self.problem else str(self.place)
+
     def done(self) -> None:
         """Delete the object, if that was asked for."""
         if not self.options.delete:
@@ -128,7 +133,8 @@ class Bucket:
 
     def _read(self, listed: Listed) -> bytes:
         """Read an object; one that is too large, or for which it is too late, is not read."""
-        if self._stopped.is_set() or listed.size > self._options.max_bytes:
+        is_read = self._options.reads and listed.size <= self._options.max_bytes
+        if self._stopped.is_set() or not is_read:
             return b""
         return s3_objects.read(self._place._replace(key=listed.key))
 

@@ -50,6 +50,11 @@ class UrlItem(Item):
         usual = (quote(name, safe=" @:,;=+&?!()[]'") for name in names if name.strip("."))
         return cls("/".join(usual) or "image", address, options=options)
 
+    @property
+    def address(self) -> str | None:
+        """The address."""
+        return self.origin
+
     def read(self) -> Image:
         """Return the image, downloaded now or by ``video_file``.
 

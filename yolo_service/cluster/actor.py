@@ -1,0 +1,90 @@
+"""The predictor of one actor: loaded once, fed with images that are read ahead."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from yolo_service import process
+from yolo_service.models.bundle import ModelBundle
+from yolo_service.predictor import Answer, Image, Options, open_predictor
+from yolo_service.results import is_of_item
+from yolo_service.settings import Settings
+
+READERS = 16
+"""Images that are read at once: those of object stores take long to come, and no CPU."""
+
+Read = Callable[[], Image]
+"""Reads an image; raises ItemError."""
+
+
+class ActorPredictor:
+    """A predictor in a process of its own, which ends with the process.
+
+    Its engine uses as many threads as ``OMP_NUM_THREADS`` says, which Ray sets to the CPUs that
+    the actor has asked for.
+
+    Args:
+        settings: of the predictor; the model is the bundle's, if there is one.
+        options: of the detection.
+        bundle: the model; None: the one that the settings name on this machine.
+
+    Raises:
+        ConfigurationError: there is no model.
+        ServiceError: the model cannot be loaded.
+        DarknetError: likewise.
+    """
+
+    def __init__(self, settings: Settings, options: Options, bundle: ModelBundle | None) -> None:
+        process.tune()
+        settings = settings.model_copy(update={"queue_seconds": math.inf})
+        if bundle:
+            folder = Path(tempfile.mkdtemp(prefix="yolo-service-model-"))
+            bundle.unpack(folder)
+            files = dict.fromkeys(("config_file", "weights_file", "meta_file"))
+            update = {"models_dir": folder, "model": bundle.name, **files}
+            settings = settings.model_copy(update=update)
+        self._options = options
+        self._predictor = open_predictor(settings)
+        self._predictor.models.get()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+
+    def answers(self, reads: Iterable[Read]) -> list[Answer | Exception]:
+        """Detect in images, and return for each its answer or what is wrong with it.
+
+        Several threads may call it: while one waits for its last images, the other's are computed.
+
+        Raises:
+            ServiceError: every image would fail: the engine is broken.
+            DarknetError: likewise.
+        """
+        futures = self._predictor.submit_each(
+            _ahead(self._readers, reads), self._submit, self._predictor.items_ahead // 2
+        )
+        return [_outcome(future) for future in futures]
+
+    def _submit(self, image: Future[Image]) -> Future[Answer]:
+        return self._predictor.submit(image.result(), self._options)
+
+
+def _ahead(readers: ThreadPoolExecutor, reads: Iterable[Read]) -> Iterator[Future[Image]]:
+    """Yield the futures of images in order, ``READERS`` of which are read at once."""
+    waiting: deque[Future[Image]] = deque()
+    for read in reads:
+        if len(waiting) == READERS:
+            yield waiting.popleft()
+        waiting.append(readers.submit(read))
+    yield from waiting
+
+
+def _outcome(future: Future[Answer]) -> Answer | Exception:
+    try:
+        return future.result()
+    except Exception as error:
+        if not is_of_item(error):
+            raise
+        return error.with_traceback(None)

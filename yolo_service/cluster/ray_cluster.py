@@ -1,0 +1,151 @@
+"""Connecting to a Ray cluster, and what fits into it. Only this package imports Ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+from darknet.limits import available_cpus
+from yolo_service.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+LOCAL = "local"
+AUTO = "auto"
+LOCAL_STORE_BYTES = 512 << 20
+"""Shared memory of a cluster that is started here, for addresses and results."""
+
+
+class Actor(NamedTuple):
+    """What one actor reserves."""
+
+    cpus: float
+    gpus: float
+
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+
+
+class Pool(NamedTuple):
+    """How many actors there are, at least and at most."""
+
+    least: int
+    most: int
+
+
+def import_ray() -> Any:
+    """Return the module ``ray``.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    try:
+        import ray.data
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"--cluster needs the module {error.name}; pip install 'yolo-service[ray]'"
+        ) from error
+    return ray
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Connect to a cluster, or start one on this machine.
+
+    Args:
+        address: ``local`` starts one, ``auto`` uses the one that runs on this machine or that
+            ``RAY_ADDRESS`` names, if there is one, ``ray://HOST:10001`` another one.
+
+    Raises:
+        ConfigurationError: Ray is not installed, or the cluster does not answer.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray = import_ray()
+    try:
+        _connect(ray, address)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ConfigurationError(
+            f"--cluster {address} does not answer: {reason}; expected auto, local or "
+            "ray://HOST:10001 of a running cluster"
+        ) from error
+    try:
+        log.info("Ray %s: %s", ray.__version__, describe(nodes(ray)))
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _connect(ray: Any, address: str) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    if address == AUTO:
+        with suppress(ConnectionError):
+            ray.init(address="auto", runtime_env={"env_vars": variables}, **quiet)
+            return
+    if address in (AUTO, LOCAL):
+        ray.init(
+            address="local",
+            num_cpus=available_cpus(),
+            object_store_memory=LOCAL_STORE_BYTES,
+            include_dashboard=False,
+            **quiet,
+        )
+    else:
+        ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
+
+
+class Node(NamedTuple):
+    """The CPUs and GPUs of a machine."""
+
+    cpus: float
+    gpus: float
+
+
+def nodes(ray: Any) -> list[Node]:
+    """Return the machines of the cluster that are alive."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in alive]
+
+
+def describe(found: Sequence[Node]) -> str:
+    """Return what a cluster has, in words."""
+    machines = "1 machine" if len(found) == 1 else f"{len(found)} machines"
+    cpus, gpus = sum(node.cpus for node in found), sum(node.gpus for node in found)
+    return f"{machines} with {cpus:g} CPUs and {gpus:g} GPUs"
+
+
+def default_cpus(found: Sequence[Node], gpus: float) -> float:
+    """Return the CPUs of an actor: all of the smallest machine, or a GPU's share of them."""
+    usable = [node for node in found if node.cpus and (not gpus or node.gpus >= gpus)]
+    shares = [node.cpus * (gpus / node.gpus if gpus else 1) for node in usable]
+    return max(1.0, float(int(min(shares, default=1.0))))
+
+
+def places(found: Sequence[Node], actor: Actor) -> int:
+    """Return how many actors fit."""
+    return sum(_fitting(node, actor) for node in found)
+
+
+def check_places(found: Sequence[Node], actor: Actor, least: int) -> None:
+    """Check that so many actors fit; those that do not would be waited for without a word.
+
+    Raises:
+        ConfigurationError: they do not.
+    """
+    if (count := places(found, actor)) >= least:
+        return
+    advice = f"--concurrency {count}" if count else "smaller --num-cpus or --num-gpus"
+    wanted = "an actor" if least == 1 else f"{least} actors"
+    raise ConfigurationError(
+        f"{wanted} of {actor} do not fit into {describe(found)}; choose {advice}"
+    )
+
+
+def _fitting(node: Node, actor: Actor) -> int:
+    by_cpu = node.cpus / actor.cpus if actor.cpus else float("inf")
+    by_gpu = node.gpus / actor.gpus if actor.gpus else float("inf")
+    return int(min(by_cpu, by_gpu))

@@ -1,0 +1,52 @@
+"""Images by the addresses of items, for machines that have not listed them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from yolo_service.errors import ItemError, StoreError
+from yolo_service.inputs.options import InputOptions
+from yolo_service.inputs.urls import UrlItem
+from yolo_service.predictor.job import Image
+from yolo_service.schemes import scheme_of
+from yolo_service.videos.content import HEAD_BYTES, is_video
+
+
+def read_address(address: str, options: InputOptions) -> Image:
+    """Read what is at an ``Item.address``.
+
+    Args:
+        address: a path, or a URL with the scheme ``s3``, ``http`` or ``https``.
+        options: limits of what is not a file.
+
+    Raises:
+        ItemError: it cannot be read, or is a video.
+    """
+    scheme = scheme_of(address)
+    if scheme in ("http", "https"):
+        item = UrlItem.of(address, options)
+        try:
+            return item.read()
+        finally:
+            item.release()
+    return _read_object(address) if scheme == "s3" else _read_file(Path(address))
+
+
+def _read_object(address: str) -> Image:
+    from yolo_service import s3, s3_objects
+
+    try:
+        return s3_objects.read(s3.parse(address))
+    except StoreError as error:
+        raise ItemError(str(error)) from error
+
+
+def _read_file(path: Path) -> Image:
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+            if is_video(head, path.name):
+                raise ItemError("is a video, which is not cut into frames here; leave it out")
+            return head + file.read()
+    except OSError as error:
+        raise ItemError(f"cannot be read: {error.strerror or error}") from error
