@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -114,7 +115,8 @@ def open_run(
     limits = InputOptions(max_bytes=settings.max_upload_bytes, timeout=settings.url_timeout)
     if values["num_gpus"] and settings.device is None:
         settings = settings.model_copy(update={"device": "cuda"})
-    job = Job(settings, options, limits, ModelBundle.of(default_files(settings)), False)
+    bundle = ModelBundle.of(default_files(settings))
+    job = Job(settings, options, limits, bundle, environment=_s3_variables(os.environ))
     ray = stack.enter_context(connected(values["cluster"]))
     resources = Resources(ray, *_resources(ray, values))
     return ClusterRun(resources=resources, job=job, output=output(), **run)
@@ -135,6 +137,11 @@ def _resources(ray: Any, values: dict[str, Any]) -> tuple[Any, Pool]:
     least, most = values["concurrency"] or (max(1, places(found, actor)),) * 2
     check_places(found, actor, least)
     return actor, Pool(least, most)
+
+
+def _s3_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that programs of AWS read."""
+    return {name: value for name, value in environment.items() if name.startswith("AWS_")}
 
 
 def _option(name: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import pickle
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -51,13 +53,15 @@ class Job:
         inputs: limits of what is read.
         bundle: the model.
         needs_sha256: whether ``Result.sha256`` is used.
+        environment: variables such as ``AWS_ACCESS_KEY_ID``, for reading from object stores.
     """
 
     settings: Settings
     options: Options
     inputs: InputOptions
     bundle: ModelBundle
-    needs_sha256: bool
+    needs_sha256: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class AddressDetector:
@@ -69,6 +73,7 @@ class AddressDetector:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        os.environ.update(job.environment)
         self._predictor = ActorPredictor(job.settings, job.options, job.bundle)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -102,6 +107,37 @@ def detect(
         actor: what each reserves.
         pool: how many there are.
     """
+    blocks = _blocks if not ray.util.client.ray.is_connected() else _blocks_from_afar
+    for pickled in blocks(ray, items, job, actor, pool):
+        yield from pickle.loads(pickled)  # noqa: S301 - made by our own actors
+
+
+def _blocks_from_afar(ray: Any, *work: Any) -> Iterator[bytes]:
+    """Yield pickled results through an actor: Ray Data does not run on a client of a cluster."""
+    coordinator = ray.remote(Coordinator).options(num_cpus=0).remote(*work)
+    waiting = deque(coordinator.next.remote() for _ in range(CALLS))
+    while (pickled := ray.get(waiting.popleft())) is not None:
+        waiting.append(coordinator.next.remote())
+        yield pickled
+
+
+class Coordinator:
+    """An actor that runs the dataset within the cluster. Its arguments are those of ``detect``."""
+
+    def __init__(self, *work: Any) -> None:
+        import ray
+
+        self._blocks = _blocks(ray, *work)
+
+    def next(self) -> bytes | None:
+        """Return the next pickled results, in order; None: there are no more."""
+        return next(self._blocks, None)
+
+
+def _blocks(
+    ray: Any, items: Sequence[tuple[int, str]], job: Job, actor: Actor, pool: Pool
+) -> Iterator[bytes]:
+    """Yield the pickled results of a task each."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
@@ -123,8 +159,7 @@ def detect(
         num_gpus=actor.gpus,
     )
     for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for pickled in batch["results"].to_pylist():
-            yield from pickle.loads(pickled)  # noqa: S301 - made by our own actors
+        yield from batch["results"].to_pylist()
 
 
 def _table(items: Sequence[tuple[int, str]]) -> pa.Table:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from darknet.limits import available_cpus
@@ -15,8 +16,13 @@ log = logging.getLogger(__name__)
 
 LOCAL = "local"
 AUTO = "auto"
+CLIENT_TRIES = 3
+"""A cluster gives the server that it starts for a client five seconds, too few if it is busy."""
 LOCAL_STORE_BYTES = 512 << 20
 """Shared memory of a cluster that is started here, for addresses and results."""
+
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+"""Variables that Ray reads when it is imported; those that are set stay."""
 
 
 class Actor(NamedTuple):
@@ -26,7 +32,7 @@ class Actor(NamedTuple):
     gpus: float
 
     def __str__(self) -> str:
-        return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+        return f"{_count(self.cpus, 'CPU')} and {_count(self.gpus, 'GPU')}"
 
 
 class Pool(NamedTuple):
@@ -62,18 +68,22 @@ def connected(address: str) -> Iterator[Any]:
     Raises:
         ConfigurationError: Ray is not installed, or the cluster does not answer.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    for logger in ("ray.data", "ray"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)  # errors come as exceptions
     ray = import_ray()
     try:
         _connect(ray, address)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        reason = " ".join(str(error).split()) or repr(error)
         raise ConfigurationError(
             f"--cluster {address} does not answer: {reason}; expected auto, local or "
             "ray://HOST:10001 of a running cluster"
         ) from error
     try:
         log.info("Ray %s: %s", ray.__version__, describe(nodes(ray)))
+        _check_version(ray)
         yield ray
     finally:
         ray.shutdown()
@@ -81,10 +91,9 @@ def connected(address: str) -> Iterator[Any]:
 
 def _connect(ray: Any, address: str) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     if address == AUTO:
         with suppress(ConnectionError):
-            ray.init(address="auto", runtime_env={"env_vars": variables}, **quiet)
+            ray.init(address="auto", **quiet)
             return
     if address in (AUTO, LOCAL):
         ray.init(
@@ -95,7 +104,41 @@ def _connect(ray: Any, address: str) -> None:
             **quiet,
         )
     else:
-        ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
+        _connect_client(ray, address, **quiet)
+
+
+def _connect_client(ray: Any, address: str, **quiet: Any) -> None:
+    """Connect to another machine, again if its server for clients does not start at once."""
+    for _ in range(CLIENT_TRIES - 1):
+        with suppress(ConnectionError):
+            ray.init(address=address, **quiet)
+            return
+    ray.init(address=address, **quiet)
+
+
+def _check_version(ray: Any) -> None:
+    """Check that the machines of the cluster have this version of yolo-service.
+
+    Raises:
+        ConfigurationError: they have another one, or none.
+    """
+
+    def find() -> str | None:  # a nested function is sent as it is, not by its module's name
+        import importlib.metadata
+        import importlib.util
+
+        try:
+            found = importlib.util.find_spec("yolo_service.cluster")
+            return importlib.metadata.version("yolo-service") if found else None
+        except (ModuleNotFoundError, importlib.metadata.PackageNotFoundError):
+            return None
+
+    here, found = version("yolo-service"), ray.get(ray.remote(find).options(num_cpus=0).remote())
+    if found != here:
+        raise ConfigurationError(
+            f"the machines of the cluster have {found or 'no yolo-service'}, this one has {here}; "
+            "install one version on all of them, with its extra ray"
+        )
 
 
 class Node(NamedTuple):
@@ -115,7 +158,11 @@ def describe(found: Sequence[Node]) -> str:
     """Return what a cluster has, in words."""
     machines = "1 machine" if len(found) == 1 else f"{len(found)} machines"
     cpus, gpus = sum(node.cpus for node in found), sum(node.gpus for node in found)
-    return f"{machines} with {cpus:g} CPUs and {gpus:g} GPUs"
+    return f"{machines} with {_count(cpus, 'CPU')} and {_count(gpus, 'GPU')}"
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:g} {what}" if number == 1 else f"{number:g} {what}s"
 
 
 def default_cpus(found: Sequence[Node], gpus: float) -> float:
@@ -139,10 +186,8 @@ def check_places(found: Sequence[Node], actor: Actor, least: int) -> None:
     if (count := places(found, actor)) >= least:
         return
     advice = f"--concurrency {count}" if count else "smaller --num-cpus or --num-gpus"
-    wanted = "an actor" if least == 1 else f"{least} actors"
-    raise ConfigurationError(
-        f"{wanted} of {actor} do not fit into {describe(found)}; choose {advice}"
-    )
+    wanted = f"{least} actors with {actor}" if least > 1 else f"an actor with {actor}"
+    raise ConfigurationError(f"no room for {wanted} in {describe(found)}; choose {advice}")
 
 
 def _fitting(node: Node, actor: Actor) -> int:

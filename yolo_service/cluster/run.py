@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import logging
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from darknet.errors import DarknetError
 from darknet.limits import available_cpus
 from yolo_service.cluster.dataset import Job, Result, detect
 from yolo_service.cluster.ray_cluster import Actor, Pool
-from yolo_service.errors import InputError, PipelineError
+from yolo_service.errors import ConfigurationError, InputError, PipelineError, ServiceError
 from yolo_service.inputs.item import Input, Item
 from yolo_service.outputs.output import Output
 from yolo_service.results import Progress, ResultWriter
 from yolo_service.threads import DaemonExecutor
 
-log = logging.getLogger(__name__)
-
 AHEAD = 64
 """Results that are encoded before they are put."""
+
+_RAISED = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Unavailable): (.+)")
 
 
 class Resources(NamedTuple):
@@ -145,11 +146,17 @@ class ClusterRun:
 
 
 def cause_of(error: BaseException) -> str:
-    """Return the message of what an actor raised, without Ray's tracebacks around it."""
-    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
+    """Return the message of what an actor raised, without the tracebacks that Ray puts before it.
+
+    They end as Python's do: with the class and the message, and lines of the message itself.
+    """
+    while isinstance(inner := getattr(error, "cause", None), Exception):
         error = inner
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    if isinstance(error, ServiceError | ConfigurationError | DarknetError):
+        return str(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    raised = [found[1] for line in lines if (found := _RAISED.match(line))]
+    return (raised or lines or [type(error).__name__])[-1]
 
 
 def _unreadable(item: Item) -> Future[Any]:
