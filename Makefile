@@ -94,7 +94,8 @@ fuzz: $(VENV)/.dev $(PARSERS:%=fuzz-%)
 fuzz-%: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz.parsers $* -max_total_time=60
 
-# Pins every package with its hashes; the files name no index. PyTorch and CUDA are left out: the
+# Pins every package with its hashes; the files name no index. requirements.txt has the extra s3,
+# because images pull models from there. PyTorch and CUDA are left out: the
 # CPU, CUDA and ROCm builds of PyTorch are different files of one version.
 # requirements-node.txt has npm, for machines without it; package-lock.json is npm's own.
 # requirements-build.txt has what builds the package, for the images and the tests of the wheel.
@@ -102,7 +103,7 @@ LOCK := $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --unsafe-package torch
 
 requirements: $(VENV)/.dev
-	$(LOCK) --output-file requirements.txt pyproject.toml
+	$(LOCK) --extra s3 --output-file requirements.txt pyproject.toml
 	$(LOCK) --only-build-deps --build-deps-for wheel --constraint requirements.txt \
 		--output-file requirements-build.txt pyproject.toml
 	$(LOCK) --extra dev --extra train \
