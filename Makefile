@@ -94,17 +94,20 @@ fuzz: $(VENV)/.dev $(PARSERS:%=fuzz-%)
 fuzz-%: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz.parsers $* -max_total_time=60
 
-# Pins every package with its hashes; the files name no index. PyTorch and CUDA are left out: the
+# Pins every package with its hashes; the files name no index. requirements.txt has the extra s3,
+# because images pull models from there. PyTorch and CUDA are left out: the
 # CPU, CUDA and ROCm builds of PyTorch are different files of one version.
 # requirements-node.txt has npm, for machines without it; package-lock.json is npm's own.
 # requirements-build.txt has what builds the package, for the images and the tests of the wheel.
-LOCK := $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --unsafe-package torch
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
+	--python-version 3.11 --only-binary av --no-emit-package torch
+BUILD_REQUIRES := import tomllib; \
+	print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
 requirements: $(VENV)/.dev
-	$(LOCK) --output-file requirements.txt pyproject.toml
-	$(LOCK) --only-build-deps --build-deps-for wheel --constraint requirements.txt \
-		--output-file requirements-build.txt pyproject.toml
+	$(LOCK) --extra s3 --output-file requirements.txt pyproject.toml
+	$(BIN)/python -c '$(BUILD_REQUIRES)' | $(LOCK) --constraint requirements.txt \
+		--output-file requirements-build.txt -
 	$(LOCK) --extra dev --extra train \
 		--constraint requirements.txt --constraint requirements-build.txt \
 		--output-file requirements-all.txt pyproject.toml

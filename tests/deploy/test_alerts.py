@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import socket
 import subprocess
-import time
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,14 +17,12 @@ import yaml
 from tests.support.fixtures import ServerProcess, StartServer
 from tests.support.load import detect_request, send
 from tests.support.paths import ROOT
+from tests.support.prometheus import CONFIG, SECONDS, Prometheus, wait_until
 from tests.support.real_parts import installed
 
-CONFIG = ROOT / "deploy" / "prometheus.yml"
 RULES = ROOT / "deploy" / "prometheus-alerts.yml"
 RULE_TESTS = ROOT / "tests" / "deploy" / "alerts_test.yml"
 DOCUMENT = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
-INTERVAL = "250ms"
-SECONDS = 60
 
 
 def rules() -> list[dict[str, Any]]:
@@ -44,59 +38,6 @@ def refused(service: ServerProcess) -> float:
     client.close()
     found = re.search(r'^yolo_errors_total\{type="overloaded"\} (.+)$', text, re.MULTILINE)
     return float(found[1]) if found else 0
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    until = time.monotonic() + SECONDS
-    while not is_true():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-class Prometheus:
-    """Prometheus with the rules of deploy/, which scrapes one service."""
-
-    def __init__(self, folder: Path, service: ServerProcess) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._address = f"127.0.0.1:{free.getsockname()[1]}"
-        config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-        config["global"] = {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL}
-        config["rule_files"] = [str(CONFIG.parent / name) for name in config["rule_files"]]
-        (job,) = config["scrape_configs"]
-        del job["authorization"]
-        job["static_configs"] = [{"targets": [f"127.0.0.1:{service.port}"]}]
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        self._log = folder / "log"
-        command = [
-            installed("prometheus", "prometheus"),
-            f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address={self._address}",
-        ]
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, stderr=log)
-
-    def ask(self, path: str) -> Any:
-        """Return the data of an answer of the API; None while Prometheus starts."""
-        assert self._process.poll() is None, self._log.read_text()
-        try:
-            with urllib.request.urlopen(f"http://{self._address}/api/v1/{path}") as answer:
-                return json.load(answer)["data"]
-        except OSError:
-            return None
-
-    def scrapes(self) -> int:
-        """How often the service was scraped."""
-        found = self.ask("query?query=count_over_time(up[1h])")
-        return int(found["result"][0]["value"][1]) if found and found["result"] else 0
-
-    def firing(self) -> set[str]:
-        alerts = self.ask("alerts")["alerts"]
-        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(SECONDS)
 
 
 @pytest.fixture

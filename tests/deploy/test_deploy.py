@@ -1,4 +1,4 @@
-"""deploy/: every file is valid for its schema and consistent with the image."""
+"""deploy/compose.yaml and the workflow: valid for their schemas and consistent with the image."""
 
 from __future__ import annotations
 
@@ -9,27 +9,17 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped] # its types are a package of their own
-import kubernetes_validate  # type: ignore[import-untyped] # the package has no types
 import pytest
 import yaml
 
-from tests.support.kubernetes_schemas import HTTP_SCALED_OBJECT, KNATIVE_SERVICE
 from tests.support.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-KUBERNETES = "1.37"
 
 
 def documents(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((DEPLOY / name).read_text()))
-
-
-def pods() -> list[dict[str, Any]]:
-    deployment, _ = documents("kubernetes.yaml")
-    (knative,) = documents("knative.yaml")
-    return [deployment["spec"]["template"]["spec"], knative["spec"]["template"]["spec"]]
 
 
 @pytest.mark.parametrize(
@@ -42,103 +32,6 @@ def pods() -> list[dict[str, Any]]:
 def test_files_are_valid_for_their_schemas(schema: str, path: str) -> None:
     tool = Path(sys.executable).parent / "check-jsonschema"
     subprocess.run([tool, "--builtin-schema", schema, ROOT / path], check=True)
-
-
-@pytest.mark.parametrize("document", documents("kubernetes.yaml"), ids=lambda d: d["kind"])
-def test_kubernetes_manifests_are_valid(document: dict[str, Any]) -> None:
-    kubernetes_validate.validate(document, KUBERNETES, strict=True)
-
-
-def test_the_validator_finds_a_wrong_manifest() -> None:
-    document = documents("kubernetes.yaml")[0]
-    document["spec"]["replica"] = 1
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(document, KUBERNETES, strict=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "schema"),
-    [
-        ("knative.yaml", KNATIVE_SERVICE),
-        ("kubernetes-scale-to-zero.yaml", HTTP_SCALED_OBJECT),
-    ],
-)
-def test_custom_resources_are_valid(name: str, schema: dict[str, Any]) -> None:
-    (document,) = documents(name)
-    jsonschema.validate(document, schema)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(document | {"spec": document["spec"] | {"unknown": 1}}, schema)
-
-
-def test_the_pod_of_the_knative_service_is_valid() -> None:
-    """Knative takes a part of what a pod may have, and two fields of its own."""
-    (service,) = documents("knative.yaml")
-    spec = dict(service["spec"]["template"]["spec"])
-    assert spec.pop("containerConcurrency") >= 1
-    assert spec.pop("timeoutSeconds") == 60
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": spec}
-    kubernetes_validate.validate(pod, KUBERNETES, strict=True)
-
-
-def test_without_requests_nothing_runs() -> None:
-    (service,) = documents("knative.yaml")
-    annotations = service["spec"]["template"]["metadata"]["annotations"]
-    assert annotations["autoscaling.knative.dev/min-scale"] == "0"
-    (scaled,) = documents("kubernetes-scale-to-zero.yaml")
-    assert scaled["spec"]["replicas"]["min"] == 0
-
-
-def test_the_scaled_object_scales_the_deployment_through_its_service() -> None:
-    deployment, service = documents("kubernetes.yaml")
-    (scaled,) = documents("kubernetes-scale-to-zero.yaml")
-    target = scaled["spec"]["scaleTargetRef"]
-    assert target["name"] == deployment["metadata"]["name"]
-    assert target["service"] == service["metadata"]["name"]
-    assert target["port"] == service["spec"]["ports"][0]["port"]
-    labels = deployment["spec"]["template"]["metadata"]["labels"]
-    assert service["spec"]["selector"].items() <= labels.items()
-
-
-@pytest.mark.parametrize("pod", pods(), ids=["kubernetes", "knative"])
-def test_containers_have_probes_limits_and_no_rights(pod: dict[str, Any]) -> None:
-    (container,) = pod["containers"]
-    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-    assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
-    rights = pod.get("securityContext", {}) | container["securityContext"]
-    assert rights["runAsNonRoot"]
-    assert rights["readOnlyRootFilesystem"]
-    assert rights["capabilities"] == {"drop": ["ALL"]}
-    assert not rights["allowPrivilegeEscalation"]
-
-
-@pytest.mark.parametrize("pod", pods(), ids=["kubernetes", "knative"])
-def test_the_platform_sets_the_port(pod: dict[str, Any]) -> None:
-    """Knative refuses a PORT of one's own."""
-    (container,) = pod["containers"]
-    assert container["ports"][0]["containerPort"] == 8080
-    assert "PORT" not in [variable["name"] for variable in container["env"]]
-
-
-@pytest.mark.parametrize("pod", pods(), ids=["kubernetes", "knative"])
-def test_a_pod_does_not_start_without_the_secret_of_its_api_key(pod: dict[str, Any]) -> None:
-    """An optional Secret whose name is misspelt would mean a service without authentication."""
-    sources = {v["name"]: v.get("valueFrom", {}) for v in pod["containers"][0]["env"]}
-    reference = sources["YOLO_API_KEY"]["secretKeyRef"]
-    assert reference["name"]
-    assert not reference.get("optional")
-
-
-@pytest.mark.parametrize("pod", pods(), ids=["kubernetes", "knative"])
-def test_the_number_of_workers_is_the_default_for_the_cpu_limit(pod: dict[str, Any]) -> None:
-    (container,) = pod["containers"]
-    assert "YOLO_WORKERS" not in [variable["name"] for variable in container["env"]]
-    assert int(container["resources"]["limits"]["cpu"]) > 0
-
-
-@pytest.mark.parametrize("pod", pods(), ids=["kubernetes", "knative"])
-def test_manifests_name_this_version(pod: dict[str, Any]) -> None:
-    assert pod["containers"][0]["image"] == f"yolo-service:{VERSION}-blood-cells"
 
 
 def test_compose_builds_this_version_for_cpu_and_gpu() -> None:

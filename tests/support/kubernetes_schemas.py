@@ -1,9 +1,10 @@
 """Schemas of custom resources that no package has, after their definitions.
 
 Written down from the definitions of Knative Serving (config/core/300-resources/service.yaml at
-95fb1110) and of KEDA's HTTP add-on (config/crd/bases/http.keda.sh_httpscaledobjects.yaml at
-4f5b51de): the fields that may be there, without those that a feature flag has to open. The values
-of a pod's fields are for Kubernetes' own schema to judge.
+95fb1110), of KEDA (config/crd/bases/keda.sh_scaledobjects.yaml at 756b2de7, and the specification
+of 2.22) and of its HTTP add-on (config/crd/bases/http.keda.sh_interceptorroutes.yaml at 047f5b85):
+the fields that may be there, without those that a feature flag has to open. The values of a pod's
+fields are for Kubernetes' own schema to judge.
 """
 
 from __future__ import annotations
@@ -65,21 +66,97 @@ KNATIVE_SERVICE = resource(
     "serving.knative.dev/v1", "Service", fields("traffic", template=TEMPLATE)
 )
 
-HTTP_SCALED_OBJECT = resource(
-    "http.keda.sh/v1alpha1",
-    "HTTPScaledObject",
+POLICIES = {
+    "type": "array",
+    "items": fields(
+        required=("type", "value", "periodSeconds"),
+        type={"enum": ["Pods", "Percent"]}, value=NUMBER, periodSeconds=NUMBER,
+    ),
+}  # fmt: skip
+RULES = fields(
+    policies=POLICIES,
+    selectPolicy={"enum": ["Max", "Min", "Disabled"]},
+    stabilizationWindowSeconds=NUMBER,
+)
+TRIGGER = fields(
+    "authenticationRef", "useCachedMetrics",
+    required=("type", "metadata"),
+    type=TEXT,
+    name=TEXT,
+    metricType={"enum": ["AverageValue", "Value", "Utilization"]},
+)  # fmt: skip
+EXTERNAL = fields(
+    required=("scalerAddress", "interceptorRoute"), scalerAddress=TEXT, interceptorRoute=TEXT
+)
+DECIMAL = {"type": "string", "pattern": r"^\d+(\.\d+)?$"}
+PROMETHEUS = fields(
+    "authModes", "customHeaders", "ignoreNullValues", "namespace", "queryParameters", "timeout",
+    "unsafeSsl",
+    required=("serverAddress", "query", "threshold"),
+    serverAddress={"type": "string", "pattern": "^https?://"},
+    query=TEXT,
+    threshold=DECIMAL,
+    activationThreshold=DECIMAL,
+)  # fmt: skip
+
+
+def trigger(kind: str, metadata: Schema) -> Schema:
+    """Return the schema of a trigger of a kind."""
+    properties = TRIGGER["properties"] | {"type": {"const": kind}, "metadata": metadata}
+    return TRIGGER | {"properties": properties}
+
+
+TRIGGERS = [trigger("external-push", EXTERNAL), trigger("prometheus", PROMETHEUS)]
+SCALED_OBJECT = resource(
+    "keda.sh/v1alpha1",
+    "ScaledObject",
     fields(
-        "coldStartTimeoutFailoverRef", "headers", "timeouts",
-        required=("scaleTargetRef",),
-        hosts={"type": "array", "items": TEXT},
-        pathPrefixes={"type": "array", "items": TEXT},
-        initialCooldownPeriod=NUMBER,
-        scaledownPeriod=NUMBER,
-        replicas=fields(min=NUMBER, max=NUMBER),
-        scaleTargetRef=fields(
-            required=("service",),
-            apiVersion=TEXT, kind=TEXT, name=TEXT, service=TEXT, portName=TEXT, port=NUMBER,
+        "fallback",
+        required=("scaleTargetRef", "triggers"),
+        advanced=fields(
+            "restoreToOriginalReplicaCount", "scalingModifiers",
+            horizontalPodAutoscalerConfig=fields(
+                "name", behavior=fields(scaleUp=RULES, scaleDown=RULES)
+            ),
         ),
-        scalingMetric=fields("requestRate", concurrency=fields(targetValue=NUMBER)),
+        cooldownPeriod=NUMBER,
+        idleReplicaCount=NUMBER,
+        initialCooldownPeriod=NUMBER,
+        maxReplicaCount=NUMBER,
+        minReplicaCount=NUMBER,
+        pollingInterval=NUMBER,
+        scaleTargetRef=fields(
+            "apiVersion", "envSourceContainerName", "kind", required=("name",), name=TEXT
+        ),
+        triggers={"type": "array", "minItems": 1, "items": {"oneOf": TRIGGERS}},
     ),
 )  # fmt: skip
+
+PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
+DURATION: Schema = {"type": "string", "pattern": r"^\d+(ms|s|m|h)$"}
+TARGET = fields(required=("service",), service=TEXT, port=PORT, portName=TEXT) | {
+    "oneOf": [{"required": ["port"]}, {"required": ["portName"]}]
+}
+INTERCEPTOR_ROUTE = resource(
+    "http.keda.sh/v1beta1",
+    "InterceptorRoute",
+    fields(
+        "coldStart",
+        required=("target", "scalingMetric"),
+        proxyMode={"enum": ["Service", "Endpoint"]},
+        rules={
+            "type": "array",
+            "items": fields("headers", "paths", hosts={"type": "array", "items": TEXT}),
+        },
+        scalingMetric=fields("requestRate", concurrency=fields(targetValue=NUMBER)),
+        target=TARGET,
+        timeouts=fields(readiness=DURATION, request=DURATION, responseHeader=DURATION),
+    ),
+)
+
+CUSTOM = {
+    ("serving.knative.dev/v1", "Service"): KNATIVE_SERVICE,
+    ("keda.sh/v1alpha1", "ScaledObject"): SCALED_OBJECT,
+    ("http.keda.sh/v1beta1", "InterceptorRoute"): INTERCEPTOR_ROUTE,
+}
+"""The schemas, by version and kind."""
