@@ -33,12 +33,18 @@ ONLY_IN = {
     "werkzeug": ("yolo_service/http/", "yolo_service/api/"),
     "gevent": ("yolo_service/http/", "yolo_service/api/"),
     "redis": ("yolo_service/redis.py", "yolo_service/inputs/redis"),
-    "pyarrow": ("yolo_service/outputs/parquet.py",),
+    "pyarrow": ("yolo_service/outputs/parquet.py", "yolo_service/cluster/"),
+    "ray": ("yolo_service/cluster/",),
     "pydantic": ("yolo_service/",),
     "prometheus_client": ("yolo_service/",),
     "click": ("yolo_service/cli/",),
     "yolo_service": ("yolo_service/",),
     "yolo_service.cli": ("yolo_service/cli/",),
+    "yolo_service.cluster": (
+        "yolo_service/cluster/",
+        "yolo_service/cli/cluster.py",
+        "yolo_service/cli/detect.py",
+    ),
     "yolo_service.http": ("yolo_service/http/", "yolo_service/cli/", "yolo_service/doctor/"),
     "yolo_service.api": ("yolo_service/api/", "yolo_service/http/"),
     "darknet.training": ("darknet/training/", "yolo_service/cli/"),
@@ -121,7 +127,7 @@ def test_importing_the_library_loads_no_runtime_and_reads_no_file() -> None:
 
 
 CORE = """
-predictor images.decode images.draw formats inputs.opening outputs.opening pipeline
+predictor images.decode images.draw formats inputs.opening outputs.opening pipeline cluster.run
 """.split()
 
 

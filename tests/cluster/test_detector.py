@@ -139,6 +139,17 @@ def test_the_cause_of_a_failed_actor_is_one_line(text: str, cause: str) -> None:
     assert cause_of(PipelineError(text)) == cause
 
 
+def test_the_command_of_the_document_runs(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
+    command = re.findall(r"^yolo-service detect .*$", text, re.MULTILINE)[0]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(noise(1))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "YOLO_MODELS_DIR": str(ROOT / "models")}
+    subprocess.run(command.split(), check=True, cwd=tmp_path, env=environment, timeout=SECONDS)
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 1
+
+
 def test_the_example_of_the_document_runs(tmp_path: Path) -> None:
     """With files instead of buckets, and a small Ray."""
     text = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
@@ -147,7 +158,8 @@ def test_the_example_of_the_document_runs(tmp_path: Path) -> None:
     for i in range(8):
         (tmp_path / "photos" / f"{i}.png").write_bytes(noise(i))
     code = (
-        "import ray\nray.init(address='local', num_cpus=3, include_dashboard=False, object_store_memory=10**8)\n"
+        "import ray\n"
+        "ray.init('local', num_cpus=3, include_dashboard=False, object_store_memory=10**8)\n"
         + example.replace("s3://bucket", str(tmp_path))
     )
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
