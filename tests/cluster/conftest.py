@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -109,7 +110,11 @@ def head(tmp_path: Path) -> Iterator[Callable[[int], str]]:
         log = tmp_path / "head.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [*words, str(port)], env=environment, stdout=file, stderr=file
+                [*map(str, words), str(port)],
+                env=environment,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
             )
         started.append(process)
         wait_until(lambda: b"Ray runtime started" in log.read_bytes() or process.poll() is not None)
@@ -118,7 +123,7 @@ def head(tmp_path: Path) -> Iterator[Callable[[int], str]]:
 
     yield make
     for process in started:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # SIGTERM takes half a minute
         process.wait(SECONDS)
 
 

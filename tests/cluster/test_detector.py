@@ -168,4 +168,4 @@ def test_the_example_of_the_document_runs(tmp_path: Path) -> None:
     import duckdb
 
     query = f"select count(*), count(error) from '{tmp_path}/detections/*.parquet'"
-    assert duckdb.sql(query).fetchall() == [(8, 0)]
+    assert duckdb.connect().execute(query).fetchall() == [(8, 0)]
