@@ -27,7 +27,11 @@ COPIED = "as the library calls it"
 
 
 def measure_engines(plan: Plan) -> None:
-    """Fill in the rows of all models, devices, precisions and batch sizes."""
+    """Fill in the rows of all models, devices, precisions and batch sizes.
+
+    Raises:
+        SystemExit: nothing could be measured; TensorRT alone may be missing.
+    """
     # Or TensorRT would compute fp32 in TF32. Each part is a process of its own.
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     precisions = PRECISIONS if plan.on_gpu else PRECISIONS[:1]
@@ -35,6 +39,7 @@ def measure_engines(plan: Plan) -> None:
     for model, device, precision in progress(tasks, "engines"):
         for row in _rows(model, device, precision, plan):
             plan.results.put(row)
+    plan.results.check_measured("engines", plan.provider)
 
 
 def _rows(model: BenchModel, device: str, precision: Precision, plan: Plan) -> Iterator[Row]:

@@ -33,9 +33,8 @@ def figures(results: Results, *, drawn: bool = False) -> Iterator[str]:
     for title, part, table in SECTIONS:
         yield from ("", f"### {title}", "")
         lines = list(table(results))
-        yield from lines or [
-            f"Not measured yet: `python -m benchmarks.gpu {part}` on a machine with a GPU."
-        ]
+        where = "" if part == "decode" else " on a machine with a GPU"
+        yield from lines or [f"Not measured yet: `python -m benchmarks.gpu {part}`{where}."]
     if drawn:
         yield from ("", "![Images per second against the size of the batch](gpu.svg)")
     if notes := list(_notes(results)):

@@ -66,6 +66,16 @@ class Results:
         """Yield the rows of some parts."""
         return (row for row in self._rows.values() if row.part in parts)
 
+    def check_measured(self, part: str, device: str) -> None:
+        """Check that a part has measured anything on a device.
+
+        Raises:
+            SystemExit: it has not; the message says why.
+        """
+        rows = [row for row in self.rows(part) if device in row.way]
+        if rows and not any(row.figures for row in rows):
+            raise SystemExit(f"bench-gpu: {part} measured nothing on {device}: {rows[0].note}")
+
     def put(self, row: Row) -> None:
         """Add a row, or replace the one that was measured before, and save the file."""
         self._rows[row.key] = row

@@ -31,7 +31,11 @@ BATCH = 8
 
 
 def measure_library(plan: Plan) -> None:
-    """Fill in rows for numbers of workers."""
+    """Fill in rows for numbers of workers.
+
+    Raises:
+        SystemExit: nothing could be measured.
+    """
     cpus = available_cpus()
     workers = sorted({1, cpus, cpus + 1, 2 * cpus})
     for model, precision in progress(_tasks(plan), "library"):
@@ -39,26 +43,34 @@ def measure_library(plan: Plan) -> None:
             for count in workers:
                 settings = _settings(plan, precision) | {"workers": count}
                 plan.results.put(_library_row(model, files, settings, plan.seconds))
+    plan.results.check_measured("library", "Predictor")
 
 
 def measure_http(plan: Plan) -> None:
     """Fill in rows for numbers of clients.
 
     Raises:
-        SystemExit: wrk is missing.
+        SystemExit: wrk is missing, or nothing could be measured.
     """
     if shutil.which("wrk") is None:
         raise SystemExit("bench-gpu: the part http needs wrk: apt-get install wrk")
     for model, precision in progress(_tasks(plan), "http"):
+        for row in _http_rows(model, precision, plan):
+            plan.results.put(row)
+    plan.results.check_measured("http", "HTTP")
+
+
+def _http_rows(model: BenchModel, precision: str, plan: Plan) -> Iterator[Row]:
+    about = ("http", model.name, "HTTP", _type(precision, plan))
+    try:
         with _written(model) as files, _served(files, _settings(plan, precision)) as server:
             for clients in CLIENTS:
                 load = server.load(clients, plan.seconds)
                 figures = {"rate": load.rate, "p50": load.p50, "p99": load.p99}
                 note = f"{load.failed} requests failed" if load.failed else ""
-                row = Row(
-                    "http", model.name, "HTTP", _type(precision, plan), clients, figures, note
-                )
-                plan.results.put(row)
+                yield Row(*about, clients, figures, note)
+    except RuntimeError as error:
+        yield Row(*about, 0, note=f"{error}; the part engines says why")
 
 
 def _tasks(plan: Plan) -> list[tuple[BenchModel, str]]:
