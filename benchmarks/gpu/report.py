@@ -140,10 +140,10 @@ def _decoding(results: Results) -> Iterator[str]:
     rows = [row for row in results.rows("decode") if row.figures]
     if not rows:
         return
-    best = best_rates(results)
+    best = best_rates(results) or {"any network": 1000.0}
     counts = sorted({row.count for row in rows})
     needed = [f"cores for {name} at {rate:.0f}/s" for name, rate in best.items()]
-    yield from _table("JPEG", "decoded by", *(f"images/s at {count}" for count in counts), *needed)
+    yield from _table("JPEG", "decoded by", *(f"threads: {count}" for count in counts), *needed)
     for size, way in dict.fromkeys((row.subject, row.way) for row in rows):
         mine = {
             row.count: row.figures["rate"] for row in rows if (row.subject, row.way) == (size, way)
