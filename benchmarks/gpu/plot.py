@@ -55,7 +55,6 @@ def _limits(axes: Any, results: Results, model: str, counts: list[int]) -> None:
         if rates:
             axes.plot(counts, rates, f"k{style}", label=f"limit of the card, {precision}")
     decoded = [row for row in results.rows("decode") if row.way == "simplejpeg, fast"]
-    for row in decoded:
-        if row.count == 1:
-            label = f"a core decodes {row.subject}"
-            axes.axhline(row.figures["rate"], color="grey", linewidth=0.8, label=label)
+    for style, row in zip(("-", "-."), (row for row in decoded if row.count == 1), strict=False):
+        label = f"a core decodes {row.subject}"
+        axes.axhline(row.figures["rate"], color="grey", linestyle=style, label=label)

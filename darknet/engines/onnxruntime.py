@@ -226,10 +226,10 @@ def _session(
     options.log_severity_level = 3  # errors are raised as exceptions as well
     # The runtime's own default ignores the CPU quota of a container.
     options.intra_op_num_threads = max(1, available_cpus() // streams)
-    # So that tests can see which operators a GPU leaves to the CPU; older versions ignore it.
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         if device.kind != "cpu":
+            # So that tests can see which operators are left to the CPU; older versions ignore it.
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             runtime.preload_dlls()
         session = runtime.InferenceSession(graph, options, providers, enable_fallback=0)
     except Exception as error:

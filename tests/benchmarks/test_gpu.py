@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu.conformance import read_report
 from benchmarks.gpu.engines import measure_engines
 from benchmarks.gpu.plan import Plan
 from benchmarks.gpu.report import TEMPLATE, figures
@@ -188,6 +189,26 @@ def test_batch_sizes_that_do_not_fit_into_memory_are_named_and_the_others_measur
     rows = list(Results(tmp_path / "results.json").rows("engines"))
     assert {row.count for row in rows if row.note == "out of memory"} == {4}
     assert {row.count for row in rows if row.figures} == {1, 2}
+
+
+def test_a_gpu_that_computes_nothing_is_no_success(
+    tmp_path: Path, cfg: Path, gpu: GpuRuntime
+) -> None:
+    gpu.error = RuntimeError("CUDA failure 999: unknown error")
+    with pytest.raises(SystemExit, match=r"engines measured nothing on cuda: .*unknown error"):
+        measure_engines(plan(tmp_path, cfg))
+
+
+def test_a_conformance_suite_that_fails_names_its_first_failure(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(
+        '<testsuites><testsuite><testcase name="a"/><testcase name="b"><skipped/></testcase>'
+        '<testcase name="c"><failure message="0.2 != 0.1"/></testcase>'
+        '<testcase name="d"><error message="no device"/></testcase></testsuite></testsuites>'
+    )
+    counts, note = read_report(report)
+    assert counts == {"passed": 1, "failed": 2, "skipped": 1}
+    assert note == "c: 0.2 != 0.1"
 
 
 def test_measuring_again_replaces_a_row_and_keeps_the_others(tmp_path: Path) -> None:
