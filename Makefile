@@ -2,6 +2,7 @@
 # make test         everything: style, types, tests
 # make clients      installs the clients of others that the tests run, into build/clients
 # make bench        compares the engines, the service and other services
+# make bench-gpu    measures one NVIDIA GPU and writes docs/gpu.md; needs its driver, and wrk
 # make image-test   builds the CPU image with buildah and tests it
 # make contract     checks swagger.yaml with linters and generators of clients from npm; needs node
 # make soak         ten minutes of mixed good, bad and hostile requests
@@ -12,7 +13,7 @@ VENV ?= .venv
 TORCH ?= 2.13.0
 BIN := $(VENV)/bin
 
-.PHONY: help venv run test clients bench contract soak fuzz lint format image-test requirements \
+.PHONY: help venv run test clients bench bench-gpu contract soak fuzz lint format image-test requirements \
 	clean
 
 help:
@@ -61,6 +62,26 @@ build/clients/.done: tests/clients/requirements.txt
 # Needs wrk. Other services are installed into build/bench at the first run.
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+# In an environment of its own: onnxruntime and onnxruntime-gpu are one module, of which only one can
+# be installed. The GPU is looked for first, before gigabytes are downloaded.
+GPU := build/gpu/venv
+bench-gpu:
+	@$(PYTHON) -m benchmarks.gpu.card
+	@$(MAKE) --no-print-directory $(GPU)/.done
+	@$(GPU)/bin/yolo-service models pull yolo_fastest_xl_coco || true
+	@$(GPU)/bin/python -m benchmarks.gpu $(BENCH)
+
+$(GPU)/.done: requirements.txt requirements-build.txt requirements-dev.txt requirements-cuda.txt \
+		pyproject.toml
+	$(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/pip install --quiet torch==$(TORCH)
+	$(GPU)/bin/pip install --quiet --require-hashes --no-deps \
+		-r requirements.txt -r requirements-build.txt -r requirements-dev.txt
+	$(GPU)/bin/pip uninstall --quiet --yes onnxruntime
+	$(GPU)/bin/pip install --quiet --require-hashes --no-deps -r requirements-cuda.txt
+	$(GPU)/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

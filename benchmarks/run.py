@@ -109,12 +109,13 @@ def _options() -> argparse.Namespace:
 
 def _about(settings: Settings, image: Path) -> Iterator[str]:
     height, width = decode(image.read_bytes(), max_pixels=settings.max_pixels).shape[:2]
-    yield f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {available_cpus()} CPUs {_processor()}"
+    yield f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {available_cpus()} CPUs {processor()}"
     yield f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in PACKAGES)
     yield f"model {default_files(settings).name}, image {image.name}: {width} x {height}"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the processor."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((x.partition(": ")[2] for x in lines if x.startswith("model name")), "")
 

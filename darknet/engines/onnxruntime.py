@@ -60,13 +60,15 @@ def load(
     precision: Precision,
     streams: int | None,
     cache: GraphCache | None = None,
+    batch_sizes: Sequence[int] | None = None,
 ) -> GraphEngine:
     """Create a session of ONNX Runtime for a model; see ``load_network``.
 
     ``device`` is ``cpu``, ``cuda``, ``cuda:1``, ``tensorrt`` or ``tensorrt:1``; None is the CPU.
     ``fp32`` is without TF32, so that GPUs and CPUs give the same results; ``fast`` is fp16 on GPUs
     and fp32 on CPUs. The available CPUs are divided among ``streams``. TensorRT keeps its engines
-    in ``cache``; without it they are built at every load.
+    in ``cache``; without it they are built at every load. ``batch_sizes`` are the ones to run,
+    ascending; None: those of the device, ``GPU_BATCH_SIZES`` or ``CPU_BATCH_SIZES``.
 
     Raises:
         EngineUnavailableError: the package is missing or broken.
@@ -82,19 +84,20 @@ def load(
     half = precision == "fast" and on_gpu
     if target.kind == "tensorrt" and not half:
         _check_tf32()
+    sizes = batch_sizes or (GPU_BATCH_SIZES if on_gpu else CPU_BATCH_SIZES)
     graph = build_onnx(model, half=half)
     folder = None
     if cache is not None and target.kind == "tensorrt":
-        key = cache_key(graph, runtime.__version__, str(target), GPU_BATCH_SIZES)
+        key = cache_key(graph, runtime.__version__, str(target), tuple(sizes))
         folder = cache.make_folder(key)
-    providers = _providers(target, _tensorrt_options(model.cfg.net.input, folder, half=half))
+    tensorrt_options = _tensorrt_options(model.cfg.net.input, sizes, folder, half=half)
+    providers = _providers(target, tensorrt_options)
     session = _session(runtime, graph, target, providers, streams=streams or 1)
     if providers[0][0] not in session.get_providers():
         raise DeviceUnavailableError(
             f"onnxruntime could not start {target}, only {session.get_providers()}; {_GPU_NEEDS}"
         )
-    batch_sizes = GPU_BATCH_SIZES if on_gpu else CPU_BATCH_SIZES
-    runner = OnnxRuntimeRunner(session, str(target), batch_sizes, half=half)
+    runner = OnnxRuntimeRunner(session, str(target), sizes, half=half)
     if on_gpu:
         runner.warm_up()
     return GraphEngine(model, runner)
@@ -108,6 +111,9 @@ class OnnxRuntimeRunner:
         device: name of the device.
         batch_sizes: the batch sizes to run, ascending; inputs are padded to the next one.
         half: the graph computes in fp16.
+
+    Attributes:
+        session: for measurements; None when the runner is closed.
     """
 
     name = "onnxruntime"
@@ -115,7 +121,7 @@ class OnnxRuntimeRunner:
     def __init__(
         self, session: Any, device: str, batch_sizes: Sequence[int], *, half: bool
     ) -> None:
-        self._session, self._batch_sizes = session, batch_sizes
+        self.session, self._batch_sizes = session, batch_sizes
         _, channels, height, width = session.get_inputs()[0].shape
         self._planes = (batch_sizes[-1], channels, height, width)
         self._pixels = (batch_sizes[-1], height, width, channels)
@@ -153,12 +159,12 @@ class OnnxRuntimeRunner:
 
     def close(self) -> None:
         """Free the session and its buffers; see ``Runner``."""
-        self._session = None
+        self.session = None
         self._threads = threading.local()
 
     def _run(self, planes: FloatArray) -> list[FloatArray]:
         try:
-            outputs: list[FloatArray] = self._session.run(None, {INPUT: planes})
+            outputs: list[FloatArray] = self.session.run(None, {INPUT: planes})
         except Exception as error:
             raise InferenceError(f"onnxruntime on {self.device} failed: {error}") from error
         return outputs
@@ -222,6 +228,8 @@ def _session(
     options.intra_op_num_threads = max(1, available_cpus() // streams)
     try:
         if device.kind != "cpu":
+            # So that tests can see which operators are left to the CPU; older versions ignore it.
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             runtime.preload_dlls()
         session = runtime.InferenceSession(graph, options, providers, enable_fallback=0)
     except Exception as error:
@@ -242,10 +250,13 @@ def _providers(
     return [(_PROVIDERS[kind], options[kind]) for kind in kinds[kinds.index(device.kind) :]]
 
 
-def _tensorrt_options(image: Shape, folder: Path | None, *, half: bool) -> dict[str, str]:
+def _tensorrt_options(
+    image: Shape, batch_sizes: Sequence[int], folder: Path | None, *, half: bool
+) -> dict[str, str]:
     """Return options for one engine of all batch sizes, tuned for the largest, kept in a folder."""
-    smallest, *_, largest = (
-        f"{INPUT}:{'x'.join(map(str, (size, *image)))}" for size in GPU_BATCH_SIZES
+    smallest, largest = (
+        f"{INPUT}:{'x'.join(map(str, (size, *image)))}"
+        for size in (batch_sizes[0], batch_sizes[-1])
     )
     options = {
         "trt_fp16_enable": str(int(half)),

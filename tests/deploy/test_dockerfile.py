@@ -94,6 +94,14 @@ def test_cuda_pins_fit_the_pins_of_the_environment() -> None:
     assert len(cuda) <= path.read_text().count("--hash=sha256:")
 
 
+@pytest.mark.parametrize("document", ["docs/gpu.md", "docs/images.md"])
+def test_documents_name_the_cuda_and_cudnn_that_are_pinned(document: str) -> None:
+    cuda = pins(ROOT / "requirements-cuda.txt")
+    versions = [cuda[name].split(".")[0] for name in ("nvidia-cuda-runtime", "nvidia-cudnn-cu13")]
+    text = (ROOT / document).read_text("utf-8")
+    assert re.search(rf"CUDA {versions[0]}(,| and) cuDNN {versions[1]}\b", text)
+
+
 def test_the_build_backend_is_pinned() -> None:
     (required,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     name = required.partition(">=")[0]

@@ -17,12 +17,13 @@ from darknet import load_network
 from darknet.cfg import InputSize, read_cfg
 from darknet.detections import Detections, FloatArray
 from darknet.errors import ImageError
-from darknet.model import Dialect, EngineName, Resize, RgbImage
+from darknet.model import Dialect, Resize, RgbImage
 from darknet.network import Network
 from darknet.weights import write_weights
 from tests.support.networks import random_weights, write_model
+from tests.support.targets import EXACT, GRAPHS, TARGETS, Target, Tolerance, assert_agree
 
-GRAPHS: list[EngineName] = ["openvino", "onnxruntime"]
+LIBDARKNET, OPENVINO = Target("libdarknet"), Target("openvino")
 PHOTOS = ["dog", "eagle", "giraffe", "horses", "kite", "person"]
 DETECTORS = [
     *("yolov2", "yolov2-tiny", "yolov2-tiny-voc", "yolov2-voc", "yolo9000"),
@@ -32,33 +33,34 @@ SLOW = {"yolov2", "yolov3", "yolov3-openimages", "yolov3-spp", "yolov3-voc"}
 """The C library takes seconds for one image, so they are asked once, with suppression."""
 
 
-@pytest.fixture(params=["libdarknet", *GRAPHS])
-def engine(request: pytest.FixtureRequest) -> EngineName:
-    if request.param == "libdarknet":
+@pytest.fixture(params=TARGETS, ids=str)
+def target(request: pytest.FixtureRequest) -> Target:
+    target: Target = request.param
+    if target.engine == "libdarknet":
         request.getfixturevalue("libdarknet")
-    name: EngineName = request.param
-    return name
+    return target
 
 
 def load(
     folder: Path,
-    engine: EngineName,
+    target: Target,
     dialect: Dialect,
     resize: Resize,
     size: InputSize | None = None,
 ) -> Network:
     """Load the model that a folder holds, with the overlap of the Python wrappers."""
     cfg, weights, names = (next(folder.glob(f"*.{end}")) for end in ("cfg", "weights", "names"))
-    return load_network(
-        cfg,
-        weights,
-        names,
-        engine=engine,
-        dialect=dialect,
-        resize=resize,
-        input_size=size,
-        nms_kind="iou",
-    )
+    with target.runtime():
+        return load_network(
+            cfg,
+            weights,
+            names,
+            dialect=dialect,
+            resize=resize,
+            input_size=size,
+            nms_kind="iou",
+            **target.arguments(),
+        )
 
 
 def photo(data: Path, name: str) -> RgbImage:
@@ -67,22 +69,13 @@ def photo(data: Path, name: str) -> RgbImage:
     return np.ascontiguousarray(image[:, :, ::-1], np.uint8)
 
 
-def assert_same(found: Detections, expected: Detections, score: float, pixels: float) -> None:
-    """Compare row by row: every engine answers in the same order."""
-    assert found.labels == expected.labels
-    np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=score)
-    np.testing.assert_allclose(found.boxes, expected.boxes, rtol=0, atol=pixels)
-
-
 # The protocol
 
 
 @pytest.fixture(params=["letterbox", "stretch"])
-def network(
-    engine: EngineName, request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[Network]:
+def network(target: Target, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Network]:
     """A tiny network with random weights."""
-    with load(write_model(tmp_path / "tiny"), engine, "pjreddie", request.param) as network:
+    with load(write_model(tmp_path / "tiny"), target, "pjreddie", request.param) as network:
         yield network
 
 
@@ -93,8 +86,9 @@ def samples() -> list[RgbImage]:
     return [random.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
 
 
-def test_an_engine_says_what_it_is(network: Network, engine: EngineName) -> None:
-    assert (network.engine_name, network.device, network.precision) == (engine, "CPU", "fp32")
+def test_an_engine_says_what_it_is(network: Network, target: Target) -> None:
+    assert (network.engine_name, network.device) == (target.engine, target.runs_on)
+    assert network.precision == target.number_type
 
 
 def test_no_images_give_no_detections(network: Network) -> None:
@@ -102,17 +96,17 @@ def test_no_images_give_no_detections(network: Network) -> None:
 
 
 def test_answers_come_in_the_order_of_the_images_whatever_their_sizes(
-    network: Network, samples: list[RgbImage]
+    network: Network, target: Target, samples: list[RgbImage]
 ) -> None:
     together = network.detect(samples, threshold=0.01)
     for sample, found in zip(samples, together, strict=True):
         (alone,) = network.detect([sample], threshold=0.01)
         assert len(found)
-        assert_same(found, alone, 0, 0)
+        assert_agree(found, alone, target.again)
 
 
 def test_an_image_of_a_generator_is_freed_before_the_next_one_is_made(
-    network: Network, samples: list[RgbImage]
+    network: Network, target: Target, samples: list[RgbImage]
 ) -> None:
     made: list[weakref.ref[RgbImage]] = []
 
@@ -126,7 +120,7 @@ def test_an_image_of_a_generator_is_freed_before_the_next_one_is_made(
 
     found = network.detect(images(), threshold=0.01)
     for each, expected in zip(found, network.detect(samples, threshold=0.01), strict=True):
-        assert_same(each, expected, 0, 0)
+        assert_agree(each, expected, target.again)
 
 
 def test_an_answer_has_the_types_it_promises(network: Network, samples: list[RgbImage]) -> None:
@@ -149,17 +143,21 @@ def test_scores_are_above_the_threshold_and_no_box_overlaps_a_better_one_of_its_
         assert overlaps[~np.eye(len(overlaps), dtype=bool)].max(initial=0) < 0.4 + 1e-5
 
 
-def test_views_of_arrays_are_seen_as_they_are(network: Network, samples: list[RgbImage]) -> None:
+def test_views_of_arrays_are_seen_as_they_are(
+    network: Network, target: Target, samples: list[RgbImage]
+) -> None:
     mirrored = samples[3][:, ::-1, ::-1]
     view, copy = network.detect([mirrored, mirrored.copy()], threshold=0.01)
-    assert_same(view, copy, 0, 0)
+    assert_agree(view, copy, target.again)
 
 
-def test_a_fourth_channel_is_not_looked_at(network: Network, samples: list[RgbImage]) -> None:
+def test_a_fourth_channel_is_not_looked_at(
+    network: Network, target: Target, samples: list[RgbImage]
+) -> None:
     fourth = np.random.default_rng(0).integers(0, 256, (*samples[3].shape[:2], 1), np.uint8)
     with_it = np.concatenate((samples[3], fourth), axis=2)
     three, four = network.detect([samples[3], with_it], threshold=0.01)
-    assert_same(three, four, 0, 0)
+    assert_agree(three, four, target.again)
 
 
 @pytest.mark.parametrize(
@@ -179,13 +177,13 @@ def test_an_array_that_is_no_image_is_an_error(network: Network, wrong: object) 
 
 
 def test_a_network_goes_on_after_an_array_that_is_no_image(
-    network: Network, samples: list[RgbImage]
+    network: Network, target: Target, samples: list[RgbImage]
 ) -> None:
     (expected,) = network.detect(samples[3:4], threshold=0.01)
     with pytest.raises(ImageError):
         network.detect([samples[0], samples[3], np.zeros((8, 8), np.uint8)])
     (found,) = network.detect(samples[3:4], threshold=0.01)
-    assert_same(found, expected, 0, 0)
+    assert_agree(found, expected, target.again)
 
 
 @pytest.mark.parametrize("limits", [(-0.1, 0.45, 0.5), (0.25, 1.1, 0.5), (0.25, 0.45, np.nan)])
@@ -197,13 +195,13 @@ def test_limits_outside_their_range_are_an_error(
 
 
 def test_threads_get_the_answers_to_their_own_images(
-    network: Network, samples: list[RgbImage]
+    network: Network, target: Target, samples: list[RgbImage]
 ) -> None:
     expected = network.detect(samples, threshold=0.01)
     with ThreadPoolExecutor(8) as threads:
         jobs = [threads.submit(network.detect, [sample], 0.01) for sample in samples * 8]
     for number, job in enumerate(jobs):
-        assert_same(job.result()[0], expected[number % len(samples)], 0, 0)
+        assert_agree(job.result()[0], expected[number % len(samples)], target.again)
 
 
 def test_closing_twice_is_allowed(network: Network) -> None:
@@ -244,21 +242,21 @@ def test_random_networks_of_every_published_shape_agree(
     labels = [f"class {i}" for i in range(80 if use_map else cfg.classes)]
     sample = [photo(darknet_data, "dog")]
 
-    def network(engine: EngineName) -> Network:
-        return load_network(
-            path, weights, labels, engine=engine, dialect="pjreddie", use_map=use_map
-        )
+    def network(target: Target) -> Network:
+        options = target.arguments()
+        return load_network(path, weights, labels, dialect="pjreddie", use_map=use_map, **options)
 
-    with network("openvino") as graph:
+    with network(OPENVINO) as graph:
         threshold, nms = clear_limits(graph.detect(sample, threshold=1e-4, nms=0)[0])
     limits = [nms] if name in SLOW else [0, nms]
-    with network("libdarknet") as c:
+    with network(LIBDARKNET) as c:
         expected = [c.detect(sample, threshold, limit)[0] for limit in limits]
     assert 20 <= len(expected[0]) <= 300
-    for engine in GRAPHS:
-        with network(engine) as graph:
+    for target in EXACT:
+        with network(target) as graph:
             for limit, answer in zip(limits, expected, strict=True):
-                assert_same(graph.detect(sample, threshold, limit)[0], answer, 1e-3, 0.5)
+                found = graph.detect(sample, threshold, limit)[0]
+                assert_agree(found, answer, Tolerance(1e-3, 0.5))
 
 
 @pytest.mark.parametrize("dialect", ["alexeyab", "pjreddie"])
@@ -270,13 +268,13 @@ def test_trained_networks_agree_on_photos(
 ) -> None:
     folder = shared / "models" / name
     photos = [photo(darknet_data, name) for name in PHOTOS]
-    with load(folder, "libdarknet", dialect, resize) as c:
+    with load(folder, LIBDARKNET, dialect, resize) as c:
         expected = c.detect(photos, threshold=0.1)
     assert sum(map(len, expected)) > 30
-    for engine in GRAPHS:
-        with load(folder, engine, dialect, resize) as graph:
+    for target in GRAPHS:
+        with load(folder, target, dialect, resize) as graph:
             for found, answer in zip(graph.detect(photos, threshold=0.1), expected, strict=True):
-                assert_same(found, answer, 1e-4, 0.1)
+                assert_agree(found, answer, target.darknet)
 
 
 @pytest.mark.parametrize("size", [(224, 224), (416, 320), (512, 512)])
@@ -285,39 +283,39 @@ def test_engines_agree_at_other_input_sizes(
     size: tuple[int, int], darknet_data: Path, xl: Path
 ) -> None:
     photos = [photo(darknet_data, name) for name in PHOTOS]
-    found: dict[EngineName, list[Detections]] = {}
-    engines: list[EngineName] = ["libdarknet", *GRAPHS]
-    for engine in engines:
-        with load(xl, engine, "pjreddie", "letterbox", size) as network:
+    found: dict[Target, list[Detections]] = {}
+    for target in (LIBDARKNET, *GRAPHS):
+        with load(xl, target, "pjreddie", "letterbox", size) as network:
             assert network.input_size == size
-            found[engine] = network.detect(photos, threshold=0.1)
-    assert sum(map(len, found["libdarknet"])) > 15
-    for engine in GRAPHS:
-        for each, expected in zip(found[engine], found["libdarknet"], strict=True):
-            assert_same(each, expected, 1e-4, 0.1)
+            found[target] = network.detect(photos, threshold=0.1)
+    assert sum(map(len, found[LIBDARKNET])) > 15
+    for target in GRAPHS:
+        for each, expected in zip(found[target], found[LIBDARKNET], strict=True):
+            assert_agree(each, expected, target.darknet)
 
 
 @pytest.mark.parametrize("resize", ["letterbox", "stretch"])
 def test_dialect_alexeyab_answers_as_that_fork_did(
-    engine: EngineName, resize: Resize, shared: Path, darknet_data: Path, xl: Path
+    target: Target, resize: Resize, shared: Path, darknet_data: Path, xl: Path
 ) -> None:
     recorded = json.loads((shared / "reference" / "alexeyab-yolo-fastest-1.1-xl.json").read_text())
-    with load(xl, engine, "alexeyab", resize) as network:
+    with load(xl, target, "alexeyab", resize) as network:
         for name, answer in recorded[resize].items():
             (found,) = network.detect([photo(darknet_data, name)])
             expected = recorded_detections(answer["library_order"], found.names)
             # That fork's JPEG decoder differs from OpenCV's by up to 3 levels.
-            assert_same(sort_rows(found), sort_rows(expected), 0.02, 0.8)
+            allowed = Tolerance(0.02, 0.8) | target.darknet
+            assert_agree(sort_rows(found), sort_rows(expected), allowed)
 
 
 def test_dialect_pjreddie_finds_what_its_command_finds_in_the_dog_photo(
-    engine: EngineName, darknet_data: Path, xl: Path
+    target: Target, darknet_data: Path, xl: Path
 ) -> None:
-    with load(xl, engine, "pjreddie", "letterbox") as network:
+    with load(xl, target, "pjreddie", "letterbox") as network:
         found = network.detect([photo(darknet_data, "dog")], threshold=0.25)[0].by_score()
     assert found.labels == ["dog", "car", "bicycle", "cat", "dog", "truck"]
     expected = [0.9355, 0.8762, 0.8568, 0.4503, 0.3463, 0.2622]
-    np.testing.assert_allclose(found.scores, expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found.scores, expected, rtol=0, atol=target.darknet.score)
 
 
 def clear_limits(every: Detections) -> tuple[float, float]:

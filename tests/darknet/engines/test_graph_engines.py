@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -31,7 +31,10 @@ from darknet.errors import (
 from darknet.model import Model, Precision, RgbImage, Thresholds
 from tests.support.networks import TINY, random_weights, write_model
 
-LOADERS = {"openvino": openvino_engine.load, "onnxruntime": onnxruntime_engine.load}
+LOADERS: dict[str, Callable[..., GraphEngine]] = {
+    "openvino": openvino_engine.load,
+    "onnxruntime": onnxruntime_engine.load,
+}
 EVERYTHING = Thresholds(threshold=0.03, nms=0)
 
 

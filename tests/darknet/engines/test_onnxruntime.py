@@ -2,88 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from darknet import load_network
 from darknet.cfg import InputSize, parse_cfg
-from darknet.detections import FloatArray
 from darknet.engines import onnxruntime as engine
 from darknet.engines.cache import GraphCache
 from darknet.engines.graph import GraphEngine
 from darknet.errors import DeviceMemoryError, InferenceError
 from darknet.model import Model, RgbImage, Thresholds
 from darknet.network import Network
+from tests.support.gpu import GpuRuntime, gpu_stand_in
 from tests.support.networks import TINY, random_weights, write_model
 
 EVERYTHING = Thresholds(threshold=0.03, nms=0)
 
 
-class GpuSession:
-    """A CPU session that claims a GPU's providers and records the batch size of every run."""
-
-    def __init__(self, runtime: GpuRuntime, graph: bytes, options: Any) -> None:
-        self._session = onnxruntime.InferenceSession(
-            graph, options, providers=["CPUExecutionProvider"]
-        )
-        self._runtime = runtime
-
-    def get_providers(self) -> list[str]:
-        return self._runtime.get_available_providers()
-
-    def get_inputs(self) -> Any:
-        return self._session.get_inputs()
-
-    def run(self, names: None, inputs: dict[str, FloatArray]) -> Any:
-        self._runtime.batches.append(len(inputs["images"]))
-        if self._runtime.error:
-            raise self._runtime.error
-        return self._session.run(names, inputs)
-
-
-@dataclass
-class GpuRuntime:
-    """The part of the package onnxruntime that the engine uses, on a machine with a GPU.
-
-    Attributes:
-        batches: batch sizes in the order of the runs.
-        providers: what the last session was created with.
-        threads: ``intra_op_num_threads`` of the last session.
-        error: raised by every run if given.
-    """
-
-    batches: list[int] = field(default_factory=list)
-    providers: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    threads: int = 0
-    error: Exception | None = None
-    __version__: str = "1.0"
-    SessionOptions = staticmethod(onnxruntime.SessionOptions)
-
-    def get_available_providers(self) -> list[str]:
-        return [f"{kind}ExecutionProvider" for kind in ("Tensorrt", "CUDA", "CPU")]
-
-    def preload_dlls(self) -> None:
-        pass
-
-    def InferenceSession(  # noqa: N802 - the package's name
-        self, graph: bytes, options: Any, providers: Any, *, enable_fallback: int
-    ) -> GpuSession:
-        assert not enable_fallback
-        self.providers, self.threads = providers, options.intra_op_num_threads
-        return GpuSession(self, graph, options)
-
-
 @pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch) -> GpuRuntime:
-    runtime = GpuRuntime()
-    monkeypatch.setattr(engine, "_runtime", lambda: runtime)
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
-    return runtime
+def runtime() -> Iterator[GpuRuntime]:
+    with gpu_stand_in() as runtime:
+        yield runtime
 
 
 def model(seed: int = 0, size: InputSize | None = None) -> Model:
@@ -198,6 +140,16 @@ def test_tensorrt_builds_one_engine_for_all_batch_sizes(runtime: GpuRuntime) -> 
         "trt_profile_max_shapes": "images:8x3x48x64",
     }
     assert [name for name, _ in others] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_other_batch_sizes_than_the_devices_may_be_asked_for(runtime: GpuRuntime) -> None:
+    sizes = (1, 16)
+    options = {"precision": "fp32", "streams": None, "batch_sizes": sizes}
+    gpu = engine.load(model(), device="tensorrt", **options)  # type: ignore[arg-type] # keywords
+    assert runtime.batches == [16, 1]
+    assert runtime.providers[0][1]["trt_profile_max_shapes"] == "images:16x3x48x64"
+    assert len(gpu.detect(noise(17), EVERYTHING)) == 17
+    assert runtime.batches == [16, 1, 16, 1]
 
 
 def test_tensorrt_engines_are_cached_in_a_folder_per_graph_weights_and_size(
