@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.simulation import Seconds
+from benchmarks.simulation import Seconds, percentile
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -39,8 +39,7 @@ class Answers:
 
     def percentile(self, percent: float) -> float:
         """Return what so many percent of all requests stayed below, in seconds."""
-        ordered = np.sort(self.seconds)
-        return float(ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))])
+        return percentile(self.seconds, percent)
 
 
 def send(port: int, data: bytes, arrivals: Seconds) -> Answers:

@@ -18,11 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.balancers import BALANCERS, BalancerName
 from benchmarks.scale_rows import progress
 from benchmarks.service_times import read_times
 from benchmarks.simulation import (
-    BALANCERS,
-    BalancerName,
     Outcome,
     Seconds,
     Service,

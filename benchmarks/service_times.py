@@ -25,9 +25,11 @@ from statistics import mean, median
 
 import numpy as np
 
+from benchmarks.quiet import own_seconds, quietest
 from benchmarks.scale_models import write_random
 from benchmarks.scale_rows import progress
 from benchmarks.serving import Server, free_port, serving
+from tests.support.attacks import Cost
 from yolo_service import process
 from yolo_service.formats import FORMATS
 from yolo_service.images.decode import ImageDecoder
@@ -58,6 +60,7 @@ class ServiceTimes:
         http_ms: what a single client waits longer than the group takes, the loop's time included.
         memory_mb: of the process under load.
         start_seconds: from the start of the process to its first answer.
+        others: most cores that other programs took in any part of the measurement.
     """
 
     model: str
@@ -68,6 +71,7 @@ class ServiceTimes:
     http_ms: float
     memory_mb: float = 0.0
     start_seconds: float = 0.0
+    others: float = 0.0
 
 
 def read_times(path: Path) -> ServiceTimes:
@@ -88,11 +92,11 @@ def measure(settings: Settings, image: Path, cpus: int, seconds: float) -> Servi
     own = sorted(all_cpus)[:cpus]
     os.sched_setaffinity(0, own)  # threads that start now have no other cores
     try:
-        samples = _groups(settings, image.read_bytes(), seconds)
+        samples, disturbed = _groups(settings, image.read_bytes(), seconds)
     finally:
         os.sched_setaffinity(0, all_cpus)
     name, alone = settings.model or "", median(samples[0][0])
-    http = _through_http(settings, image, own, 4 * seconds)
+    http = _through_http(settings, image, own, 2 * seconds)
     return ServiceTimes(
         name,
         cpus,
@@ -102,20 +106,29 @@ def measure(settings: Settings, image: Path, cpus: int, seconds: float) -> Servi
         round(http.p50 - 1000 * alone, 4),
         http.memory_mb,
         http.start_seconds,
+        round(max(disturbed, http.others), 3),
     )
 
 
-def _groups(settings: Settings, data: bytes, seconds: float) -> list[list[list[float]]]:
-    """Return the seconds of groups, by the number of busy workers and of images, each less one."""
+Samples = list[list[list[float]]]
+"""Seconds of groups, by the number of busy workers and of images, each less one."""
+
+
+def _groups(settings: Settings, data: bytes, seconds: float) -> tuple[Samples, float]:
+    """Return the times of groups, and the most cores that others took meanwhile."""
     process.tune()
     models = open_repository(settings)
     model = models.get(settings.model)
     cells = [(busy, size) for busy in range(1, settings.workers + 1) for size in _SIZES]
-    found: list[list[list[float]]] = [[] for _ in range(settings.workers)]
+    found: Samples = [[] for _ in range(settings.workers)]
+    disturbed = 0.0
     for busy, size in progress(cells, f"{model.name}, groups"):
-        found[busy - 1].append(_busy(partial(_group, settings, model, data, size), busy, seconds))
+        make = partial(_group, settings, model, data, size)
+        times, others = quietest(partial(_busy, make, busy, seconds))
+        found[busy - 1].append(times)
+        disturbed = max(disturbed, others)
     models.close(time.monotonic() + 5)
-    return found
+    return found, disturbed
 
 
 _SIZES = range(1, MAX_GROUP + 1)
@@ -154,7 +167,7 @@ def _busy(make: partial[Group], workers: int, seconds: float) -> list[float]:
     return times
 
 
-def _spread(samples: list[list[list[float]]]) -> list[float]:
+def _spread(samples: Samples) -> list[float]:
     """Return quantiles of all times, in means of their cell, with a mean of 1."""
     parts = np.concatenate([np.array(cell) / mean(cell) for row in samples for cell in row])
     quantiles = np.quantile(parts, (np.arange(QUANTILES) + 0.5) / QUANTILES)
@@ -167,6 +180,7 @@ class _Http:
     loop_ms: float
     memory_mb: float
     start_seconds: float
+    others: float
 
 
 def _through_http(settings: Settings, image: Path, cpus: list[int], seconds: float) -> _Http:
@@ -175,13 +189,21 @@ def _through_http(settings: Settings, image: Path, cpus: list[int], seconds: flo
     pinned = ["taskset", "--cpu-list", ",".join(map(str, cpus)), sys.executable, "app.py"]
     with serving(pinned, replica_environment(settings, port), image, port) as server:
         start = time.monotonic() - began
-        server.load(CLIENTS, seconds / 2)  # warms up
-        alone = server.load(1, seconds)
-        before = _loop_seconds(server)
-        many = server.load(CLIENTS, seconds)
-        loop = (_loop_seconds(server) - before) / (many.rate * round(seconds))
-        memory = server.memory()
-    return _Http(alone.p50, round(1000 * loop, 4), round(memory), round(start, 2))
+        service = Cost(server.pid)
+
+        def own() -> float:
+            return own_seconds() + service.seconds
+
+        def loop_ms() -> float:
+            before = _loop_seconds(server)
+            many = server.load(CLIENTS, seconds)
+            return 1000 * (_loop_seconds(server) - before) / (many.rate * round(seconds))
+
+        loop_ms()  # warms up
+        p50, first = quietest(lambda: server.load(1, seconds).p50, own)
+        loop, second = quietest(loop_ms, own)
+        memory = round(server.memory())
+    return _Http(p50, round(loop, 4), memory, round(start, 2), max(first, second))
 
 
 def replica_environment(settings: Settings, port: int) -> dict[str, str]:

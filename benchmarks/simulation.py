@@ -15,13 +15,14 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.balancers import BALANCERS, Balancer, BalancerName
 from benchmarks.service_times import ServiceTimes
 from darknet.model import Thresholds
 from yolo_service.errors import Overloaded
@@ -86,21 +87,25 @@ class Outcome:
 
     Attributes:
         seconds: float64[requests], from arrival to answer; infinite for those answered 503.
+        waits: float64[requests], from arrival until a worker begins, likewise; it is what
+            ``yolo_queue_duration_seconds`` observes.
         replicas: int64[requests], where the balancer sent each.
         groups: images of every group that was computed.
+        cores: that were computing on average until the last arrival, of all replicas together.
     """
 
     seconds: Seconds
+    waits: Seconds
     replicas: npt.NDArray[np.int64]
     groups: list[int]
+    cores: float
 
     def percentile(self, percent: float) -> float:
         """Return what so many percent of all requests stayed below, in seconds.
 
         A refused request counts as one that is never answered.
         """
-        ordered = np.sort(self.seconds)
-        return float(ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))])
+        return percentile(self.seconds, percent)
 
     @property
     def lost(self) -> float:
@@ -108,75 +113,10 @@ class Outcome:
         return float(np.mean(~np.isfinite(self.seconds)))
 
 
-class Balancer(Protocol):
-    """Chooses a replica for every request."""
-
-    def choose(self) -> int:
-        """Return the replica of the next request."""
-
-    def done(self, replica: int) -> None:
-        """Count a request as answered."""
-
-
-class RandomChoice:
-    """Every replica alike, as a Service of Kubernetes chooses for every connection."""
-
-    def __init__(self, replicas: int, random: np.random.Generator) -> None:
-        self._random, self._replicas = random, replicas
-
-    def choose(self) -> int:
-        """See ``Balancer``."""
-        return int(self._random.integers(self._replicas))
-
-    def done(self, replica: int) -> None:
-        """See ``Balancer``."""
-
-
-class RoundRobin:
-    """One after the other."""
-
-    def __init__(self, replicas: int, _: np.random.Generator) -> None:
-        self._order = itertools.cycle(range(replicas))
-
-    def choose(self) -> int:
-        """See ``Balancer``."""
-        return next(self._order)
-
-    def done(self, replica: int) -> None:
-        """See ``Balancer``."""
-
-
-class LeastOutstanding:
-    """The replica with the fewest unanswered requests; equal ones take turns."""
-
-    def __init__(self, replicas: int, _: np.random.Generator) -> None:
-        self._counts = [0] * replicas
-        self._levels: list[dict[int, None]] = [dict.fromkeys(range(replicas))]
-
-    def choose(self) -> int:
-        """See ``Balancer``."""
-        replica = next(iter(next(level for level in self._levels if level)))
-        self._move(replica, 1)
-        return replica
-
-    def done(self, replica: int) -> None:
-        """See ``Balancer``."""
-        self._move(replica, -1)
-
-    def _move(self, replica: int, step: int) -> None:
-        del self._levels[self._counts[replica]][replica]
-        self._counts[replica] += step
-        if self._counts[replica] == len(self._levels):
-            self._levels.append({})
-        self._levels[self._counts[replica]][replica] = None
-
-
-BalancerName = Literal["random", "round robin", "least outstanding"]
-BALANCERS: dict[BalancerName, Callable[[int, np.random.Generator], Balancer]] = {
-    "random": RandomChoice,
-    "round robin": RoundRobin,
-    "least outstanding": LeastOutstanding,
-}
+def percentile(seconds: Seconds, percent: float) -> float:
+    """Return what so many percent of the values stayed below."""
+    ordered = np.sort(seconds)
+    return float(ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))])
 
 
 def poisson(rate: float, seconds: float, seed: int = 0) -> Seconds:
@@ -230,34 +170,40 @@ def simulate(
     for request, now in enumerate(arrivals.tolist()):
         fleet.run_until(now)
         chosen[request] = fleet.accept(now, request)
+    cores = sum(replica.core_seconds for replica in fleet.replicas) / (arrivals[-1] or 1)
     fleet.run_until(math.inf)
     http = max(0.0, service.times.http_ms - service.times.loop_ms) / 1000
-    return Outcome(fleet.ends - arrivals + http, chosen, fleet.groups())
+    groups = [size for replica in fleet.replicas for size in replica.groups]
+    return Outcome(
+        fleet.ends - arrivals + http, fleet.begins - arrivals, chosen, groups, float(cores)
+    )
 
 
 class _Fleet:
     """All replicas, and what will happen next in them.
 
     Attributes:
-        ends: float64[requests], when each was answered; infinite where it was not.
+        replicas: all of them.
+        begins: float64[requests], when a worker took each; infinite where none did.
+        ends: float64[requests], when each was answered, likewise.
     """
 
     def __init__(self, replicas: list[_Replica], balancer: Balancer, requests: int) -> None:
-        self._replicas, self._balancer = replicas, balancer
+        self.replicas, self._balancer = replicas, balancer
         self._events: list[tuple[float, int, int]] = []  # when, replica, its version at that time
-        self.ends = np.full(requests, np.inf)
+        self.begins, self.ends = np.full(requests, np.inf), np.full(requests, np.inf)
 
     def run_until(self, limit: float) -> None:
         """End all groups that are done by then."""
         while self._events and self._events[0][0] <= limit:
             now, index, version = heapq.heappop(self._events)
-            if version == self._replicas[index].version:  # else its speed has changed since
+            if version == self.replicas[index].version:  # else its speed has changed since
                 self._end_group(now, index)
 
     def accept(self, now: float, request: int) -> int:
         """Send a request to a replica, and return which."""
         index = self._balancer.choose()
-        replica = self._replicas[index]
+        replica = self.replicas[index]
         version = replica.version
         if not replica.accept(now, request):
             self._balancer.done(index)
@@ -265,19 +211,16 @@ class _Fleet:
             self._schedule(index)
         return index
 
-    def groups(self) -> list[int]:
-        """Return the images of every group that was computed."""
-        return [size for replica in self._replicas for size in replica.groups]
-
     def _end_group(self, now: float, index: int) -> None:
-        for request in self._replicas[index].end_group(now):
-            self.ends[request] = now
+        group = self.replicas[index].end_group(now)
+        for job in group.jobs:
+            self.begins[job.number], self.ends[job.number] = group.began, now
             self._balancer.done(index)
-        if self._replicas[index].is_busy:
+        if self.replicas[index].is_busy:
             self._schedule(index)
 
     def _schedule(self, index: int) -> None:
-        replica = self._replicas[index]
+        replica = self.replicas[index]
         heapq.heappush(self._events, (replica.next_end(), index, replica.version))
 
 
@@ -322,6 +265,7 @@ class _Replica:
     Attributes:
         version: changes with the set of busy workers.
         groups: images of every group so far.
+        core_seconds: of its cores that have computed so far.
     """
 
     def __init__(self, service: Service, random: np.random.Generator) -> None:
@@ -338,8 +282,10 @@ class _Replica:
         )
         self._active: list[_Group] = []
         self._now = 0.0
+        self._cores = service.times.cpus
         self.version = 0
         self.groups: list[int] = []
+        self.core_seconds = 0.0
 
     @property
     def is_busy(self) -> bool:
@@ -359,15 +305,15 @@ class _Replica:
         """Return when the next group will be done if none begins before."""
         return self._now + min(map(self._seconds_left, self._active))
 
-    def end_group(self, now: float) -> list[int]:
-        """Take the group that is done now; returns its requests."""
+    def end_group(self, now: float) -> _Group:
+        """Take the group that is done now."""
         group = min(self._active, key=self._seconds_left)
         self._advance(now)
         self._active.remove(group)
         self._model.observe(len(group.jobs), now - group.began)
         self._queue.group_done(list(group.jobs))
         self._begin(now)
-        return [job.number for job in group.jobs]
+        return group
 
     def _begin(self, now: float) -> None:
         while len(self._queue) and len(self._active) < self._workers:
@@ -381,6 +327,7 @@ class _Replica:
         """Do the work of the time since the last change, at the speed of that time."""
         for group in self._active:
             group.left -= (now - self._now) / self._whole(group)
+        self.core_seconds += min(self._cores, len(self._active)) * (now - self._now)
         self._now = now
         self.version += 1
 

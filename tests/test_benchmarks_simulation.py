@@ -10,13 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.balancers import BALANCERS, BalancerName
 from benchmarks.replicas import TIMES, plan
 from benchmarks.service_times import ServiceTimes, read_times
 from benchmarks.simulation import (
-    BALANCERS,
     BURST_FACTOR,
     BURST_PART,
-    BalancerName,
     Outcome,
     Seconds,
     Service,
