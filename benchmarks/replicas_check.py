@@ -6,7 +6,8 @@ Usage: python -m benchmarks.replicas_check MODELS_DIR MODEL [--image FILE] [--ti
 Without --replicas one replica has all cores; with it so many have one core each, and a real nginx
 spreads the requests by ``least_conn``. Requests come at the same Poisson times in both worlds. The
 client and nginx run on the same cores: their processor time for a request is measured while they
-run, and given to the simulation. "alone" is what the simulation says of replicas without them.
+run, and given to the simulation. "alone" is what the simulation says of replicas without them, and
+"others" the cores that other programs took in the less disturbed of two runs.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.open_loop import Answers, send
+from benchmarks.quiet import own_seconds, quietest
 from benchmarks.replicas import TIMES
 from benchmarks.scale_rows import progress
 from benchmarks.service_times import read_times, replica_environment
-from benchmarks.serving import free_port, serving
-from benchmarks.simulation import Outcome, Service, poisson, simulate
+from benchmarks.serving import Server, free_port, serving
+from benchmarks.simulation import Seconds, Service, poisson, simulate
 from tests.support.attacks import Cost
 from tests.support.load import detect_request
 from yolo_service.settings import Settings, load_settings
@@ -61,66 +63,105 @@ http {{
 """
 
 
+@dataclass(frozen=True)
+class Bench:
+    """The same replicas, real and simulated.
+
+    Attributes:
+        service: one replica.
+        count: of replicas.
+        port: of the replica, or of nginx.
+        request: what is sent.
+        replicas: cost of the real ones.
+        proxies: cost of nginx, if it is there.
+    """
+
+    service: Service
+    count: int
+    port: int
+    request: bytes
+    replicas: Sequence[Cost]
+    proxies: Sequence[Cost]
+
+    def capacity(self) -> float:
+        """Return the images per second that the replicas should answer beside the client."""
+        _, beside = self.measure(poisson(10 * self.count, 5))
+        return self.count * replace(self.service, neighbour_seconds=beside).capacity()
+
+    def measure(self, arrivals: Seconds) -> tuple[Answers, float]:
+        """Send requests; also returns the processor time of client and nginx for each."""
+        before = self._neighbours()
+        answers = send(self.port, self.request, arrivals)
+        return answers, (self._neighbours() - before) / len(arrivals)
+
+    def row(self, rate: float, seconds: float) -> str:
+        """Return one line of the table."""
+        arrivals = poisson(rate, seconds, seed=1)
+        (real, beside), others = quietest(lambda: self.measure(arrivals), self._all, attempts=2)
+        same, alone = (
+            simulate(arrivals, replace(self.service, neighbour_seconds=spent), self.count)
+            for spent in (beside, 0.0)
+        )
+        p50, p95 = (
+            f"{1000 * real.percentile(part):.1f} | {1000 * same.percentile(part):.1f}"
+            for part in (50, 95)
+        )
+        return (
+            f"| {len(arrivals) / seconds:.0f} | {p50} | {p95} | {1000 * alone.percentile(95):.1f} "
+            f"| {100 * real.refused:.1f} % | {100 * same.lost:.1f} % | {100 * real.broken:.1f} % "
+            f"| {1000 * beside:.2f} | {others:.2f} |"
+        )
+
+    def _neighbours(self) -> float:
+        return own_seconds() + sum(cost.seconds for cost in self.proxies)
+
+    def _all(self) -> float:
+        return self._neighbours() + sum(cost.seconds for cost in self.replicas)
+
+
 def main() -> None:
     """Print a row for each rate; times in milliseconds."""
     options = _options()
-    count = options.replicas or 1
+    with _bench(options) as bench:
+        capacity = bench.capacity()
+        rows = [
+            bench.row(share * capacity, options.seconds) for share in progress(SHARES, "real runs")
+        ]
+    print(
+        "| requests/s | p50: real | simulated | p95: real | simulated | alone | 503: real "
+        "| simulated | broken | client and nginx | others |"
+    )
+    print("|---|" + "---|" * 10, *rows, sep="\n")
+
+
+@contextlib.contextmanager
+def _bench(options: argparse.Namespace) -> Iterator[Bench]:
+    """Start the replicas, and nginx in front of several."""
     cpus = sorted(os.sched_getaffinity(0))
-    cores = [[cpu] for cpu in cpus[:count]] if options.replicas else [cpus]
+    cores = [[cpu] for cpu in cpus[: options.replicas]] if options.replicas else [cpus]
     times = read_times(options.times / f"{options.model}-{len(cores[0])}.json")
     settings = load_settings(
         models_dir=options.models_dir, model=options.model, workers=len(times.group_ms)
     )
-    data = detect_request(options.image.read_bytes(), keep_alive=True)
+    request = detect_request(options.image.read_bytes(), keep_alive=True)
     with ExitStack() as stack:
-        ports = [stack.enter_context(_replica(settings, options.image, own)) for own in cores]
-        port, proxy = ports[0], None
+        servers = [stack.enter_context(_replica(settings, options.image, own)) for own in cores]
+        port, proxies = servers[0].port, []
         if options.replicas:
+            ports = [server.port for server in servers]
             port, proxy = stack.enter_context(_nginx(options.nginx, ports))
-        warm = send(port, data, poisson(10 * count, 5))
-        service = Service(times, neighbour_seconds=warm.client_seconds)
-        rows = []
-        for share in progress(SHARES, "real runs"):
-            arrivals = poisson(share * count * service.capacity(), options.seconds, seed=1)
-            before = proxy.seconds if proxy else 0.0
-            real = send(port, data, arrivals)
-            spent = proxy.seconds - before if proxy else 0.0
-            beside = real.client_seconds + spent / len(arrivals)
-            beside_client = replace(service, neighbour_seconds=beside)
-            both = [
-                simulate(arrivals, one, count)
-                for one in (beside_client, replace(service, neighbour_seconds=0.0))
-            ]
-            rows.append(_row(len(arrivals) / options.seconds, beside, real, both))
-    print(
-        "| requests/s | p50: real | simulated | p95: real | simulated | alone | 503: real "
-        "| simulated | broken | client and nginx |"
-    )
-    print("|---|" + "---|" * 9)
-    print(*rows, sep="\n")
-
-
-def _row(rate: float, beside: float, real: Answers, simulated: Sequence[Outcome]) -> str:
-    """Write one line of the table."""
-    same, alone = simulated
-    p50, p95 = (
-        f"{1000 * real.percentile(percent):.1f} | {1000 * same.percentile(percent):.1f}"
-        for percent in (50, 95)
-    )
-    return (
-        f"| {rate:.0f} | {p50} | {p95} | {1000 * alone.percentile(95):.1f} "
-        f"| {100 * real.refused:.1f} % | {100 * same.lost:.1f} % | {100 * real.broken:.1f} % "
-        f"| {1000 * beside:.2f} |"
-    )
+            proxies = [proxy]
+        costs = [Cost(server.pid) for server in servers]
+        yield Bench(Service(times), len(servers), port, request, costs, proxies)
 
 
 @contextlib.contextmanager
-def _replica(settings: Settings, image: Path, cpus: Sequence[int]) -> Iterator[int]:
-    """Start a replica on these cores; yields its port."""
+def _replica(settings: Settings, image: Path, cpus: Sequence[int]) -> Iterator[Server]:
+    """Start a replica on these cores."""
     port = free_port()
     command = ["taskset", "--cpu-list", ",".join(map(str, cpus)), sys.executable, "app.py"]
-    with serving(command, replica_environment(settings, port), image, port):
-        yield port
+    with serving(command, replica_environment(settings, port), image, port) as server:
+        yield server
 
 
 @contextlib.contextmanager
