@@ -2,7 +2,8 @@
 
 Who waits for an answer before the next request asks less of a slow service, and measures a better
 time than its clients have (coordinated omission). So every request is sent at the time that was
-drawn for it, and its time counts from then.
+drawn for it, whether others were answered or not. asyncio wakes up to a millisecond late; what
+counts is when a request was really sent, which ``Answers`` has.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ class Answers:
     """How the requests went.
 
     Attributes:
-        seconds: float64[requests], from the time that was drawn to the answer; infinite for those
-            that were not answered 200.
+        sent: float64[requests], when each was sent, in seconds from the start, rising.
+        seconds: float64[requests], from then to the answer; infinite for those that were not
+            answered 200.
         refused: the part of the requests that was answered 503.
         broken: the part that was answered otherwise or not at all.
         client_seconds: processor time of this process for a request.
     """
 
+    sent: Seconds
     seconds: Seconds
     refused: float
     broken: float
@@ -58,33 +61,38 @@ def send(port: int, data: bytes, arrivals: Seconds) -> Answers:
     seconds = np.where(statuses == 200, client.seconds, np.inf)
     refused = np.mean(statuses == 503)
     broken = np.mean((statuses != 200) & (statuses != 503))
-    return Answers(seconds, float(refused), float(broken), cost)
+    order = np.argsort(client.sent)
+    sent = np.array(client.sent)[order]
+    return Answers(sent, seconds[order], float(refused), float(broken), cost)
 
 
 @dataclass
 class _Client:
     port: int
     data: bytes
+    sent: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     _idle: list[Connection] = field(default_factory=list)
 
     async def send(self, arrivals: Seconds) -> None:
-        self.seconds, self.statuses = [0.0] * len(arrivals), [0] * len(arrivals)
+        count = len(arrivals)
+        self.sent, self.seconds, self.statuses = [0.0] * count, [0.0] * count, [0] * count
         start = time.perf_counter()
         tasks = []
         for number, due in enumerate((start + arrivals).tolist()):
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
-            tasks.append(asyncio.create_task(self._one(number, due)))
+            tasks.append(asyncio.create_task(self._one(number, start)))
         await asyncio.gather(*tasks)
         for _, writer in self._idle:
             writer.close()
 
-    async def _one(self, number: int, due: float) -> None:
+    async def _one(self, number: int, start: float) -> None:
+        sent = time.perf_counter()
         with contextlib.suppress(OSError, EOFError):
             self.statuses[number] = await self._answer()
-        self.seconds[number] = time.perf_counter() - due
+        self.sent[number], self.seconds[number] = sent - start, time.perf_counter() - sent
 
     async def _answer(self) -> int:
         """Return the status of an answer that was read to its end."""

@@ -23,7 +23,7 @@ def own_seconds() -> float:
 
 
 def quietest(
-    measure: Callable[[], T], own: Callable[[], float] = own_seconds, attempts: int = 8
+    measure: Callable[[], T], own: Callable[[], float] = own_seconds, attempts: int = 3
 ) -> tuple[T, float]:
     """Measure until others take less than ``QUIET``, and return the least disturbed value.
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.balancers import BALANCERS, BalancerName
 from benchmarks.scale_rows import progress
 from benchmarks.service_times import read_times
@@ -182,6 +184,34 @@ def comparison(needs: Needs) -> Iterator[str]:
         yield f"| {arrivals} | {balancer} | " + " | ".join(cells) + " |"
 
 
+LOADS = (0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.5, 2.0)
+"""Parts of the capacity of all replicas."""
+
+
+def signals(service: Service, counts: Sequence[int]) -> Iterator[str]:
+    """Yield the lines of a table in Markdown: what an autoscaler could see at each load."""
+    yield "| load |" + "".join(
+        f" {count} x: CPUs | workers busy | mean wait | p95 | 503 |" for count in counts
+    )
+    yield "|---|" + "---|" * 5 * len(counts)
+    capacity = service.capacity()
+    for load in progress(LOADS, "signals"):
+        cells = (_signal(service, load * capacity, count) for count in counts)
+        yield f"| {100 * load:.0f} % | " + " | ".join(cells) + " |"
+
+
+def _signal(service: Service, rate_each: float, replicas: int) -> str:
+    outcome = simulate(steady(rate_each * replicas), service, replicas)
+    waits = outcome.waits[np.isfinite(outcome.waits)]
+    last, times = 1000 * outcome.percentile(95), service.times
+    return (
+        f"{100 * outcome.cores / replicas / times.cpus:.0f} % "
+        f"| {100 * outcome.workers / replicas / len(times.group_ms):.0f} % "
+        f"| {1000 * waits.mean():.1f} ms "
+        f"| {f'{last:.0f} ms' if math.isfinite(last) else '-'} | {100 * outcome.lost:.1f} %"
+    )
+
+
 def main() -> None:
     """Print one answer, or all tables."""
     options = _options()
@@ -198,7 +228,7 @@ def main() -> None:
     plans = [plan(s, rate, target) for s, target, rate in progress(cases, "replicas")]
     print(*table(plans), sep="\n")
     needs = compare(services[0], TARGETS_MS[0])
-    print("", *comparison(needs), sep="\n")
+    print("", *comparison(needs), "", *signals(services[0], (1, 10)), sep="\n")
     if options.plot:
         from benchmarks.plots import plot_replicas
 

@@ -99,7 +99,7 @@ class Bench:
         arrivals = poisson(rate, seconds, seed=1)
         (real, beside), others = quietest(lambda: self.measure(arrivals), self._all, attempts=2)
         same, alone = (
-            simulate(arrivals, replace(self.service, neighbour_seconds=spent), self.count)
+            simulate(real.sent, replace(self.service, neighbour_seconds=spent), self.count)
             for spent in (beside, 0.0)
         )
         p50, p95 = (
@@ -122,16 +122,15 @@ class Bench:
 def main() -> None:
     """Print a row for each rate; times in milliseconds."""
     options = _options()
-    with _bench(options) as bench:
-        capacity = bench.capacity()
-        rows = [
-            bench.row(share * capacity, options.seconds) for share in progress(SHARES, "real runs")
-        ]
     print(
         "| requests/s | p50: real | simulated | p95: real | simulated | alone | 503: real "
         "| simulated | broken | client and nginx | others |"
     )
-    print("|---|" + "---|" * 10, *rows, sep="\n")
+    print("|---|" + "---|" * 10, flush=True)
+    with _bench(options) as bench:
+        capacity = bench.capacity()
+        for share in progress(SHARES, "real runs"):
+            print(bench.row(share * capacity, options.seconds), flush=True)
 
 
 @contextlib.contextmanager

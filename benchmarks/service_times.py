@@ -44,6 +44,8 @@ from yolo_service.threads import join_all
 
 CLIENTS = 8
 QUANTILES = 50
+PAUSE_SECONDS = 0.02
+"""Between two groups, for ``after_pause``; longer pauses hardly make a difference."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,14 @@ class ServiceTimes:
     Attributes:
         model: its name.
         cpus: cores that the replica has.
-        group_ms: mean milliseconds of a group, from the first image decoded to the last answer, by
+        group_ms: median milliseconds of a group, from the first image decoded to the last answer, by
             the number of busy workers and by the number of images, each less one.
-        spread: times in means of their group, equally probable.
-        loop_ms: processor time of the event loop for a request.
-        http_ms: what a single client waits longer than the group takes, the loop's time included.
+        spread: times as parts of the median of their group, equally probable.
+        after_pause: how many times longer a group takes that begins while nothing else is computed,
+            because threads have to wake up, and code and data have left the caches.
+        request_ms: processor time of the service for a request, without that of groups.
+        loop_ms: the part of it on the thread of the event loop.
+        http_ms: what a single client waits longer than the group takes, ``request_ms`` included.
         memory_mb: of the process under load.
         start_seconds: from the start of the process to its first answer.
         others: most cores that other programs took in any part of the measurement.
@@ -67,8 +72,10 @@ class ServiceTimes:
     cpus: int
     group_ms: list[list[float]]
     spread: list[float]
-    loop_ms: float
-    http_ms: float
+    after_pause: float = 1.0
+    request_ms: float = 0.0
+    loop_ms: float = 0.0
+    http_ms: float = 0.0
     memory_mb: float = 0.0
     start_seconds: float = 0.0
     others: float = 0.0
@@ -92,30 +99,38 @@ def measure(settings: Settings, image: Path, cpus: int, seconds: float) -> Servi
     own = sorted(all_cpus)[:cpus]
     os.sched_setaffinity(0, own)  # threads that start now have no other cores
     try:
-        samples, disturbed = _groups(settings, image.read_bytes(), seconds)
+        samples, paused, disturbed = _groups(settings, image.read_bytes(), seconds)
     finally:
         os.sched_setaffinity(0, all_cpus)
-    name, alone = settings.model or "", median(samples[0][0])
+    group_ms = [[round(1000 * median(cell), 4) for cell in row] for row in samples]
     http = _through_http(settings, image, own, 2 * seconds)
     return ServiceTimes(
-        name,
-        cpus,
-        [[round(1000 * mean(cell), 4) for cell in row] for row in samples],
-        _spread(samples),
-        http.loop_ms,
-        round(http.p50 - 1000 * alone, 4),
-        http.memory_mb,
-        http.start_seconds,
-        round(max(disturbed, http.others), 3),
+        model=settings.model or "",
+        cpus=cpus,
+        group_ms=group_ms,
+        spread=_spread(samples),
+        after_pause=round(max(1.0, median(paused) / median(samples[0][0])), 3),
+        request_ms=round(max(0.0, http.cost_ms - _image_ms(group_ms, cpus)), 4),
+        loop_ms=round(http.loop_ms, 4),
+        http_ms=round(http.p50 - 1000 * median(samples[0][0]), 4),
+        memory_mb=http.memory_mb,
+        start_seconds=http.start_seconds,
+        others=round(max(disturbed, http.others), 3),
     )
+
+
+def _image_ms(group_ms: list[list[float]], cpus: int) -> float:
+    """Return the processor time of an image while all workers are busy."""
+    busy = group_ms[-1]
+    return mean(ms / size for size, ms in enumerate(busy, 1)) * cpus / len(group_ms)
 
 
 Samples = list[list[list[float]]]
 """Seconds of groups, by the number of busy workers and of images, each less one."""
 
 
-def _groups(settings: Settings, data: bytes, seconds: float) -> tuple[Samples, float]:
-    """Return the times of groups, and the most cores that others took meanwhile."""
+def _groups(settings: Settings, data: bytes, seconds: float) -> tuple[Samples, list[float], float]:
+    """Return the times of groups, those after pauses, and the most cores that others took."""
     process.tune()
     models = open_repository(settings)
     model = models.get(settings.model)
@@ -127,8 +142,10 @@ def _groups(settings: Settings, data: bytes, seconds: float) -> tuple[Samples, f
         times, others = quietest(partial(_busy, make, busy, seconds))
         found[busy - 1].append(times)
         disturbed = max(disturbed, others)
+    alone = partial(_group, settings, model, data, 1)
+    paused, others = quietest(partial(_busy, alone, 1, 4 * seconds, PAUSE_SECONDS))
     models.close(time.monotonic() + 5)
-    return found, disturbed
+    return found, paused, max(disturbed, others)
 
 
 _SIZES = range(1, MAX_GROUP + 1)
@@ -146,8 +163,15 @@ def _group(settings: Settings, model: LoadedModel, data: bytes, size: int) -> Gr
     return Group(jobs, decoder.decode_plain, lambda job: job.fail(ValueError("not a plain image")))
 
 
-def _busy(make: partial[Group], workers: int, seconds: float) -> list[float]:
-    """Return the seconds of groups while so many workers compute one after the other."""
+def _busy(make: partial[Group], workers: int, seconds: float, pause: float = 0.0) -> list[float]:
+    """Return the seconds of groups while so many workers compute one after the other.
+
+    Args:
+        make: makes a group.
+        workers: threads.
+        seconds: how long.
+        pause: seconds between two groups of a worker.
+    """
     times: list[float] = []
     end = time.perf_counter() + seconds
 
@@ -158,6 +182,7 @@ def _busy(make: partial[Group], workers: int, seconds: float) -> list[float]:
             before = time.perf_counter()
             group.run()
             own.append(time.perf_counter() - before)
+            time.sleep(pause)
         times.extend(own[1:-1])  # the first fills caches, the last may be alone
 
     threads = [threading.Thread(target=work) for _ in range(workers)]
@@ -168,15 +193,16 @@ def _busy(make: partial[Group], workers: int, seconds: float) -> list[float]:
 
 
 def _spread(samples: Samples) -> list[float]:
-    """Return quantiles of all times, in means of their cell, with a mean of 1."""
-    parts = np.concatenate([np.array(cell) / mean(cell) for row in samples for cell in row])
+    """Return quantiles of all times, as parts of the median of their cell."""
+    parts = np.concatenate([np.array(cell) / median(cell) for row in samples for cell in row])
     quantiles = np.quantile(parts, (np.arange(QUANTILES) + 0.5) / QUANTILES)
-    return [round(float(part), 4) for part in quantiles / quantiles.mean()]
+    return [round(float(part), 4) for part in quantiles]
 
 
 @dataclass(frozen=True)
 class _Http:
     p50: float
+    cost_ms: float
     loop_ms: float
     memory_mb: float
     start_seconds: float
@@ -194,16 +220,16 @@ def _through_http(settings: Settings, image: Path, cpus: list[int], seconds: flo
         def own() -> float:
             return own_seconds() + service.seconds
 
-        def loop_ms() -> float:
-            before = _loop_seconds(server)
-            many = server.load(CLIENTS, seconds)
-            return 1000 * (_loop_seconds(server) - before) / (many.rate * round(seconds))
+        def costs() -> tuple[float, float]:
+            loop, whole = _loop_seconds(server), service.seconds
+            requests = server.load(CLIENTS, seconds).rate * max(1, round(seconds))
+            return (service.seconds - whole) / requests, (_loop_seconds(server) - loop) / requests
 
-        loop_ms()  # warms up
+        costs()  # warms up
         p50, first = quietest(lambda: server.load(1, seconds).p50, own)
-        loop, second = quietest(loop_ms, own)
+        (cost, loop), second = quietest(costs, own)
         memory = round(server.memory())
-    return _Http(p50, round(loop, 4), memory, round(start, 2), max(first, second))
+    return _Http(p50, 1000 * cost, 1000 * loop, memory, round(start, 2), max(first, second))
 
 
 def replica_environment(settings: Settings, port: int) -> dict[str, str]:

@@ -58,14 +58,14 @@ class Service:
     neighbour_seconds: float = 0.0
 
     def group_seconds(self) -> list[list[float]]:
-        """Return the mean time of a group, by the number of busy workers and of images, less one.
+        """Return the usual time of a group, by the number of busy workers and of images, less one.
 
-        The event loop takes its time for a request from the cores that the workers share.
+        What a request takes besides is taken from the cores that the workers share.
         """
-        loop = self.times.loop_ms / 1000 + self.neighbour_seconds
+        besides = self.times.request_ms / 1000 + self.neighbour_seconds
         return [
             [
-                ms / 1000 + images * loop * max(1.0, busy / self.times.cpus)
+                ms / 1000 + images * besides * max(1.0, busy / self.times.cpus)
                 for images, ms in enumerate(row, 1)
             ]
             for busy, row in enumerate(self.times.group_ms, 1)
@@ -92,6 +92,7 @@ class Outcome:
         replicas: int64[requests], where the balancer sent each.
         groups: images of every group that was computed.
         cores: that were computing on average until the last arrival, of all replicas together.
+        workers: that were busy, likewise.
     """
 
     seconds: Seconds
@@ -99,6 +100,7 @@ class Outcome:
     replicas: npt.NDArray[np.int64]
     groups: list[int]
     cores: float
+    workers: float
 
     def percentile(self, percent: float) -> float:
         """Return what so many percent of all requests stayed below, in seconds.
@@ -170,12 +172,14 @@ def simulate(
     for request, now in enumerate(arrivals.tolist()):
         fleet.run_until(now)
         chosen[request] = fleet.accept(now, request)
-    cores = sum(replica.core_seconds for replica in fleet.replicas) / (arrivals[-1] or 1)
+    span = float(arrivals[-1]) or 1.0
+    cores = sum(replica.core_seconds for replica in fleet.replicas) / span
+    workers = sum(replica.worker_seconds for replica in fleet.replicas) / span
     fleet.run_until(math.inf)
-    http = max(0.0, service.times.http_ms - service.times.loop_ms) / 1000
+    http = max(0.0, service.times.http_ms - service.times.request_ms) / 1000
     groups = [size for replica in fleet.replicas for size in replica.groups]
     return Outcome(
-        fleet.ends - arrivals + http, fleet.begins - arrivals, chosen, groups, float(cores)
+        fleet.ends - arrivals + http, fleet.begins - arrivals, chosen, groups, cores, workers
     )
 
 
@@ -249,7 +253,7 @@ class _Group:
     Attributes:
         jobs: at least one.
         began: when, in seconds.
-        slowness: how much longer than the mean it takes.
+        slowness: how many times as long as usual it takes.
         left: the part that is still to be done, from 1 to 0.
     """
 
@@ -265,12 +269,14 @@ class _Replica:
     Attributes:
         version: changes with the set of busy workers.
         groups: images of every group so far.
-        core_seconds: of its cores that have computed so far.
+        core_seconds: that its cores have computed so far.
+        worker_seconds: that its workers were busy so far.
     """
 
     def __init__(self, service: Service, random: np.random.Generator) -> None:
         self._seconds, self._random = service.group_seconds(), random
         self._spread: Sequence[float] = service.times.spread
+        self._after_pause = service.times.after_pause
         self._workers = len(self._seconds)
         self._model = _Model()
         self._queue = JobQueue(
@@ -285,7 +291,7 @@ class _Replica:
         self._cores = service.times.cpus
         self.version = 0
         self.groups: list[int] = []
-        self.core_seconds = 0.0
+        self.core_seconds = self.worker_seconds = 0.0
 
     @property
     def is_busy(self) -> bool:
@@ -320,6 +326,8 @@ class _Replica:
             self._advance(now)
             jobs = [job for job in self._queue.take() if isinstance(job, _Job)]
             slowness = self._spread[int(self._random.random() * len(self._spread))]
+            if not self._active:
+                slowness *= self._after_pause
             self._active.append(_Group(jobs, now, slowness))
             self.groups.append(len(jobs))
 
@@ -328,6 +336,7 @@ class _Replica:
         for group in self._active:
             group.left -= (now - self._now) / self._whole(group)
         self.core_seconds += min(self._cores, len(self._active)) * (now - self._now)
+        self.worker_seconds += len(self._active) * (now - self._now)
         self._now = now
         self.version += 1
 

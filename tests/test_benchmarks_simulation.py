@@ -36,7 +36,7 @@ def unlimited(
     group_ms: list[list[float]], spread: Sequence[float] = CONSTANT, cpus: int = 1
 ) -> Service:
     """A replica that refuses nothing and takes one image at a time."""
-    times = ServiceTimes("theory", cpus, group_ms, list(spread), loop_ms=0, http_ms=0)
+    times = ServiceTimes("theory", cpus, group_ms, list(spread))
     return Service(times, queue_size=10**9, queue_seconds=math.inf, batch_size=1)
 
 
@@ -121,7 +121,7 @@ def test_balancers_that_know_more_wait_less() -> None:
 
 def test_a_worker_takes_its_share_of_the_images_that_wait() -> None:
     """Worked out by hand: two workers that compute an image in 1 s, a group of two in 1.5 s."""
-    times = ServiceTimes("hand", 2, [[1000.0, 1500.0, 2000.0]] * 2, [1.0], loop_ms=0, http_ms=0)
+    times = ServiceTimes("hand", 2, [[1000.0, 1500.0, 2000.0]] * 2, [1.0])
     service = Service(times, batch_size=3)
     arrivals = np.array([0.0, 0.1, 0.2, 0.3, 0.4])
     outcome = simulate(arrivals, service, 1)
@@ -138,15 +138,21 @@ def test_a_group_slows_down_when_another_worker_begins() -> None:
     assert outcome.seconds == pytest.approx([2.0, 2.0])
 
 
-def test_the_event_loop_takes_its_time_from_the_cores() -> None:
-    times = ServiceTimes("loop", 2, [[10.0, 20.0]] * 3, [1.0], loop_ms=1, http_ms=1.5)
+def test_http_takes_its_time_from_the_cores() -> None:
+    times = ServiceTimes("loop", 2, [[10.0, 20.0]] * 3, [1.0], request_ms=1, http_ms=1.5)
     assert Service(times).group_seconds() == [
         pytest.approx([0.011, 0.022]),
         pytest.approx([0.011, 0.022]),
         pytest.approx([0.0115, 0.023]),
     ]
     outcome = simulate(np.array([0.0]), Service(times), 1)
-    assert outcome.seconds == pytest.approx([0.0115])  # the loop's time is a part of HTTP's
+    assert outcome.seconds == pytest.approx([0.0115])  # request_ms is a part of http_ms
+
+
+def test_the_first_group_after_a_pause_takes_longer() -> None:
+    times = ServiceTimes("pause", 2, [[1000.0]] * 2, [1.0], after_pause=1.5)
+    outcome = simulate(np.array([0.0, 0.5, 5.0]), Service(times), 1)
+    assert outcome.seconds == pytest.approx([1.5, 1.0, 1.5])
 
 
 def measured() -> Service:
