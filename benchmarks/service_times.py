@@ -55,7 +55,7 @@ class ServiceTimes:
     Attributes:
         model: its name.
         cpus: cores that the replica has.
-        group_ms: median milliseconds of a group, from the first image decoded to the last answer, by
+        group_ms: median milliseconds of a group, from the first image to the last answer, by
             the number of busy workers and by the number of images, each less one.
         spread: times as parts of the median of their group, equally probable.
         after_pause: how many times longer a group takes that begins while nothing else is computed,
