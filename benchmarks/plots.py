@@ -1,12 +1,14 @@
-"""Throughput, latency and the cost of more work, as images."""
+"""Throughput, latency, the cost of more work and the number of replicas, as images."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import matplotlib as mpl
 
+from benchmarks.replicas import Needs, Plan
 from benchmarks.scale_rows import STAGES, Row
 from benchmarks.serving import Load
 from benchmarks.sizes import SizeRow
@@ -74,3 +76,23 @@ def plot_sizes(folder: Path, rows: list[SizeRow]) -> None:
     axes.legend()
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "sizes.svg", metadata={"Date": None})
+
+
+def plot_replicas(folder: Path, plans: Sequence[Plan], needs: Needs) -> None:
+    """Write ``scaling.svg``: cores that hold a p95, and the part of their capacity that is used."""
+    figure, (cores, parts) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    for (name, target), group in groupby(plans, lambda plan: (plan.name, plan.target_ms)):
+        row = [plan for plan in group if plan.replicas]
+        label = f"{name}, {target:.0f} ms"
+        cores.plot([p.rate for p in row], [p.cores for p in row], "o-", label=label, markersize=3)
+    for (arrivals, balancer), chosen in needs.items():
+        used = [100 * plan.utilisation for plan in chosen]
+        style, label = "o-" if arrivals == "Poisson" else "^:", f"{balancer}, {arrivals}"
+        parts.plot([plan.rate for plan in chosen], used, style, label=label)
+    cores.set(xlabel="requests per second", ylabel="cores", xscale="log", yscale="log")
+    parts.set(xlabel="requests per second", ylabel="% of capacity used", xscale="log")
+    parts.set_ylim(0, 100)
+    for axes in (cores, parts):
+        axes.legend(fontsize="x-small")
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / "scaling.svg", metadata={"Date": None})

@@ -28,14 +28,14 @@ class Sample:
     queued: float
 
 
-def detect_request(photo: bytes, path: str = "/detect") -> bytes:
-    """Write the whole request for a photo, with times; its connection is closed after it."""
+def detect_request(photo: bytes, path: str = "/detect", *, keep_alive: bool = False) -> bytes:
+    """Write the whole request for a photo, with times; its connection is closed after it or not."""
     parts: list[Part] = [("image_file", photo), ("format", "objects")]
     body = multipart(parts)
     lines = (
         f"POST {path} HTTP/1.1",
         "Host: a",
-        "Connection: close",
+        f"Connection: {'keep-alive' if keep_alive else 'close'}",
         f"Content-Type: multipart/form-data; boundary={BOUNDARY}",
         f"Content-Length: {len(body)}",
     )
