@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 
 import numpy as np
 
@@ -99,7 +99,7 @@ def measure(settings: Settings, image: Path, cpus: int, seconds: float) -> Servi
     own = sorted(all_cpus)[:cpus]
     os.sched_setaffinity(0, own)  # threads that start now have no other cores
     try:
-        samples, paused, disturbed = _groups(settings, image.read_bytes(), seconds)
+        samples, paused, cost, disturbed = _groups(settings, image.read_bytes(), seconds)
     finally:
         os.sched_setaffinity(0, all_cpus)
     group_ms = [[round(1000 * median(cell), 4) for cell in row] for row in samples]
@@ -110,7 +110,7 @@ def measure(settings: Settings, image: Path, cpus: int, seconds: float) -> Servi
         group_ms=group_ms,
         spread=_spread(samples),
         after_pause=round(max(1.0, median(paused) / median(samples[0][0])), 3),
-        request_ms=round(max(0.0, http.cost_ms - _image_ms(group_ms, cpus)), 4),
+        request_ms=round(max(0.0, http.cost_ms - 1000 * cost), 4),
         loop_ms=round(http.loop_ms, 4),
         http_ms=round(http.p50 - 1000 * median(samples[0][0]), 4),
         memory_mb=http.memory_mb,
@@ -119,18 +119,17 @@ def measure(settings: Settings, image: Path, cpus: int, seconds: float) -> Servi
     )
 
 
-def _image_ms(group_ms: list[list[float]], cpus: int) -> float:
-    """Return the processor time of an image while all workers are busy."""
-    busy = group_ms[-1]
-    return mean(ms / size for size, ms in enumerate(busy, 1)) * cpus / len(group_ms)
-
-
 Samples = list[list[list[float]]]
 """Seconds of groups, by the number of busy workers and of images, each less one."""
 
 
-def _groups(settings: Settings, data: bytes, seconds: float) -> tuple[Samples, list[float], float]:
-    """Return the times of groups, those after pauses, and the most cores that others took."""
+def _groups(
+    settings: Settings, data: bytes, seconds: float
+) -> tuple[Samples, list[float], float, float]:
+    """Return times of groups, those after pauses, and the processor time of an image.
+
+    The last value is the most cores that other programs took.
+    """
     process.tune()
     models = open_repository(settings)
     model = models.get(settings.model)
@@ -144,8 +143,16 @@ def _groups(settings: Settings, data: bytes, seconds: float) -> tuple[Samples, l
         disturbed = max(disturbed, others)
     alone = partial(_group, settings, model, data, 1)
     paused, others = quietest(partial(_busy, alone, 1, 4 * seconds, PAUSE_SECONDS))
+    cost = _image_seconds(partial(_group, settings, model, data, 2), settings.workers, 4 * seconds)
     models.close(time.monotonic() + 5)
-    return found, paused, max(disturbed, others)
+    return found, paused, cost, max(disturbed, others)
+
+
+def _image_seconds(make: partial[Group], workers: int, seconds: float) -> float:
+    """Return the processor time of an image while all workers compute groups of two."""
+    before = time.process_time()
+    groups = len(_busy(make, workers, seconds)) + 2 * workers  # it leaves out two of each
+    return (time.process_time() - before) / (2 * groups)
 
 
 _SIZES = range(1, MAX_GROUP + 1)

@@ -75,7 +75,7 @@ class Service:
         """Return the images per second that one replica answers when it is asked for far more."""
         times = self.group_seconds()[-1]
         most = len(times) * len(self.times.group_ms) / times[-1]
-        arrivals = np.arange(4000) / (2 * most)
+        arrivals = np.arange(10_000) / (2 * most)
         ends = arrivals + simulate(arrivals, self, 1).seconds
         begin, end = arrivals[len(arrivals) // 2], arrivals[-1]
         return float(np.sum((begin < ends) & (ends <= end)) / (end - begin))
