@@ -1,6 +1,7 @@
 """``yolo-service detect`` on a folder of photos, the in-process ceiling and a plain loop, in turns.
 
 Usage: python -m benchmarks.folder MODELS_DIR MODEL PHOTOS [--images 1000] [--rounds 5]
+       [--precision fp32]
 
 PHOTOS is a folder of images, which are copied until there are enough. The ceiling decodes them and
 detects in them from memory, with the best number of threads. The plain loop is
@@ -44,7 +45,9 @@ def main() -> None:
     """Print the medians of each."""
     options = _options()
     process.tune()
-    settings = load_settings(models_dir=options.models_dir, model=options.model)
+    settings = load_settings(
+        models_dir=options.models_dir, model=options.model, precision=options.precision
+    )
     with tempfile.TemporaryDirectory() as made:
         folder, peer = Path(made) / "photos", Path(made) / "peer"
         photos = _copy(options.photos, folder, options.images)
@@ -66,6 +69,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", default="fp32")
     return parser.parse_args()
 
 
@@ -97,7 +101,8 @@ def _in_turns(
 
 def _detect(options: argparse.Namespace, folder: Path) -> Rate:
     command = ["-m", "yolo_service.cli.main", "detect", str(folder), "--model", options.model]
-    return _rate([*command, "--models-dir", str(options.models_dir)], options.images)
+    more = ["--models-dir", str(options.models_dir), "--precision", options.precision]
+    return _rate([*command, *more], options.images)
 
 
 def _plain_loop(peer: Path, folder: Path, images: int) -> Rate:
