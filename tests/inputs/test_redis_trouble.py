@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -279,3 +281,36 @@ def test_a_lost_connection_is_logged_once(
     soon(lambda: "is back" in caplog.text)
     source.close()
     assert caplog.text.count("is gone") == 1
+
+
+def processes_of(pid: int) -> list[int]:
+    """Return the processes that one has started and that live."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def test_the_process_that_receives_ends_with_the_one_that_detects(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    client, address = redis_server.client(), redis_server.address
+    source = f"{address}?channel=in&buffer_mb=0.1"  # so that it has something to tell at the end
+    with detecting(source, f"{address}?list=out", tmp_path / "log") as process:
+        soon(lambda: client.pubsub_numsub("in")[0][1] == 1)
+        (receiver,) = processes_of(process.pid)
+        for _ in range(300):
+            client.publish("in", png() + bytes(30_000))
+        process.kill()
+        soon(lambda: not Path(f"/proc/{receiver}").exists())
+
+
+def test_a_run_ends_with_an_error_if_the_process_that_receives_is_killed(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    client, log = redis_server.client(), tmp_path / "log"
+    address = redis_server.address
+    with detecting(f"{address}?channel=in", f"{address}?list=out", log) as process:
+        soon(lambda: client.pubsub_numsub("in")[0][1] == 1)
+        (receiver,) = processes_of(process.pid)
+        os.kill(receiver, signal.SIGKILL)
+        assert process.wait(SECONDS) == 1
+    assert "the process that receives has ended with -9" in log.read_text()
