@@ -14,6 +14,7 @@ import urllib.request
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -314,3 +315,29 @@ def test_a_run_ends_with_an_error_if_the_process_that_receives_is_killed(
         os.kill(receiver, signal.SIGKILL)
         assert process.wait(SECONDS) == 1
     assert "the process that receives has ended with -9" in log.read_text()
+
+
+def pending(client: Any) -> int:
+    return int(client.xpending("in", "yolo-service")["pending"])
+
+
+def test_sigterm_waits_no_longer_for_a_sink_that_is_gone_and_gives_everything_back(
+    redis_server: RedisServer, make_redis: MakeRedis, tmp_path: Path
+) -> None:
+    sink, client, log = make_redis(), redis_server.client(), tmp_path / "log"
+    source = f"{redis_server.address}?stream=in"
+    with detecting(source, f"{sink.address}?list=out", log) as process:
+        client.xadd("in", {"image": png()})
+        soon(lambda: sink.client().llen("out") == 1 and not pending(client))
+        sink.kill()
+        for i in range(40):
+            client.xadd("in", {"image": png(i)})
+        soon(lambda: "is gone, trying again" in log.read_text())
+        began = time.monotonic()
+        process.terminate()
+        assert process.wait(SECONDS) == 1
+        assert time.monotonic() - began < 20
+    assert "does not answer" in log.read_text()
+    sink.start()
+    with detecting(source, f"{sink.address}?list=out", log):
+        soon(lambda: sink.client().llen("out") == 40)

@@ -6,8 +6,10 @@ import logging
 import math
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +152,8 @@ def _run(
         report = videos.report_folder(frames, results["sink"])
         chosen = videos.video_options(frames, report)
         written = (report, frames["save_frames"])
-        input_options = _input_options(settings, results, inputs, written)
+        is_stopping = threading.Event()
+        input_options = _input_options(settings, results, inputs, written, is_stopping)
         images = open_input(sources, input_options)
         source = stack.enter_context(closing(videos.with_videos(images, chosen)))
         predictor = stack.enter_context(open_predictor(settings))
@@ -161,14 +164,14 @@ def _run(
         pipeline = Pipeline(
             source,
             predictor,
-            _output(results, frames, report, is_one=videos.is_one(sources)),
+            _output(results, frames, report, is_stopping, is_one=videos.is_one(sources)),
             options,
             resume=results["resume"],
             limit=results["limit"],
             ended=line.show,
         )
         try:
-            with _stopped_by_signals(pipeline):
+            with _stopped_by_signals(pipeline, is_stopping):
                 return pipeline.run()
         finally:
             line.end(pipeline.progress)
@@ -179,6 +182,7 @@ def _input_options(
     results: dict[str, Any],
     inputs: dict[str, Any],
     written: Sequence[Path | None],
+    is_stopping: threading.Event,
 ) -> InputOptions:
     from yolo_service.inputs.options import InputOptions
 
@@ -197,6 +201,7 @@ def _input_options(
         ignored=tuple(place for place in (sink, *written) if place),
         max_bytes=settings.max_upload_bytes,
         timeout=settings.url_timeout,
+        is_stopping=is_stopping,
     )
 
 
@@ -226,26 +231,32 @@ def _options(predictor: Predictor, results: dict[str, Any]) -> Options:
 
 
 def _output(
-    results: dict[str, Any], frames: dict[str, Any], report: Path | None, *, is_one: bool
+    results: dict[str, Any],
+    frames: dict[str, Any],
+    report: Path | None,
+    is_stopping: threading.Event,
+    *,
+    is_one: bool,
 ) -> Output:
     from yolo_service.outputs.opening import open_output
     from yolo_service.outputs.options import OutputOptions
     from yolo_service.outputs.tee import Tee
 
     resume = results["resume"]
-    options = OutputOptions(results["form"], resume=resume)
+    options = OutputOptions(results["form"], resume=resume, is_stopping=is_stopping)
     outputs = [open_output(results["sink"], options)]
     outputs += videos.outputs(frames, report=report, is_one_video=is_one)
     if results["draw"] is not None:
-        outputs += videos.drawn(results["draw"], OutputOptions(draw=True, resume=resume))
+        outputs += videos.drawn(results["draw"], replace(options, format=None, draw=True))
     return outputs[0] if len(outputs) == 1 else Tee(outputs, resume=resume)
 
 
 @contextmanager
-def _stopped_by_signals(pipeline: Pipeline) -> Iterator[None]:
+def _stopped_by_signals(pipeline: Pipeline, is_stopping: threading.Event) -> Iterator[None]:
     """Let SIGTERM and Ctrl-C end the run; the second one ends it at once."""
 
     def stop(*_: object) -> None:
+        is_stopping.set()
         pipeline.stop()
         for each in before:
             signal.signal(each, signal.SIG_DFL)

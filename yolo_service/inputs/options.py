@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class InputOptions:
         ignored: folders that are no source although they may be within one: those of results.
         max_bytes: largest image of a source that does not belong to the user.
         timeout: seconds that such an image may take to arrive.
+        is_stopping: set when the run is to end: then a source that is gone is not waited for.
     """
 
     watch: bool = False
@@ -33,6 +35,7 @@ class InputOptions:
     ignored: tuple[Path, ...] = ()
     max_bytes: int = 20_000_000
     timeout: float = 10.0
+    is_stopping: Event = field(default_factory=Event)
 
     @property
     def takes_away(self) -> bool:
