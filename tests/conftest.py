@@ -29,6 +29,7 @@ pytest.register_assert_rewrite(
     "tests.support.output_suite",
     "tests.support.pipelines",
     "tests.support.redis_runs",
+    "tests.support.sinks",
 )
 pytest_plugins = [
     "tests.support.fixtures",

@@ -44,7 +44,7 @@ def source_options(command: Command) -> Command:
         click.option("--poll", type=click.FloatRange(0.01), default=1.0, show_default=True,
                      help="Seconds between two looks at a watched folder."),
         click.option("--delete-input", is_flag=True, help="Delete what has a result."),
-        click.option("--move-input", type=_folder, help="Folder for what has a result."),
+        click.option("--move-input", help="Folder, or s3:// address, for what has a result."),
         click.option("--failed", type=_folder, help="Folder for what cannot be read, with errors."),
         click.option("--limit", type=click.IntRange(1), help="Most images."),
         click.option("--metrics-port", type=click.IntRange(1, 65535), help="For Prometheus."),
@@ -186,19 +186,23 @@ def _input_options(
 ) -> InputOptions:
     from yolo_service.inputs.options import InputOptions
 
-    sink, drawn = (
-        None if not place or scheme_of(place) else Path(place)
-        for place in (results["sink"], results["draw"])
+    moved = inputs["move_input"]
+    places = (results["sink"], results["draw"], moved)
+    sink, drawn, move_to = (
+        None if not place or scheme_of(place) else Path(place) for place in places
     )
     return InputOptions(
         watch=inputs["watch"],
         stop_file=inputs["stop_file"],
         poll=inputs["poll"],
         delete=inputs["delete_input"],
-        move_to=inputs["move_input"],
+        move_to=move_to,
+        move_to_store=None if move_to else moved,
         failed_to=inputs["failed"],
         drawn_to=drawn,
         ignored=tuple(place for place in (sink, *written) if place),
+        drawn_to_store=None if drawn else results["draw"],
+        ignored_addresses=() if sink or not results["sink"] else (results["sink"],),
         max_bytes=settings.max_upload_bytes,
         timeout=settings.url_timeout,
         is_stopping=is_stopping,

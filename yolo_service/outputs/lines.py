@@ -15,6 +15,7 @@ from yolo_service.locks import Lock
 from yolo_service.outputs.output import Acknowledge
 from yolo_service.outputs.rows import Rows
 from yolo_service.predictor.answer import Answer
+from yolo_service.s3 import Place
 
 
 class Stream:
@@ -203,6 +204,6 @@ def lock(path: Path) -> Lock:
     raise OutputError(f"{path} is being written by another process; choose another file")
 
 
-def exists(path: Path) -> ConfigurationError:
-    """Return the error for a file that would be overwritten."""
+def exists(path: Path | Place) -> ConfigurationError:
+    """Return the error for a file, or an object, that would be overwritten."""
     return ConfigurationError(f"{path} exists; remove it, or continue it with --resume")
