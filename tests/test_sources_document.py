@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from tests.support.paths import ROOT
 from tests.support.redis_server import RedisServer
 from tests.support.stores import Store, client
 from tests.support.videos import make_video, need_video_tools
+from tests.support.web_folder import serving
 
 TEXT = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -45,18 +44,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def host(folder: Path) -> Iterator[str]:
     """A web server in place of the one in the document."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(folder / "photos"))  # type: ignore[arg-type]
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with serving(folder / "photos") as url:
+        yield f"{url}/"
 
 
 def start(command: str, folder: Path) -> subprocess.Popen[str]:

@@ -69,8 +69,7 @@ class ParquetOutput:
 
     def has(self, item: Item) -> bool:
         """Look for an item among those of the file when it was opened."""
-        is_newer = item.taken_at is None or self._found_at >= item.taken_at
-        return is_newer and item.name in self._files
+        return item.owns_result_of(self._found_at) and item.name in self._files
 
     def encode(self, item: Item, answer: Answer) -> list[dict[str, Any]]:
         """Make the rows of an item."""

@@ -77,7 +77,7 @@ class S3Output:
             written = s3_objects.written_at(place)
         except StoreError as error:
             raise OutputError(str(error)) from error
-        return written is not None and written.timestamp() >= item.taken_at
+        return written is not None and item.owns_result_of(written.timestamp())
 
     def encode(self, item: Item, answer: Answer) -> bytes:
         """Return the contents of the object of an item."""
