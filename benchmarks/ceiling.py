@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 
@@ -13,12 +14,21 @@ from yolo_service.images.decode import DecodeOptions, decode_image
 from yolo_service.settings import Settings
 
 
-def decode_and_detect(network: Network, settings: Settings, data: bytes) -> Callable[[int], object]:
-    """Return a function that decodes an encoded image so many times and detects in all of them."""
+def decode_and_detect(
+    network: Network, settings: Settings, *images: bytes
+) -> Callable[[int], object]:
+    """Return a function that decodes so many of some images, in turn, and detects in them.
+
+    Args:
+        network: detects.
+        settings: of decoding.
+        images: encoded.
+    """
+    each = itertools.cycle(images)
     options = DecodeOptions.for_network(network, settings.decode)
 
     def decoded() -> RgbImage:
-        return decode_image(data, options, max_pixels=settings.max_pixels).pixels
+        return decode_image(next(each), options, max_pixels=settings.max_pixels).pixels
 
     return lambda count: network.detect(decoded() for _ in range(count))
 

@@ -1,64 +1,146 @@
-"""``yolo-service detect`` on a folder of copies of a photo, in turns with the in-process ceiling.
+"""``yolo-service detect`` on a folder of photos, the in-process ceiling and a plain loop, in turns.
 
-Usage: python -m benchmarks.folder MODELS_DIR IMAGE [IMAGES] [ROUNDS]
+Usage: python -m benchmarks.folder MODELS_DIR MODEL PHOTOS [--images 1000] [--rounds 5]
+       [--precision fp32]
 
+PHOTOS is a folder of images, which are copied until there are enough. The ceiling decodes them and
+detects in them from memory, with the best number of threads. The plain loop is
+``benchmarks/peers/plain_loop.py``: ``cv2.imread``, ONNX Runtime and OpenCV's NMS, the same model.
 ``images/s`` counts from the first line of output to the last, ``with start`` from the start of the
 process: imports and loading the model are a constant of a second.
 """
 
 from __future__ import annotations
 
+import argparse
+import itertools
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from benchmarks.ceiling import ceiling, decode_and_detect
+from benchmarks.peer_model import write_peer_model
 from yolo_service import process
 from yolo_service.models.opening import default_files, load_files
-from yolo_service.settings import load_settings
+from yolo_service.settings import Settings, load_settings
+
+CEILING_SECONDS = 1.0
+PEERS = Path(__file__).with_name("peers")
 
 
-def main(models: str, image: str, images: int = 500, rounds: int = 3) -> None:
-    """Print the median of each figure."""
+class Rate(NamedTuple):
+    """Images per second, from the first to the last and with the start of the process."""
+
+    running: float
+    with_start: float
+
+
+def main() -> None:
+    """Print the medians of each."""
+    options = _options()
     process.tune()
-    settings = load_settings(models_dir=Path(models))
-    data = Path(image).read_bytes()
-    ceilings, rates, totals = [], [], []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        load_files(default_files(settings), settings, settings.workers) as network,
-    ):
-        for number in range(images):
-            (Path(folder) / f"{number:06}{Path(image).suffix}").write_bytes(data)
-        call = decode_and_detect(network, settings, data)
-        for _ in range(rounds):
-            ceilings.append(ceiling(call, 2.0))
-            rate, total = _detect(models, folder, images)
-            rates.append(rate)
-            totals.append(total)
-    share = median(rate / most for rate, most in zip(rates, ceilings, strict=True))
-    print(f"{images} images of {len(data)} bytes, medians of {rounds} rounds in turns")
-    print(f"ceiling {median(ceilings):8.1f} images/s")
-    print(f"detect  {median(rates):8.1f} images/s, {share:.0%} of the ceiling")
-    print(f"        {median(totals):8.1f} images/s with start")
+    settings = load_settings(
+        models_dir=options.models_dir, model=options.model, precision=options.precision
+    )
+    with tempfile.TemporaryDirectory() as made:
+        folder, peer = Path(made) / "photos", Path(made) / "peer"
+        photos = _copy(options.photos, folder, options.images)
+        write_peer_model(default_files(settings), peer)
+        ways = {
+            "detect": lambda: _detect(options, folder),
+            "plain loop": lambda: _plain_loop(peer, folder, options.images),
+        }
+        ceilings, rates = _in_turns(settings, photos, ways, options.rounds)
+    mean = sum(map(len, photos)) / len(photos)
+    print(f"{options.images} photos of {mean / 1000:.0f} kB, {options.rounds} rounds in turns")
+    _print(ceilings, rates)
 
 
-def _detect(models: str, folder: str, images: int) -> tuple[float, float]:
-    """Return images per second between the first and the last line, and of the whole command."""
-    command = [sys.executable, "-m", "yolo_service.cli.main", "detect", folder]
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("models_dir", type=Path)
+    parser.add_argument("model")
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", default="fp32")
+    return parser.parse_args()
+
+
+def _copy(photos: Path, folder: Path, images: int) -> list[bytes]:
+    """Copy photos until there are enough; return their contents."""
+    folder.mkdir()
+    found = sorted(path for path in photos.iterdir() if path.is_file())
+    for number, photo in enumerate(itertools.islice(itertools.cycle(found), images)):
+        (folder / f"{number:06}{photo.suffix}").write_bytes(photo.read_bytes())
+    return [photo.read_bytes() for photo in found[:images]]
+
+
+def _in_turns(
+    settings: Settings,
+    photos: Sequence[bytes],
+    ways: Mapping[str, Callable[[], Rate]],
+    rounds: int,
+) -> tuple[list[float], dict[str, list[Rate]]]:
+    """Return the ceiling of each round, and the rate of each way in it."""
+    ceilings: list[float] = []
+    rates: dict[str, list[Rate]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        with load_files(default_files(settings), settings, settings.workers) as network:
+            ceilings.append(ceiling(decode_and_detect(network, settings, *photos), CEILING_SECONDS))
+        for name, way in ways.items():
+            rates[name].append(way())
+    return ceilings, rates
+
+
+def _detect(options: argparse.Namespace, folder: Path) -> Rate:
+    command = ["-m", "yolo_service.cli.main", "detect", str(folder), "--model", options.model]
+    more = ["--models-dir", str(options.models_dir), "--precision", options.precision]
+    return _rate([*command, *more], options.images)
+
+
+def _plain_loop(peer: Path, folder: Path, images: int) -> Rate:
+    return _rate([str(PEERS / "plain_loop.py"), str(folder)], images, PEER_MODEL=str(peer))
+
+
+def _rate(arguments: Sequence[str], images: int, **variables: str) -> Rate:
+    """Run Python, which prints a line for each image."""
     began = time.monotonic()
     with subprocess.Popen(
-        [*command, "--models-dir", models], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **variables},
     ) as running:
         assert running.stdout
         times = [time.monotonic() for _ in running.stdout]
     assert running.returncode == 0
     assert len(times) == images
-    return (images - 1) / (times[-1] - times[0]), images / (time.monotonic() - began)
+    return Rate((images - 1) / (times[-1] - times[0]), images / (time.monotonic() - began))
+
+
+def _print(ceilings: Sequence[float], rates: Mapping[str, Sequence[Rate]]) -> None:
+    """Print medians; ``of the ceiling`` and ``times the loop`` are those of the rounds' ratios."""
+    loop = [rate.running for rate in rates["plain loop"]]
+    print("|  | images/s | with start | of the ceiling | times the plain loop |")
+    print("|---|---|---|---|---|")
+    print(f"| ceiling | {median(ceilings):.0f} | | | {_ratio(ceilings, loop):.2f} |")
+    for name, found in rates.items():
+        running = [rate.running for rate in found]
+        started = median(rate.with_start for rate in found)
+        share, times = _ratio(running, ceilings), _ratio(running, loop)
+        print(f"| {name} | {median(running):.0f} | {started:.0f} | {share:.0%} | {times:.2f} |")
+
+
+def _ratio(values: Sequence[float], others: Sequence[float]) -> float:
+    return median(value / other for value, other in zip(values, others, strict=True))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:5]))
+    main()

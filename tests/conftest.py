@@ -6,8 +6,8 @@ environment a missing part is an error instead, so that nothing is skipped there
 
 from __future__ import annotations
 
+import itertools
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 
 from darknet.engines.libdarknet_abi import load_shared
 from tests.support.paths import DARKNET, LIBRARY, ROOT
-from tests.support.real_parts import existing
+from tests.support.real_parts import existing, installed
 
 if TYPE_CHECKING:
     from tests.support.redis_server import MakeRedis, RedisServer
@@ -29,6 +29,7 @@ pytest.register_assert_rewrite(
     "tests.support.output_suite",
     "tests.support.pipelines",
     "tests.support.redis_runs",
+    "tests.support.sinks",
     "tests.support.targets",
 )
 pytest_plugins = [
@@ -76,13 +77,14 @@ def clients_python() -> Path:
 @pytest.fixture
 def make_redis(tmp_path: Path) -> Iterator[MakeRedis]:
     """Start servers of Redis, with arguments of redis-server."""
-    existing(Path(shutil.which("redis-server") or "redis-server"), "apt-get install redis-server")
+    installed("redis-server", "redis-server")
     from tests.support.redis_server import RedisServer
 
+    numbers = itertools.count()
     with ExitStack() as started:
 
         def make(*arguments: str) -> RedisServer:
-            folder = tmp_path / "redis"
+            folder = tmp_path / f"redis-{next(numbers)}"
             folder.mkdir()
             server = RedisServer(folder, *arguments)
             started.callback(server.kill)

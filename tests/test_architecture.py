@@ -32,7 +32,11 @@ ONLY_IN = {
     "flask": ("yolo_service/http/", "yolo_service/api/"),
     "werkzeug": ("yolo_service/http/", "yolo_service/api/"),
     "gevent": ("yolo_service/http/", "yolo_service/api/"),
-    "redis": ("yolo_service/redis.py", "yolo_service/inputs/redis"),
+    "redis": (
+        "yolo_service/redis.py",
+        "yolo_service/redis_subscriber.py",
+        "yolo_service/inputs/redis",
+    ),
     "pyarrow": ("yolo_service/outputs/parquet.py", "yolo_service/cluster/"),
     "ray": ("yolo_service/cluster/",),
     "pydantic": ("yolo_service/",),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from tests.support.paths import ROOT
 from tests.support.redis_server import RedisServer
 from tests.support.stores import Store, client
 from tests.support.videos import make_video, need_video_tools
+from tests.support.web_folder import serving
 
 TEXT = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -45,18 +44,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def host(folder: Path) -> Iterator[str]:
     """A web server in place of the one in the document."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(folder / "photos"))  # type: ignore[arg-type]
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with serving(folder / "photos") as url:
+        yield f"{url}/"
 
 
 def start(command: str, folder: Path) -> subprocess.Popen[str]:
@@ -78,8 +67,6 @@ OF_IMAGES = [line for line in ALONE if "--watch" not in line and "clip.mp4" not 
 
 @pytest.mark.parametrize("command", OF_IMAGES)
 def test_commands_answer_every_image(command: str, folder: Path, host: str) -> None:
-    if ".parquet" in command:
-        pytest.importorskip("pyarrow")
     images = 1 if "sample.jpg" in command else 2
     process = start(command.replace(HOST, host), folder)
     printed, errors = process.communicate(timeout=120)
@@ -168,7 +155,9 @@ def test_commands_read_and_write_buckets(command: str, folder: Path, store: Stor
     assert process.returncode == 0, errors
     assert "2 images" in errors.splitlines()[-1]
     results = [folder / "results" / f"{name}.json" for name in ("sample.jpg", "more/cells.jpg")]
-    if "--to s3://" in command:
+    if "results.parquet" in command:
+        client().head_object(Bucket="bucket", Key="results.parquet")
+    elif "--to s3://" in command:
         found = client().list_objects_v2(Bucket="bucket", Prefix="results/")["Contents"]
         assert sorted(each["Key"] for each in found) == sorted(
             path.relative_to(folder).as_posix() for path in results

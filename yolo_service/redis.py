@@ -45,6 +45,8 @@ ANSWER_SECONDS = 10.0
 """How long a command may take; blocking ones wait for less."""
 PATIENCE_SECONDS = 300.0
 """How long a result or an acknowledgement waits for a server that is gone."""
+HURRY_SECONDS = 2.0
+"""How long it still waits when the run is to end."""
 READ_BYTES = 1 << 20
 """Read from a socket at once: each read may wait for Python's lock."""
 
@@ -177,6 +179,7 @@ class Server:
         *,
         patience: float = PATIENCE_SECONDS,
         is_over: Callable[[], bool] = lambda: False,
+        is_hurried: Callable[[], bool] = lambda: False,
     ) -> T:
         """Call a function with a client, again while the server is gone.
 
@@ -186,6 +189,7 @@ class Server:
             function: is called with a ``redis.Redis``.
             patience: seconds to wait for a server that is gone.
             is_over: whether to give up waiting.
+            is_hurried: whether to wait no longer than ``HURRY_SECONDS`` from now on.
 
         Raises:
             PipelineError: the server refuses the command, or is gone for longer.
@@ -195,6 +199,8 @@ class Server:
             try:
                 result = function(self._client)
             except (RedisError, OSError) as error:
+                if is_hurried():
+                    until = min(until, time.monotonic() + HURRY_SECONDS)
                 if not is_gone(error) or time.monotonic() >= until or is_over():
                     raise self.failed(error) from error
                 if not lost:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import mimetypes
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from yolo_service.errors import StoreError
-from yolo_service.s3 import Place, client, explained
+from yolo_service.s3 import Place, client, explained, open_object
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,67 @@ def write(place: Place, data: bytes) -> None:
             client().put_object(Bucket=place.bucket, Key=place.key, Body=data, ContentType=kind)
 
     again(write)
+
+
+def write_file(place: Place, path: Path) -> None:
+    """Write a file as an object, a large one in parts; others see all of it or nothing.
+
+    Raises:
+        StoreError: it cannot be written.
+        OSError: the file cannot be read.
+    """
+    kind = mimetypes.guess_type(place.key)[0] or "application/octet-stream"
+
+    def write() -> None:
+        with explained(place), path.open("rb") as file:
+            client().upload_fileobj(file, place.bucket, place.key, ExtraArgs={"ContentType": kind})
+
+    again(write)
+
+
+def read_file(place: Place, path: Path) -> None:
+    """Read an object into a file.
+
+    Raises:
+        StoreError: it cannot be read.
+        OSError: the file cannot be written.
+    """
+
+    def read() -> None:
+        with open_object(place) as found, path.open("wb") as file:
+            for chunk in found.chunks:
+                file.write(chunk)
+
+    again(read)
+
+
+def move(place: Place, target: Place) -> None:
+    """Copy an object, of any size, within the store, and delete it then.
+
+    Raises:
+        StoreError: the store refuses, or does not answer.
+    """
+    source = {"Bucket": place.bucket, "Key": place.key}
+
+    def copy() -> None:
+        with explained(target):
+            client().copy(source, target.bucket, target.key)
+
+    again(copy)
+    delete(place)
+
+
+def free_place(place: Place) -> Place:
+    """Return a place without an object: this one, or one with a number, ``cat-2.jpg``.
+
+    Raises:
+        StoreError: the store refuses, or does not answer.
+    """
+    stem, dot, suffix = place.key.rpartition(".")
+    numbered = (f"{stem}-{n}{dot}{suffix}" for n in itertools.count(2))
+    keys = itertools.chain([place.key], numbered)
+    free = (place._replace(key=key) for key in keys)
+    return next(each for each in free if written_at(each) is None)
 
 
 def delete(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""What a service of a few lines does around a runtime: decode, resize, decode boxes, NMS.
+"""What a program of a few lines does around a runtime: decode, resize, decode boxes, NMS.
 
 Reads what ``benchmarks/peer_model.py`` wrote into a folder: ``model.onnx``, and ``heads.json`` with
 the anchors. Written as people write it, with OpenCV's resize, for [yolo] heads only.
@@ -24,7 +24,7 @@ Infer = Callable[[Any], list[Any]]
 
 
 class Detector:
-    """Finds objects in encoded images."""
+    """Finds objects in images."""
 
     def __init__(self, infer: Infer) -> None:
         about = json.loads((FOLDER / "heads.json").read_text())
@@ -33,8 +33,15 @@ class Detector:
         self._anchors = [np.array(anchors, np.float32) for anchors in about["anchors"]]
 
     def detect(self, data: bytes) -> list[Any]:
-        """Give ``[label, confidence, [cx, cy, w, h]]`` for each object, in pixels."""
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        """Find objects in an encoded image, see ``find``."""
+        return self.find(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+
+    def find(self, image: Any) -> list[Any]:
+        """Give ``[label, confidence, [cx, cy, w, h]]`` for each object, in pixels.
+
+        Args:
+            image: uint8[height, width, 3], blue first.
+        """
         tensor = cv2.dnn.blobFromImage(image, 1 / 255, self._size, swapRB=True)
         outputs = self._infer(tensor)
         found = [self._head(*pair) for pair in zip(outputs, self._anchors, strict=True)]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import http.server
 import json
 import os
 import pty
 import re
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 import pytest
 
 from tests.support.command import COMMAND, run
+from tests.support.web_folder import serving
 
 
 def write(path: Path, width: int = 96) -> Path:
@@ -131,18 +130,8 @@ def test_a_list_of_names_comes_on_standard_input(models: Path, tmp_path: Path) -
 def site(tmp_path: Path) -> Iterator[str]:
     """A web server with an image."""
     write(tmp_path / "site" / "photos" / "a.png")
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(tmp_path / "site"))  # type: ignore[arg-type]
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(tmp_path / "site") as url:
+        yield url
 
 
 def test_an_image_at_an_address_is_read_and_its_result_has_a_place(

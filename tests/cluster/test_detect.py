@@ -102,10 +102,11 @@ def test_objects_of_a_bucket_are_read_by_the_actors(
 ) -> None:
     for path in folder(150).iterdir():
         address = store.put(f"photos/{path.name}", path.read_bytes()).rpartition("/")[0]
-    out = tmp_path / "out.jsonl"
-    code, errors = end(start(address, "--to", out, **store.environment))
+    out, failed = tmp_path / "out.jsonl", tmp_path / "failed"
+    code, errors = end(start(address, "--to", out, "--failed", failed, **store.environment))
     assert code == 1
     assert "150 images: 148 done, 2 failed" in errors
+    assert {path.read_bytes() for path in failed.glob("*.png")} == {b"broken"}
     assert [row["file"] for row in rows(out)] == [f"{address}/{i:05}.png" for i in range(150)]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -12,6 +14,7 @@ import urllib.request
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -279,3 +282,62 @@ def test_a_lost_connection_is_logged_once(
     soon(lambda: "is back" in caplog.text)
     source.close()
     assert caplog.text.count("is gone") == 1
+
+
+def processes_of(pid: int) -> list[int]:
+    """Return the processes that one has started and that live."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def test_the_process_that_receives_ends_with_the_one_that_detects(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    client, address = redis_server.client(), redis_server.address
+    source = f"{address}?channel=in&buffer_mb=0.1"  # so that it has something to tell at the end
+    with detecting(source, f"{address}?list=out", tmp_path / "log") as process:
+        soon(lambda: client.pubsub_numsub("in")[0][1] == 1)
+        (receiver,) = processes_of(process.pid)
+        for _ in range(300):
+            client.publish("in", png() + bytes(30_000))
+        process.kill()
+        soon(lambda: not Path(f"/proc/{receiver}").exists())
+
+
+def test_a_run_ends_with_an_error_if_the_process_that_receives_is_killed(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    client, log = redis_server.client(), tmp_path / "log"
+    address = redis_server.address
+    with detecting(f"{address}?channel=in", f"{address}?list=out", log) as process:
+        soon(lambda: client.pubsub_numsub("in")[0][1] == 1)
+        (receiver,) = processes_of(process.pid)
+        os.kill(receiver, signal.SIGKILL)
+        assert process.wait(SECONDS) == 1
+    assert "the process that receives has ended with -9" in log.read_text()
+
+
+def pending(client: Any) -> int:
+    return int(client.xpending("in", "yolo-service")["pending"])
+
+
+def test_sigterm_waits_no_longer_for_a_sink_that_is_gone_and_gives_everything_back(
+    redis_server: RedisServer, make_redis: MakeRedis, tmp_path: Path
+) -> None:
+    sink, client, log = make_redis(), redis_server.client(), tmp_path / "log"
+    source = f"{redis_server.address}?stream=in"
+    with detecting(source, f"{sink.address}?list=out", log) as process:
+        client.xadd("in", {"image": png()})
+        soon(lambda: sink.client().llen("out") == 1 and not pending(client))
+        sink.kill()
+        for i in range(40):
+            client.xadd("in", {"image": png(i)})
+        soon(lambda: "is gone, trying again" in log.read_text())
+        began = time.monotonic()
+        process.terminate()
+        assert process.wait(SECONDS) == 1
+        assert time.monotonic() - began < 20
+    assert "does not answer" in log.read_text()
+    sink.start()
+    with detecting(source, f"{sink.address}?list=out", log):
+        soon(lambda: sink.client().llen("out") == 40)

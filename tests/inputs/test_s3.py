@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 import threading
 import time
 import urllib.request
@@ -20,8 +19,8 @@ from tests.support.input_suite import InputSuite, Source, png, take
 from tests.support.output_suite import OutputSuite, Sink, answer
 from tests.support.pipelines import FakeItem
 from tests.support.predictors import MakePredictor
-from tests.support.stores import BUCKET, Store, client
-from yolo_service import s3, s3_objects
+from tests.support.stores import BUCKET, IN, OUT, SAMPLE, Store, client, contents, detect, keys
+from yolo_service import s3_objects
 from yolo_service.errors import ConfigurationError, InputError, OutputError
 from yolo_service.inputs import Input
 from yolo_service.inputs.opening import open_input
@@ -32,18 +31,6 @@ from yolo_service.outputs.opening import open_output
 from yolo_service.outputs.options import OutputOptions
 from yolo_service.pipeline import Pipeline
 from yolo_service.predictor import Options
-
-IN, OUT = f"s3://{BUCKET}/in", f"s3://{BUCKET}/out"
-
-
-def keys(prefix: str = "") -> list[str]:
-    return [each.key for each in s3_objects.list_objects(s3.Place(BUCKET, prefix))]
-
-
-def contents(prefix: str) -> dict[str, bytes]:
-    return {
-        key.removeprefix(prefix): s3_objects.read(s3.Place(BUCKET, key)) for key in keys(prefix)
-    }
 
 
 class InBucket:
@@ -186,13 +173,6 @@ def test_objects_that_are_gone_or_too_large_fail_and_the_others_go_on(
     assert b"YOLO_MAX_UPLOAD_MB" in found["large.png.error.txt"]
     assert keys("in/") == ["in/large.png"]
     assert "YOLO_MAX_UPLOAD_MB" in (tmp_path / "large.png.error.txt").read_text()
-
-
-def detect(store: Store, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return command.run("detect", "--model", "blood-cells", *arguments, **store.environment)
-
-
-SAMPLE = Path(__file__).parents[2] / "models" / "blood-cells" / "sample.jpg"
 
 
 def test_the_command_reads_and_writes_buckets_and_resumes(store: Store, tmp_path: Path) -> None:

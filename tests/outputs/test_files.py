@@ -24,8 +24,6 @@ ONE_FILE = ["out.jsonl", "out.csv", "out.json", "out.parquet"]
 
 @pytest.fixture(params=ONE_FILE)
 def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    if request.param == "out.parquet":
-        pytest.importorskip("pyarrow")
     return tmp_path / str(request.param)
 
 

@@ -10,14 +10,20 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import command
+from tests.support.paths import ROOT
 from tests.support.real_parts import missing
-from yolo_service import s3
+from yolo_service import s3, s3_objects
+from yolo_service.s3 import Place
 
 BUCKET = "models"
+IN, OUT = f"s3://{BUCKET}/in", f"s3://{BUCKET}/out"
+SAMPLE = ROOT / "models" / "blood-cells" / "sample.jpg"
 
 
 @dataclass(frozen=True)
@@ -86,3 +92,15 @@ def store(store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     client().create_bucket(Bucket=BUCKET)
     yield Store(store_url, environment)
     s3.forget_client()
+
+
+def keys(prefix: str = "") -> list[str]:
+    return [each.key for each in s3_objects.list_objects(Place(BUCKET, prefix))]
+
+
+def contents(prefix: str) -> dict[str, bytes]:
+    return {key.removeprefix(prefix): s3_objects.read(Place(BUCKET, key)) for key in keys(prefix)}
+
+
+def detect(store: Store, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return command.run("detect", "--model", "blood-cells", *arguments, **store.environment)

@@ -6,15 +6,17 @@ import csv
 import json
 import statistics
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from tests.support.command import run
+from tests.support.command import COMMAND, run
 from tests.support.videos import (
     ffmpeg,
     frames_of,
@@ -236,3 +238,57 @@ def test_a_run_that_is_resumed_writes_nothing_twice(models: Path, tmp_path: Path
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["frame"] for line in lines] == list(range(12))
     assert len(table(tmp_path / "report" / "a.mp4.frames" / "frames.csv")["frame"]) == 12
+
+
+@pytest.mark.parametrize("sink", ["out.csv", "out.parquet", "out.json"])
+def test_rows_of_frames_have_their_time_and_number(models: Path, tmp_path: Path, sink: str) -> None:
+    path, out = make_video(tmp_path / "a.mp4", 10), tmp_path / sink
+    lines = detect(models, path)
+    detect(models, path, "--to", out)
+    if sink == "out.csv":
+        cells = list(csv.DictReader(out.read_text().splitlines()))
+        rows = [(row["file"], float(row["time"]), int(row["frame"])) for row in cells]
+    else:
+        read = json.loads(out.read_text()) if sink == "out.json" else pq.read_table(out).to_pylist()
+        name = "file_name" if sink == "out.json" else "file"
+        rows = [(row[name], row["time"], row["frame"]) for row in read]
+    expected = [
+        (f"a.mp4.frames/img_{line['frame'] + 1:03}.jpg", line["time"], line["frame"])
+        for line in lines
+        for _ in line["detections"]
+    ]
+    assert rows == expected
+    assert rows
+
+
+@pytest.mark.parametrize("sink", ["out.jsonl", "out"])
+def test_nothing_is_lost_or_written_twice_when_it_is_killed_within_a_video(
+    models: Path, tmp_path: Path, sink: str
+) -> None:
+    video, out = make_video(tmp_path / "a.mp4", 400), tmp_path / sink
+    report = tmp_path / "report"
+    arguments: list[str | Path] = [video, "--to", out, "--report", report, "--resume"]
+    arguments += ["--models-dir", models]
+
+    def written() -> list[int]:
+        if sink == "out":
+            names = (path.name for path in out.glob("a.mp4.frames/*.jpg.json"))
+            return sorted(int(name[4:].split(".")[0]) - 1 for name in names)
+        text = out.read_text() if out.exists() else ""
+        whole = text[: text.rfind("\n") + 1].splitlines()
+        return [json.loads(line)["frame"] for line in whole]
+
+    for part in (100, 250):
+        process = subprocess.Popen([COMMAND, "detect", *arguments], stderr=subprocess.DEVNULL)
+        with process:
+            until = time.monotonic() + 60
+            while len(written()) < part:
+                assert time.monotonic() < until
+                assert process.poll() is None, "it has ended before it could be killed"
+            process.kill()
+    before = len(written())
+    assert before < 400
+    done = run("detect", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert written() == list(range(400))
+    assert len(table(report / "a.mp4.frames" / "frames.csv")["frame"]) == 400

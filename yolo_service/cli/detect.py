@@ -7,8 +7,10 @@ import logging
 import math
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,7 +48,7 @@ def source_options(command: Command) -> Command:
         click.option("--poll", type=click.FloatRange(0.01), default=1.0, show_default=True,
                      help="Seconds between two looks at a watched folder."),
         click.option("--delete-input", is_flag=True, help="Delete what has a result."),
-        click.option("--move-input", type=_folder, help="Folder for what has a result."),
+        click.option("--move-input", help="Folder, or s3:// address, for what has a result."),
         click.option("--failed", type=_folder, help="Folder for what cannot be read, with errors."),
         click.option("--limit", type=click.IntRange(1), help="Most images."),
         click.option("--metrics-port", type=click.IntRange(1, 65535), help="For Prometheus."),
@@ -122,18 +124,20 @@ _INPUTS = ("watch", "stop_file", "poll", "delete_input", "move_input", "failed",
 
 
 class _Given(NamedTuple):
-    """Options by what they are about."""
+    """Options by what they are about, and whether the run is to end."""
 
     results: dict[str, Any]
     inputs: dict[str, Any]
     frames: dict[str, Any]
     cluster: dict[str, Any]
+    is_stopping: threading.Event
 
 
 def _split(values: dict[str, Any]) -> tuple[_Given, dict[str, Any]]:
     """Return the options of ``detect``, and those of the engine."""
     groups: tuple[Sequence[str], ...] = (_RESULTS, _INPUTS, videos.NAMES, cluster.NAMES)
-    given = _Given(*({name: values[name] for name in names} for names in groups))
+    results, inputs, frames, placed = ({name: values[name] for name in names} for names in groups)
+    given = _Given(results, inputs, frames, placed, threading.Event())
     return given, {k: v for k, v in values.items() if not any(k in names for names in groups)}
 
 
@@ -168,7 +172,7 @@ def _run(sources: Sequence[str], settings: Settings, given: _Given) -> Progress:
         limits = {"resume": results["resume"], "limit": results["limit"]}
         run = prepare(stack, settings, given, output, source=source, ended=line.show, **limits)
         try:
-            with _stopped_by_signals(run):
+            with _stopped_by_signals(run, given.is_stopping):
                 return run.run()
         finally:
             line.end(run.progress)
@@ -216,22 +220,27 @@ def _input_options(
     from yolo_service.inputs.options import InputOptions
 
     results, inputs = given.results, given.inputs
-    sink, drawn = (
-        None if not place or scheme_of(place) else Path(place)
-        for place in (results["sink"], results["draw"])
+    moved = inputs["move_input"]
+    places = (results["sink"], results["draw"], moved)
+    sink, drawn, move_to = (
+        None if not place or scheme_of(place) else Path(place) for place in places
     )
     return InputOptions(
         watch=inputs["watch"],
         stop_file=inputs["stop_file"],
         poll=inputs["poll"],
         delete=inputs["delete_input"],
-        move_to=inputs["move_input"],
+        move_to=move_to,
+        move_to_store=None if move_to else moved,
         failed_to=inputs["failed"],
         drawn_to=drawn,
         ignored=tuple(place for place in (sink, *written) if place),
+        drawn_to_store=None if drawn else results["draw"],
+        ignored_addresses=() if sink or not results["sink"] else (results["sink"],),
         max_bytes=settings.max_upload_bytes,
         timeout=settings.url_timeout,
         reads=given.cluster["cluster"] is None,
+        is_stopping=given.is_stopping,
     )
 
 
@@ -266,19 +275,20 @@ def _output(given: _Given, report: Path | None, *, is_one: bool) -> Output:
 
     results, frames = given.results, given.frames
     resume = results["resume"]
-    options = OutputOptions(results["form"], resume=resume)
+    options = OutputOptions(results["form"], resume=resume, is_stopping=given.is_stopping)
     outputs = [open_output(results["sink"], options)]
     outputs += videos.outputs(frames, report=report, is_one_video=is_one)
     if results["draw"] is not None:
-        outputs += videos.drawn(results["draw"], OutputOptions(draw=True, resume=resume))
+        outputs += videos.drawn(results["draw"], replace(options, format=None, draw=True))
     return outputs[0] if len(outputs) == 1 else Tee(outputs, resume=resume)
 
 
 @contextmanager
-def _stopped_by_signals(run: Pipeline | ClusterRun) -> Iterator[None]:
+def _stopped_by_signals(run: Pipeline | ClusterRun, is_stopping: threading.Event) -> Iterator[None]:
     """Let SIGTERM and Ctrl-C end the run; the second one ends it at once."""
 
     def stop(*_: object) -> None:
+        is_stopping.set()
         run.stop()
         for each in before:
             signal.signal(each, signal.SIG_DFL)

@@ -32,9 +32,15 @@ def read_address(address: str, options: InputOptions) -> Image:
     return _read_object(address) if scheme == "s3" else _read_file(Path(address))
 
 
+_IS_VIDEO = "is a video, which is not cut into frames here; leave it out"
+
+
 def _read_object(address: str) -> Image:
     from yolo_service import s3, s3_objects
+    from yolo_service.inputs.object_item import is_called_video
 
+    if is_called_video(address):
+        raise ItemError(_IS_VIDEO)
     try:
         return s3_objects.read(s3.parse(address))
     except StoreError as error:
@@ -46,7 +52,7 @@ def _read_file(path: Path) -> Image:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
             if is_video(head, path.name):
-                raise ItemError("is a video, which is not cut into frames here; leave it out")
+                raise ItemError(_IS_VIDEO)
             return head + file.read()
     except OSError as error:
         raise ItemError(f"cannot be read: {error.strerror or error}") from error

@@ -57,15 +57,19 @@ class FileItem(Item):
         return self.place.read_bytes() if data is None else data
 
     def video_file(self) -> Path | None:
-        """Return where the file is now if it is a video."""
+        """Return where the file is now if it is a video; else keep what was read for ``read``."""
         if self.fault:
             return None
         try:
-            with self.place.open("rb") as file:
+            with self.place.open("rb", buffering=0) as file:
                 head = file.read(HEAD_BYTES)
+                if is_video(head, self.name):
+                    return self.place
+                if self.data is None:
+                    self.data = head + file.readall()
         except OSError:
-            return None  # read() raises it again
-        return self.place if is_video(head, self.name) else None
+            pass  # read() raises it again
+        return None
 
     def done(self) -> None:
         """Move or delete the file, if that was asked for."""

@@ -58,6 +58,14 @@ class Item(ABC):
         """
         return None
 
+    def owns_result_of(self, written_at: float) -> bool:
+        """Return whether a result of its name is its own, not that of an earlier item.
+
+        Args:
+            written_at: when the result was written, in seconds since 1970.
+        """
+        return self.taken_at is None or written_at >= self.taken_at
+
     def video_file(self) -> Path | None:
         """Return a file with the item's content if that is a video; None: it may be an image.
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import cast
 
+from yolo_service.errors import ConfigurationError
 from yolo_service.inputs.files import check_places, open_paths
 from yolo_service.inputs.item import Input, Item
 from yolo_service.inputs.options import InputOptions
@@ -41,6 +42,10 @@ def open_input(sources: Sequence[str], options: InputOptions) -> Input:
 
 def _check_places(sources: Sequence[str], options: InputOptions) -> None:
     paths = [source for source in sources if not scheme_of(source)]
+    if paths and options.move_to_store:
+        raise ConfigurationError(
+            f"--move-input: files are moved to a folder, not to {options.move_to_store}"
+        )
     places = (options.move_to, options.failed_to, options.drawn_to)
     if paths:
         check_places(paths, [place for place in places if place])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 
 @dataclass(frozen=True)
@@ -16,13 +17,17 @@ class InputOptions:
         poll: seconds between two looks at a source that cannot tell what is new.
         delete: whether the source of a done item is deleted.
         move_to: folder that the source of a done item is moved to, in its relative place.
+        move_to_store: prefix that objects of a store are moved below, as an address.
         failed_to: folder that the source of a failed item is moved to, with its error beside it.
         drawn_to: folder of annotated images, which have the names of the images.
         ignored: folders that are no source although they may be within one: those of results.
+        ignored_addresses: likewise, as addresses of a store.
+        drawn_to_store: prefix of annotated images, as an address of a store.
         max_bytes: largest image of a source that does not belong to the user.
         timeout: seconds that such an image may take to arrive.
         reads: whether items may be read before they are taken; without it only their ``address``
             is needed, because other machines read them.
+        is_stopping: set when the run is to end: then a source that is gone is not waited for.
     """
 
     watch: bool = False
@@ -30,12 +35,16 @@ class InputOptions:
     poll: float = 1.0
     delete: bool = False
     move_to: Path | None = None
+    move_to_store: str | None = None
     failed_to: Path | None = None
     drawn_to: Path | None = None
     ignored: tuple[Path, ...] = ()
+    ignored_addresses: tuple[str, ...] = ()
+    drawn_to_store: str | None = None
     max_bytes: int = 20_000_000
     timeout: float = 10.0
     reads: bool = True
+    is_stopping: Event = field(default_factory=Event)
 
     @property
     def takes_away(self) -> bool:

@@ -25,8 +25,10 @@ def open_input(address: str, options: InputOptions) -> Input:
         InputError: the server cannot be reached, or refuses the password.
     """
     parsed = parse(address, _PARAMETERS)
-    if options.move_to:
-        raise ConfigurationError(f"{parsed.shown}: only files can be moved, with --move-input")
+    if options.move_to or options.move_to_store:
+        raise ConfigurationError(
+            f"{parsed.shown}: --move-input is for files and objects of S3; leave it out"
+        )
     server = Server(parsed, InputError)
     try:
         if parsed.kind == "channel":

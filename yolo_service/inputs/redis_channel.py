@@ -1,89 +1,39 @@
-"""A channel of Redis.
+"""A channel of Redis, whose messages a process of its own receives, see ``redis_subscriber``.
 
-A server cuts a subscriber off that does not read fast enough (``client-output-buffer-limit``, 32 MB
-by default), and what is published meanwhile is lost. So one thread does nothing but read, into a
-buffer of bounded size.
+::
+
+    server ──> process: receive ──> buffer of bounded size ──pipe──> thread ──> queue ──> items
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import queue
+import subprocess
+import sys
 import threading
-import time
-from collections import deque
 from collections.abc import Iterator
-from typing import Any
-
-import redis
+from contextlib import suppress
+from typing import IO, cast
 
 from yolo_service import metrics
+from yolo_service.errors import InputError
 from yolo_service.inputs.item import Item
 from yolo_service.inputs.message import Message, names
 from yolo_service.inputs.options import InputOptions
-from yolo_service.redis import RETRY_SECONDS, Server, is_gone
+from yolo_service.redis import Server
+from yolo_service.redis_subscriber import LENGTH, Subscription
 
 log = logging.getLogger(__name__)
 
 BUFFER_MB = 256
-HOLD_SECONDS = 0.5
-LOG_SECONDS = 1.0
-"""How often images that did not fit are logged."""
 POLL_SECONDS = 0.2
-QUIET_SECONDS = 5.0
-"""After which the server is asked whether it is there."""
-SILENT_SECONDS = 15.0
-"""After which it is gone."""
-JOIN_SECONDS = 5.0
-
-
-class Buffer:
-    """Images that wait, up to a number of bytes.
-
-    While more of them arrive than can be read at once, none is handed out, for ``HOLD_SECONDS``
-    at most: computing would take the CPU from the thread that reads.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes, self._bytes = max_bytes, 0
-        self._held_until = 0.0
-        self._images: deque[bytes] = deque()
-        self._changed = threading.Condition()
-
-    def put(self, image: bytes) -> bool:
-        """Add an image; returns False if it does not fit. One fits always."""
-        with self._changed:
-            if self._images and self._bytes + len(image) > self._max_bytes:
-                return False
-            self._images.append(image)
-            self._bytes += len(image)
-            self._changed.notify()
-            return True
-
-    def hold(self) -> None:
-        """More is arriving."""
-        if not self._held_until:
-            self._held_until = time.monotonic() + HOLD_SECONDS
-
-    def hand_out(self) -> None:
-        """Everything that had arrived was read."""
-        with self._changed:
-            self._held_until = 0.0
-            self._changed.notify()
-
-    def get(self, timeout: float) -> bytes | None:
-        """Remove the oldest image; None if there is none for ``timeout`` seconds."""
-        with self._changed:
-            if not self._changed.wait_for(self._can_hand_out, timeout):
-                return None
-            image = self._images.popleft()
-            self._bytes -= len(image)
-            return image
-
-    def _can_hand_out(self) -> bool:
-        return bool(self._images) and time.monotonic() >= self._held_until
-
-    def __len__(self) -> int:
-        return len(self._images)
+READY_SECONDS = 60.0
+"""How long the process may take to start, on a busy machine."""
+END_SECONDS = 5.0
+AHEAD = 4
+"""Images in this process that are not begun; the others wait in the other one."""
 
 
 class Channel:
@@ -98,28 +48,25 @@ class Channel:
         Raises:
             InputError: the server refuses that.
         """
-        self._server, self._options = server, options
-        self._address = server.address
-        self._buffer = Buffer(int(self._address.number("buffer_mb", BUFFER_MB) * 1e6))
-        self._stopped = threading.Event()
-        self._error: Exception | None = None
-        self._dropped, self._logged_at = 0, 0.0
-        self._heard_at, self._asked = 0.0, False
-        connection = server.call(lambda _: self._subscribe(), patience=0)
-        self._thread = threading.Thread(
-            target=self._drain, args=(connection,), name="redis-channel", daemon=True
-        )
-        self._thread.start()
+        self._address, self._options = server.address, options
+        server.close()
+        self._stopped, self._ready = threading.Event(), threading.Event()
+        self._error: str | None = None
+        self._images: queue.Queue[bytes | None] = queue.Queue(AHEAD)
+        self._process = _start()
+        pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
+        self._told, self._received, self._events = cast(tuple[IO[bytes], ...], pipes)
+        self._threads = [
+            threading.Thread(target=self._receive, name="redis-channel", daemon=True),
+            threading.Thread(target=self._listen, name="redis-events", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        self._subscribe()
 
     def __iter__(self) -> Iterator[Item]:
         for name in names(self._address.name):
-            while (image := self._buffer.get(POLL_SECONDS)) is None:
-                if self._is_over():
-                    return
-                if self._error:
-                    raise self._error
-            if self._is_over():
-                self._lose(1)
+            if (image := self._next()) is None:
                 return
             yield Message(name, f"{self._address.shown} {name}", data=image, options=self._options)
 
@@ -134,104 +81,120 @@ class Channel:
     def close(self) -> None:
         """End the subscription; what was received and not begun is lost, and counted."""
         self._stopped.set()
-        self._thread.join(JOIN_SECONDS)
-        self._server.close()
-        self._lose(len(self._buffer))
-        self._buffer = Buffer(0)
+        if not self._told.closed:
+            with suppress(OSError):
+                self._told.close()
+            self._lose(self._rest())
+            self._end()
+
+    def _subscribe(self) -> None:
+        subscription = Subscription.of(self._address, self._max_bytes())
+        try:
+            self._told.write(subscription.to_json().encode())
+            self._told.flush()
+        except OSError as error:  # it has ended
+            self._error = self._error or str(error)
+        if not self._ready.wait(READY_SECONDS) or self._error:
+            self.close()
+            raise InputError(self._error or f"{self._address.shown}: no process could be started")
+
+    def _max_bytes(self) -> int:
+        return int(self._address.number("buffer_mb", BUFFER_MB) * 1e6)
+
+    def _next(self) -> bytes | None:
+        """Wait for an image; None if the input is stopped.
+
+        Raises:
+            InputError: the process has ended.
+        """
+        while not self._is_over():
+            with suppress(queue.Empty):
+                if image := self._images.get(timeout=POLL_SECONDS):
+                    return image
+                raise self._ended()
+        return None
 
     def _is_over(self) -> bool:
         stop_file = self._options.stop_file
         return self._stopped.is_set() or bool(stop_file and stop_file.exists())
+
+    def _ended(self) -> InputError:
+        code = self._process.wait()
+        ended = f"{self._address.shown}: the process that receives has ended with {code}"
+        return InputError(self._error or ended)
+
+    def _rest(self) -> int:
+        """Take what the process still sends; returns how many images that were."""
+        count = 0
+        with suppress(queue.Empty):
+            while self._images.get(timeout=END_SECONDS) is not None:
+                count += 1
+        return count
+
+    def _end(self) -> None:
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for thread in self._threads:
+            thread.join(END_SECONDS)
+        self._received.close()
+        self._events.close()
+
+    def _receive(self) -> None:
+        """Take images from the process, each when there is room."""
+        while len(head := self._received.read(LENGTH.size)) == LENGTH.size:
+            (length,) = LENGTH.unpack(head)
+            if len(image := self._received.read(length)) < length:
+                break
+            self._images.put(image)
+        self._images.put(None)
+
+    def _listen(self) -> None:
+        """Log and count what the process tells."""
+        for line in self._events:
+            try:
+                told = json.loads(line)
+                self._heed(told["event"], told["value"])
+            except (ValueError, TypeError, KeyError):
+                log.warning("%s: %s", self._address.shown, line.decode(errors="replace").rstrip())
+        self._ready.set()
+
+    def _heed(self, event: str, value: str | int) -> None:
+        shown = self._address.shown
+        match event:
+            case "subscribed":
+                self._ready.set()
+            case "error":
+                self._error = str(value)
+            case "lost":
+                metrics.INPUT_LOST.inc(int(value))
+                size = self._address.parameters.get("buffer_mb", BUFFER_MB)
+                log.warning(_NO_ROOM, shown, value, size)
+            case "late":
+                self._lose(int(value))
+            case "gone":
+                metrics.INPUT_CONNECTIONS_LOST.inc()
+                log.warning(_GONE, shown, value)
+            case "back":
+                log.warning("%s is back", shown)
 
     def _lose(self, count: int) -> None:
         if count:
             metrics.INPUT_LOST.inc(count)
             log.warning("%s: %d images came too late for this run", self._address.shown, count)
 
-    def _subscribe(self) -> Any:
-        connection = self._server.connection()
-        try:
-            connection.connect()
-            connection.send_command("SUBSCRIBE", self._address.name)
-            connection.read_response()
-        except BaseException:
-            connection.disconnect()
-            raise
-        self._heard_at, self._asked = time.monotonic(), False
-        return connection
 
-    def _drain(self, connection: Any) -> None:
-        """Read until the input is stopped, by one connection after the other."""
-        try:
-            while not self._stopped.is_set():
-                try:
-                    self._read(connection)
-                except (redis.RedisError, OSError) as error:
-                    connection.disconnect()
-                    if not is_gone(error):
-                        raise
-                    connection = self._reconnect(error) or connection
-        except Exception as error:
-            self._error = self._server.failed(error)
-        finally:
-            connection.disconnect()
-            self._log_dropped(wait=0)
+_NO_ROOM = (
+    "%s: %s images did not fit into the buffer of %s MB and are lost; images come faster than they "
+    "are computed"
+)
+_GONE = "%s is gone (%s); what is published until it is back is lost"
 
-    def _read(self, connection: Any) -> None:
-        """Read messages until the input is stopped."""
-        while not self._stopped.is_set():
-            self._log_dropped(wait=LOG_SECONDS)
-            if connection.can_read(0):
-                self._buffer.hold()
-            else:
-                self._buffer.hand_out()
-                if not connection.can_read(POLL_SECONDS):
-                    self._ask(connection)
-                    continue
-            self._take(connection.read_response())
-            self._heard_at, self._asked = time.monotonic(), False
 
-    def _take(self, message: Any) -> None:
-        """Keep an image; other messages are answers to SUBSCRIBE and PING."""
-        if message[0] == b"message" and not self._buffer.put(message[2]):
-            self._dropped += 1
-            metrics.INPUT_LOST.inc()
-
-    def _ask(self, connection: Any) -> None:
-        """Find out whether a server that sends nothing is still there."""
-        quiet = time.monotonic() - self._heard_at
-        if quiet > SILENT_SECONDS:
-            raise redis.ConnectionError(f"nothing came for {quiet:.0f} s, no answer to PING either")
-        if quiet > QUIET_SECONDS and not self._asked:
-            self._asked = True
-            connection.send_command("PING", check_health=False)
-
-    def _reconnect(self, error: Exception) -> Any | None:
-        """Connect again, however long that takes; None if the input is stopped meanwhile."""
-        metrics.INPUT_CONNECTIONS_LOST.inc()
-        log.warning(
-            "%s is gone (%s); what is published until it is back is lost",
-            self._address.shown,
-            error,
-        )
-        while not self._stopped.wait(RETRY_SECONDS):
-            try:
-                connection = self._subscribe()
-            except (redis.RedisError, OSError) as problem:
-                if not is_gone(problem):
-                    raise
-            else:
-                log.warning("%s is back", self._address.shown)
-                return connection
-        return None
-
-    def _log_dropped(self, wait: float) -> None:
-        if self._dropped and time.monotonic() - self._logged_at >= wait:
-            log.warning(
-                "%s: %d images did not fit into the buffer of %s MB and are lost; images come "
-                "faster than they are computed",
-                self._address.shown,
-                self._dropped,
-                self._address.parameters.get("buffer_mb", BUFFER_MB),
-            )
-            self._dropped, self._logged_at = 0, time.monotonic()
+def _start() -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "yolo_service.redis_subscriber"]
+    return subprocess.Popen(  # noqa: S603 - this Python with a module of ours
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )

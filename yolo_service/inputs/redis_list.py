@@ -69,7 +69,8 @@ class List(Shared):
                     commands.execute_command(command, self._key + suffix, data)
                 commands.execute()
 
-        self._server.call(remove, patience=patience)
+        hurried = self._options.is_stopping.is_set
+        self._server.call(remove, patience=patience, is_hurried=hurried)
 
     def _taken(self, process: str) -> str:
         return f"{self._key}:taken:{process}"

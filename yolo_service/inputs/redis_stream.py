@@ -88,7 +88,7 @@ class Stream(Shared):
                     commands.xdel(self._key, entry)
                 commands.execute()
 
-        self._server.call(acknowledge)
+        self._server.call(acknowledge, is_hurried=self._options.is_stopping.is_set)
         self._forget(entry)
 
     def give_back(self, entry: bytes) -> None:

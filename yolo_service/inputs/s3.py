@@ -6,15 +6,14 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from threading import Event
 
 from yolo_service import s3, s3_objects
 from yolo_service.errors import ConfigurationError, InputError, StoreError
 from yolo_service.inputs.item import Input, Item
-from yolo_service.inputs.listing import SUFFIXES
-from yolo_service.inputs.message import Message
+from yolo_service.inputs.listing import SUFFIXES, count_images
+from yolo_service.inputs.object_item import ObjectItem, is_called_video
 from yolo_service.inputs.options import InputOptions
 from yolo_service.s3 import Place
 from yolo_service.s3_objects import Listed
@@ -34,46 +33,36 @@ def open_input(address: str, options: InputOptions) -> Input:
         ConfigurationError: the address or the credentials are wrong, the bucket does not exist.
     """
     if options.move_to:
-        raise ConfigurationError(f"{address}: only files can be moved, with --move-input")
-    return Bucket(s3.parse(address), options)
-
-
-@dataclass(eq=False, kw_only=True)
-class ObjectItem(Message):
-    """An object of a bucket."""
-
-    place: Place
-
-    @property
-    def address(self) -> str | None:
-        """The address of the object."""
-        return None if self.problem else str(self.place)
-
-    def done(self) -> None:
-        """Delete the object, if that was asked for."""
-        if not self.options.delete:
-            return
-        try:
-            s3_objects.delete(self.place)
-        except StoreError as error:
-            raise InputError(f"{error}; it has ended, but cannot be deleted") from error
+        raise ConfigurationError(
+            f"--move-input: objects of {address} are moved to an address such as s3://bucket/done, "
+            f"not to {options.move_to}"
+        )
+    place, target = s3.parse(address), options.move_to_store
+    return Bucket(place, options, s3.parse(target) if target else None)
 
 
 class Bucket:
     """An ``Input``: the images below a prefix, by their keys, or one object."""
 
-    def __init__(self, place: Place, options: InputOptions) -> None:
+    def __init__(self, place: Place, options: InputOptions, move_to: Place | None = None) -> None:
         """Look whether the store answers.
 
+        Args:
+            place: the object, or the beginning of keys up to a ``/``.
+            options: say what happens to the objects.
+            move_to: prefix for those that are done.
+
         Raises:
+            ConfigurationError: objects would be written over the images.
             StoreError: it does not, or refuses.
         """
+        self._move_to = _below(move_to) if move_to else None
         self._options = options
         self._stopped = Event()
         first = next(s3_objects.list_objects(place), None)
         self._is_one = first is not None and first.key == place.key  # it comes before longer ones
-        prefix = place.key.rstrip("/") + "/" if place.key.strip("/") else ""
-        self._place = place if self._is_one else place._replace(key=prefix)
+        self._place = place if self._is_one else _below(place)
+        self._ignored = tuple(self._written())
         self._seen: dict[str, str] = {}
         self._threads = DaemonExecutor("s3-read", THREADS)
 
@@ -88,8 +77,10 @@ class Bucket:
             self._stopped.wait(self._options.poll)
 
     def count(self) -> int | None:
-        """Count the objects; None if new ones are waited for."""
-        return None if self._options.watch else sum(1 for _ in self._list())
+        """Count the objects; None if new ones are waited for, or a video is among them."""
+        if self._options.watch:
+            return None
+        return count_images(listed.key for listed in self._list())
 
     def stop(self) -> None:
         """Yield no more items."""
@@ -129,11 +120,28 @@ class Bucket:
     def _is_wanted(self, listed: Listed) -> bool:
         if self._is_one:
             return listed.key == self._place.key
-        return PurePosixPath(listed.key).suffix.lower() in SUFFIXES
+        is_image = PurePosixPath(listed.key).suffix.lower() in SUFFIXES
+        return is_image and not listed.key.startswith(self._ignored)
+
+    def _written(self) -> Iterator[str]:
+        """Yield prefixes below that of the images below which this run writes."""
+        options = self._options
+        images = _below(_parent(self._place) if self._is_one else self._place)
+        with_images = (options.drawn_to_store, options.move_to_store)
+        for address in (*with_images, *options.ignored_addresses):
+            if not address or not s3.is_s3(address):
+                continue
+            place = _below(s3.parse(address))
+            if place != images and str(place).startswith(str(images)):
+                yield place.key
+            elif place == images and address in with_images:
+                raise ConfigurationError(
+                    f"{address} is where the images are; choose another prefix"
+                )
 
     def _read(self, listed: Listed) -> bytes:
-        """Read an object; one that is too large, or for which it is too late, is not read."""
-        is_read = self._options.reads and listed.size <= self._options.max_bytes
+        """Read an image; one that is too large, or for which it is too late, is not read."""
+        is_read = self._options.reads and not self._is_large(listed)
         if self._stopped.is_set() or not is_read:
             return b""
         return s3_objects.read(self._place._replace(key=listed.key))
@@ -148,14 +156,21 @@ class Bucket:
         data, problem = self._result(listed, reading)
         place = self._place._replace(key=listed.key)
         name = PurePosixPath(listed.key).name if self._is_one else _name(listed.key, self._place)
+        target = self._move_to and self._move_to._replace(key=self._move_to.key + name)
         yield ObjectItem(
-            name, str(place), data=data, problem=problem, options=self._options, place=place
+            name,
+            str(place),
+            data=data,
+            problem=problem,
+            options=self._options,
+            place=place,
+            target=target,
         )
 
     def _result(self, listed: Listed, reading: Future[bytes]) -> tuple[bytes, str]:
         """Return the bytes of an object, and what is wrong with it."""
         limit = self._options.max_bytes
-        if listed.size > limit:
+        if listed.size > limit and not is_called_video(listed.key):
             return b"", f"has {listed.size} bytes, more than {limit}; set YOLO_MAX_UPLOAD_MB"
         try:
             return reading.result(), ""
@@ -164,9 +179,21 @@ class Bucket:
                 raise
             return b"", str(error)
 
+    def _is_large(self, listed: Listed) -> bool:
+        return listed.size > self._options.max_bytes or is_called_video(listed.key)
+
     def _is_over(self) -> bool:
         stop_file = self._options.stop_file
         return self._stopped.is_set() or bool(stop_file and stop_file.exists())
+
+
+def _below(place: Place) -> Place:
+    """Return the beginning of the keys of what is below a place."""
+    return place._replace(key=place.key.rstrip("/") + "/" if place.key.strip("/") else "")
+
+
+def _parent(place: Place) -> Place:
+    return place._replace(key=place.key.rpartition("/")[0])
 
 
 _PARTS = {"": "%", ".": "%2E", "..": "%2E%2E"}

@@ -98,8 +98,7 @@ class Document:
 
     def has(self, item: Item) -> bool:
         """Look for an item among those of the file when it was opened."""
-        is_newer = item.taken_at is None or self._found_at >= item.taken_at
-        return is_newer and self._rows.key(item) in self._keys
+        return item.owns_result_of(self._found_at) and self._rows.key(item) in self._keys
 
     def encode(self, item: Item, answer: Answer) -> list[bytes]:
         """Make the rows of an item."""

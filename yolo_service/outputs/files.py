@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 from yolo_service.errors import ConfigurationError
@@ -42,9 +42,12 @@ def open_path(sink: str, options: OutputOptions) -> Output:
 
 def is_folder(sink: str) -> bool:
     """Return whether a sink is a path that names a folder, there or to be made."""
-    path = Path(sink)
-    is_one_file = path.suffix.lower() in _OF_ONE_FILE and not path.is_dir()
-    return scheme_of(sink) is None and not is_one_file
+    return scheme_of(sink) is None and (not is_called_file(sink) or Path(sink).is_dir())
+
+
+def is_called_file(sink: str) -> bool:
+    """Return whether a sink has the suffix of a file with the results of all items."""
+    return PurePosixPath(sink).suffix.lower() in _OF_ONE_FILE
 
 
 def open_stdout(options: OutputOptions) -> Output:

@@ -59,7 +59,7 @@ class FolderOutput:
             found = (self._root / self._content.name(item)).stat()
         except OSError:
             return False
-        return item.taken_at is None or found.st_mtime >= item.taken_at
+        return item.owns_result_of(found.st_mtime)
 
     def encode(self, item: Item, answer: Answer) -> _Written:
         """Write the file of an item under a hidden name.

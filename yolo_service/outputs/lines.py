@@ -15,6 +15,7 @@ from yolo_service.locks import Lock
 from yolo_service.outputs.output import Acknowledge
 from yolo_service.outputs.rows import Rows
 from yolo_service.predictor.answer import Answer
+from yolo_service.s3 import Place
 
 
 class Stream:
@@ -99,8 +100,7 @@ class Lines:
 
     def has(self, item: Item) -> bool:
         """Look for an item among those of the file when it was opened."""
-        is_newer = item.taken_at is None or self._found_at >= item.taken_at
-        return is_newer and self._rows.key(item) in self._keys
+        return item.owns_result_of(self._found_at) and self._rows.key(item) in self._keys
 
     def encode(self, item: Item, answer: Answer) -> list[bytes]:
         """Make the rows of an item."""
@@ -203,6 +203,6 @@ def lock(path: Path) -> Lock:
     raise OutputError(f"{path} is being written by another process; choose another file")
 
 
-def exists(path: Path) -> ConfigurationError:
-    """Return the error for a file that would be overwritten."""
+def exists(path: Path | Place) -> ConfigurationError:
+    """Return the error for a file, or an object, that would be overwritten."""
     return ConfigurationError(f"{path} exists; remove it, or continue it with --resume")

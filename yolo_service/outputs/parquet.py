@@ -15,6 +15,7 @@ from yolo_service.inputs.item import Item
 from yolo_service.outputs.document import HiddenFile
 from yolo_service.outputs.options import OutputOptions
 from yolo_service.outputs.output import Acknowledge
+from yolo_service.outputs.rows import OF_FRAMES
 from yolo_service.predictor.answer import Answer
 
 ROWS = 50_000
@@ -31,6 +32,8 @@ SCHEMA = pa.schema(
         ("class_id", pa.int32()),
         ("confidence", pa.float32()),
         *((side, pa.float32()) for side in ("left", "top", "right", "bottom")),
+        ("time", pa.float64()),  # these of the frames of videos, else null
+        ("frame", pa.int64()),
     ]
 )
 
@@ -69,8 +72,7 @@ class ParquetOutput:
 
     def has(self, item: Item) -> bool:
         """Look for an item among those of the file when it was opened."""
-        is_newer = item.taken_at is None or self._found_at >= item.taken_at
-        return is_newer and item.name in self._files
+        return item.owns_result_of(self._found_at) and item.name in self._files
 
     def encode(self, item: Item, answer: Answer) -> list[dict[str, Any]]:
         """Make the rows of an item."""
@@ -80,6 +82,7 @@ class ParquetOutput:
             "model": answer.model,
             "width": answer.width,
             "height": answer.height,
+            **{name: item.details.get(name) for name in OF_FRAMES},
         }
         return [
             {**common, "label": label, "class_id": number, "confidence": score}

@@ -6,8 +6,10 @@ name in ``name``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from threading import Event
 from typing import Any
 
 from yolo_service.errors import ConfigurationError, OutputError
@@ -41,7 +43,7 @@ def open_output(address: str, options: OutputOptions) -> RedisOutput:
     if options.resume:
         raise ConfigurationError(f"--resume: nobody can tell what was sent to {parsed.shown}")
     maxlen = int(parsed.number("maxlen", 1)) if "maxlen" in parsed.parameters else None
-    return RedisOutput(Server(parsed, OutputError), form, maxlen)
+    return RedisOutput(Server(parsed, OutputError), form, maxlen, options.is_stopping)
 
 
 class RedisOutput:
@@ -51,12 +53,14 @@ class RedisOutput:
         server: is closed at the end.
         form: a name of ``formats.FORMATS`` that is JSON.
         maxlen: entries after which a stream loses its oldest ones, about; None: never.
+        is_stopping: when it is set, a server that is gone is waited for no longer.
     """
 
     needs_image = False
     needs_sha256 = True
 
-    def __init__(self, server: Server, form: str, maxlen: int | None = None) -> None:
+    def __init__(self, server: Server, form: str, maxlen: int | None, is_stopping: Event) -> None:
+        self._is_stopping = is_stopping
         self._server, self._form, self._maxlen = server, form, maxlen
         self._kind, self._key = server.address.kind, server.address.name
 
@@ -75,7 +79,8 @@ class RedisOutput:
         Raises:
             OutputError: it does not come back, or refuses the message.
         """
-        self._server.call(lambda client: self._send(client, item, encoded))
+        send = functools.partial(self._send, item, encoded)
+        self._server.call(send, is_hurried=self._is_stopping.is_set)
         acknowledge()
 
     def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:
@@ -106,7 +111,7 @@ class RedisOutput:
             value = {"detections": value}
         return to_json({**value, "meta": dict(meta)})
 
-    def _send(self, client: Any, item: Item, message: bytes) -> None:
+    def _send(self, item: Item, message: bytes, client: Any) -> None:
         if self._kind == "channel":
             client.publish(self._key, message)
         elif self._kind == "list":

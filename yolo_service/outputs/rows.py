@@ -10,12 +10,15 @@ from typing import Any, Protocol
 import orjson
 
 from yolo_service.errors import ConfigurationError
-from yolo_service.formats import FORMATS, counts, rois
+from yolo_service.formats import FORMATS, counts
 from yolo_service.formats.json import to_json
 from yolo_service.formats.objects import objects
+from yolo_service.formats.rois import COLUMNS, roi_rows
 from yolo_service.inputs.item import Item
 from yolo_service.predictor.answer import Answer
 
+OF_FRAMES = ("time", "frame")
+"""Details of the frames of videos, empty for images: seconds, and the number from 0."""
 _FIRST_FRAME = b'{"frame_id":1,'
 
 
@@ -114,11 +117,12 @@ class JsonRows(_OneLineRows):
 
 
 class CocoRows(_OneLineRows):
-    """``Rows``: a JSON object per detection."""
+    """``Rows``: a JSON object per detection; those of frames have their time and number, too."""
 
-    def encode(self, _: Item, answer: Answer) -> list[bytes]:
+    def encode(self, item: Item, answer: Answer) -> list[bytes]:
         """Return a row for each detection."""
-        return [to_json(found) for found in FORMATS["coco"].make(answer)]
+        frame = {name: item.details[name] for name in OF_FRAMES if name in item.details}
+        return [to_json({**found, **frame}) for found in FORMATS["coco"].make(answer)]
 
     def key_of(self, row: bytes) -> str | None:
         """Return the name of the image."""
@@ -126,13 +130,16 @@ class CocoRows(_OneLineRows):
 
 
 class CsvRows(_OneLineRows):
-    """``Rows``: a line of CSV per detection, in the format ``rois``."""
+    """``Rows``: a line of CSV per detection, in the format ``rois`` with the columns of frames."""
 
-    header = b"file,x0,y0,x1,y1,x0n,y0n,x1n,y1n,label,label_str,score\r\n"
+    header = ",".join((*COLUMNS, *OF_FRAMES)).encode() + b"\r\n"
 
-    def encode(self, _: Item, answer: Answer) -> list[bytes]:
+    def encode(self, item: Item, answer: Answer) -> list[bytes]:
         """Return the rows of an item as one text: cells may have line's ends."""
-        rows = rois(answer).encode(errors="replace").removeprefix(self.header)
+        frame = tuple(item.details.get(name) for name in OF_FRAMES)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows((*row, *frame) for row in roi_rows(answer))
+        rows = text.getvalue().encode(errors="replace")
         return [rows] if rows else []
 
     def is_whole(self, row: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Results in a bucket of S3: an object for each item, below a prefix, in the item's place."""
+"""Results in a bucket of S3: an object for each item below a prefix, or one object."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from yolo_service import s3, s3_objects
 from yolo_service.errors import OutputError, StoreError
 from yolo_service.inputs.item import Item
 from yolo_service.outputs.contents import ERROR_SUFFIX, Content, content
+from yolo_service.outputs.files import is_called_file
 from yolo_service.outputs.options import OutputOptions
-from yolo_service.outputs.output import Acknowledge
+from yolo_service.outputs.output import Acknowledge, Output
+from yolo_service.outputs.s3_file import S3File
 from yolo_service.predictor.answer import Answer
 from yolo_service.s3 import Place
 from yolo_service.threads import DaemonExecutor
@@ -22,12 +24,15 @@ AHEAD = 32
 """Objects that are written at once, or wait for that."""
 
 
-def open_output(address: str, options: OutputOptions) -> S3Output:
-    """Open a prefix.
+def open_output(address: str, options: OutputOptions) -> Output:
+    """Open a prefix, or by its suffix one object for all items.
 
     Raises:
-        ConfigurationError: the address or the credentials are wrong, the bucket does not exist.
+        ConfigurationError: the address or the credentials are wrong, the bucket does not exist,
+            the object exists, or the format does not fit it.
     """
+    if is_called_file(address) and not options.draw:
+        return S3File(s3.parse(address), options)
     return S3Output(s3.parse(address), content(options), options)
 
 
@@ -72,7 +77,7 @@ class S3Output:
             written = s3_objects.written_at(place)
         except StoreError as error:
             raise OutputError(str(error)) from error
-        return written is not None and written.timestamp() >= item.taken_at
+        return written is not None and item.owns_result_of(written.timestamp())
 
     def encode(self, item: Item, answer: Answer) -> bytes:
         """Return the contents of the object of an item."""

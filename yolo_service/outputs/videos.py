@@ -275,4 +275,4 @@ def _is_there(path: Path, item: Item) -> bool:
         found = path.stat()
     except OSError:
         return False
-    return item.taken_at is None or found.st_mtime >= item.taken_at
+    return item.owns_result_of(found.st_mtime)

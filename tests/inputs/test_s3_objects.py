@@ -1,0 +1,169 @@
+"""One object as a sink, objects that are moved, and videos in buckets, with moto's server."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.support import command
+from tests.support.input_suite import png
+from tests.support.output_suite import OutputSuite, Sink, answer
+from tests.support.pipelines import FakeItem
+from tests.support.sinks import Coco, JsonLines, OnDisk, Parquet, Rows
+from tests.support.stores import BUCKET, IN, OUT, SAMPLE, Store, client, contents, detect, keys
+from tests.support.videos import make_video, need_video_tools
+from yolo_service import s3, s3_objects
+from yolo_service.errors import ConfigurationError, OutputError
+from yolo_service.inputs.opening import open_input
+from yolo_service.inputs.options import InputOptions
+from yolo_service.outputs import Output
+from yolo_service.outputs.opening import open_output
+from yolo_service.outputs.options import OutputOptions
+
+
+class OutObject(OnDisk):
+    """One object, read back as the file that it is."""
+
+    def open(self, resume: bool = False) -> Output:
+        return open_output(self.address, OutputOptions(self.form, resume=resume))
+
+    @property
+    def address(self) -> str:
+        return f"{OUT}/{self.path.name}"
+
+    def results(self) -> Mapping[str, list[str]]:
+        self._fetch()
+        return super().results()
+
+    def errors(self) -> Mapping[str, str]:
+        self._fetch()
+        return super().errors()
+
+    def _fetch(self) -> None:
+        self.path.unlink(missing_ok=True)
+        if f"out/{self.path.name}" in keys():
+            s3_objects.read_file(s3.parse(self.address), self.path)
+
+
+OBJECTS = {
+    "out.jsonl": type("OutLines", (OutObject, JsonLines), {}),
+    "out.csv": type("OutRows", (OutObject, Rows), {}),
+    "out.json": type("OutCoco", (OutObject, Coco), {}),
+    "out.parquet": type("OutParquet", (OutObject, Parquet), {}),
+}
+
+
+class TestObjectAsSink(OutputSuite):
+    @pytest.fixture(params=OBJECTS)
+    def sink(self, store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> Sink:
+        sink: Sink = OBJECTS[request.param](tmp_path / request.param)
+        return sink
+
+
+def test_one_object_for_all_is_written_once_and_continued(store: Store) -> None:
+    for name in "ab":
+        store.put(f"in/{name}.jpg", SAMPLE.read_bytes())
+    sink = f"{OUT}/all.parquet"
+    done = detect(store, IN, "--to", sink, "--limit", "1")
+    assert done.returncode == 0, done.stderr
+    first = contents("out/")
+    assert sorted(first) == ["all.parquet"]
+    refused = detect(store, IN, "--to", sink)
+    assert refused.returncode == 2
+    assert f"{sink} exists; remove it, or continue it with --resume" in refused.stderr
+    again = detect(store, IN, "--to", sink, "--resume")
+    assert "2 images: 1 done, 0 failed, 1 skipped" in again.stderr.splitlines()[-1]
+    table = pq.read_table(io.BytesIO(contents("out/")["all.parquet"]))
+    assert set(table["file"].to_pylist()) == {"a.jpg", "b.jpg"}
+
+
+def test_what_cannot_be_continued_is_named_by_its_address(store: Store) -> None:
+    store.put("out/all.json", b"{}")
+    with pytest.raises(ConfigurationError, match=rf"^{OUT}/all.json is no list of results"):
+        open_output(f"{OUT}/all.json", OutputOptions(resume=True))
+    with pytest.raises(ConfigurationError, match="has the format rois"):
+        open_output(f"{OUT}/all.csv", OutputOptions(format="objects"))
+
+
+def test_an_object_that_cannot_be_uploaded_acknowledges_nothing(store: Store) -> None:
+    output = open_output(f"{OUT}/all.jsonl", OutputOptions())
+    item, acknowledged = FakeItem("a.jpg", "a.jpg"), list[str]()
+    output.put(item, output.encode(item, answer("a.jpg")), lambda: acknowledged.append("a"))
+    client().delete_bucket(Bucket=BUCKET)
+    with pytest.raises(OutputError, match="there is no such bucket"):
+        output.close()
+    output.abort()
+    assert not acknowledged
+
+
+def test_drawn_and_moved_images_below_the_prefix_are_no_input(store: Store) -> None:
+    for key in ("a.jpg", "b/a.jpg", "drawn/a.jpg", "done/a.jpg", "out/a.jpg"):
+        store.put(f"in/{key}", png())
+    options = InputOptions(
+        drawn_to_store=f"{IN}/drawn", move_to_store=f"{IN}/done/", ignored_addresses=(f"{IN}/out",)
+    )
+    source = open_input([IN], options)
+    assert [item.name for item in source] == ["a.jpg", "b/a.jpg"]
+    source.close()
+
+
+def test_results_above_the_prefix_leave_it_as_it_is(store: Store) -> None:
+    store.put("in/a.png", png())
+    source = open_input([IN], InputOptions(ignored_addresses=(f"s3://{BUCKET}/", IN)))
+    assert [item.name for item in source] == ["a.png"]
+    source.close()
+
+
+@pytest.mark.parametrize("source", [IN, f"{IN}/a.jpg"])
+@pytest.mark.parametrize("option", ["drawn_to_store", "move_to_store"])
+def test_images_are_not_written_over(store: Store, option: str, source: str) -> None:
+    store.put("in/a.jpg", png())
+    with pytest.raises(ConfigurationError, match="is where the images are"):
+        open_input([source], InputOptions(**{option: IN}))  # type: ignore[arg-type]
+
+
+def test_done_objects_are_moved_and_overwrite_nothing(store: Store, tmp_path: Path) -> None:
+    for key in ("in/a.jpg", "in/b/c.jpg", "done/a.jpg"):
+        store.put(key, SAMPLE.read_bytes() if key != "done/a.jpg" else b"other")
+    store.put("in/broken.jpg", b"broken")
+    done = detect(store, IN, "--to", tmp_path / "out", "--move-input", f"s3://{BUCKET}/done")
+    assert done.returncode == 1, done.stderr
+    assert keys("in/") == ["in/broken.jpg"]
+    assert keys("done/") == ["done/a-2.jpg", "done/a.jpg", "done/b/c.jpg"]
+    assert contents("done/")["a.jpg"] == b"other"
+
+
+def test_inputs_are_moved_within_what_they_come_from(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"moved to an address such as s3://"):
+        open_input([IN], InputOptions(move_to=tmp_path))
+    with pytest.raises(ConfigurationError, match="files are moved to a folder"):
+        open_input([str(SAMPLE)], InputOptions(move_to_store=OUT))
+
+
+def test_videos_in_a_bucket_are_read(store: Store, tmp_path: Path) -> None:
+    need_video_tools()
+    make_video(tmp_path / "clip.mp4", 5)
+    video = (tmp_path / "clip.mp4").read_bytes()
+    for name in ("clip.mp4", "hidden.jpg"):  # by its suffix, and by its content
+        store.put(f"in/{name}", video)
+    store.put("in/cut.mp4", video[: len(video) // 2])
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    failed = tmp_path / "failed"
+    places: list[str | Path] = [IN, "--to", tmp_path / "out.jsonl", "--failed", failed]
+    arguments = ["detect", "--model", "blood-cells", "--delete-input", *places]
+    done = command.run(*arguments, TMPDIR=str(folder), **store.environment)
+    assert done.returncode == 1, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    frames = [
+        line["frame"] for line in lines if line["file"] in (f"{IN}/clip.mp4", f"{IN}/hidden.jpg")
+    ]
+    assert frames == 2 * list(range(5))
+    assert keys("in/") == ["in/cut.mp4"]
+    assert (failed / "cut.mp4").read_bytes() == video[: len(video) // 2]
+    assert not list(folder.iterdir())

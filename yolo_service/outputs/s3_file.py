@@ -1,0 +1,120 @@
+"""One object of S3 with the results of all items: a file, uploaded when it is complete."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from yolo_service import s3_objects
+from yolo_service.errors import ConfigurationError, OutputError, StoreError
+from yolo_service.inputs.item import Item
+from yolo_service.outputs.files import open_path
+from yolo_service.outputs.lines import exists
+from yolo_service.outputs.options import OutputOptions
+from yolo_service.outputs.output import Acknowledge, Output
+from yolo_service.predictor.answer import Answer
+from yolo_service.s3 import Place
+
+
+class S3File:
+    """An ``Output``: one object, which appears at the end of a run; then all is acknowledged."""
+
+    def __init__(self, place: Place, options: OutputOptions) -> None:
+        """Begin a file in a temporary folder, with what the object has if it is continued.
+
+        Raises:
+            ConfigurationError: the object exists, the store refuses, or the format does not fit.
+            OutputError: the file cannot be written.
+        """
+        self._place = place
+        self._waiting: list[Acknowledge] = []
+        written = s3_objects.written_at(place)
+        if written and not options.resume:
+            raise exists(place)
+        with _as_output_error():
+            self._folder = tempfile.TemporaryDirectory(prefix="yolo-service-")
+        self._path = Path(self._folder.name) / PurePosixPath(place.key).name
+        try:
+            with self._named(), _as_output_error():
+                if written:
+                    s3_objects.read_file(place, self._path)
+                    os.utime(self._path, (written.timestamp(), written.timestamp()))
+                self._file: Output = open_path(str(self._path), options)
+        except BaseException:
+            self._folder.cleanup()
+            raise
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether the file does."""
+        return self._file.needs_image
+
+    @property
+    def needs_sha256(self) -> bool:
+        """Whether the file does."""
+        return self._file.needs_sha256
+
+    def has(self, item: Item) -> bool:
+        """Look for an item among those of the object when it was read."""
+        return self._file.has(item)
+
+    def encode(self, item: Item, answer: Answer) -> Any:
+        """Encode for the file."""
+        return self._file.encode(item, answer)
+
+    def put(self, item: Item, encoded: Any, acknowledge: Acknowledge) -> None:
+        """Add to the file.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        with self._named():
+            self._file.put(item, encoded, functools.partial(self._waiting.append, acknowledge))
+
+    def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:
+        """Add that an item has failed, if the file has a place for it."""
+        with self._named():
+            wait = functools.partial(self._waiting.append, acknowledge)
+            self._file.put_error(item, error, wait)
+
+    def flush(self) -> None:
+        """Do nothing: the object appears at the end."""
+
+    def close(self) -> None:
+        """Complete the file, upload it, and acknowledge all.
+
+        Raises:
+            OutputError: the disk is full, or the store refuses or does not answer.
+        """
+        with self._folder, self._named(), _as_output_error():
+            self._file.close()
+            s3_objects.write_file(self._place, self._path)
+        for acknowledge in self._waiting:
+            acknowledge()
+
+    def abort(self) -> None:
+        """Leave the object as it was."""
+        self._file.abort()
+        self._folder.cleanup()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Let errors name the object rather than the temporary file."""
+        try:
+            yield
+        except (ConfigurationError, OutputError) as error:
+            text = str(error).replace(str(self._path), str(self._place))
+            raise type(error)(text) from error
+
+
+@contextmanager
+def _as_output_error() -> Iterator[None]:
+    try:
+        yield
+    except (StoreError, OSError) as error:
+        raise OutputError(str(error)) from error
