@@ -77,7 +77,12 @@ def test_lines_can_be_followed_as_they_come(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "torn"), [("out.jsonl", b'{"file":"b.jp'), ("out.csv", b'b.jpg,1.0,"')]
+    ("name", "torn"),
+    [
+        ("out.jsonl", b'{"file":"b.jp'),
+        ("out.csv", b'b.jpg,1.0,"'),
+        ("out.csv", b"\0.jpg,1.0,cat,1,2,3,4,5,6,7,8,9,,\nb.jpg,1.0,cat,1"),
+    ],
 )
 def test_a_row_that_was_cut_off_is_removed_and_written_again(
     tmp_path: Path, name: str, torn: bytes
@@ -92,11 +97,13 @@ def test_a_row_that_was_cut_off_is_removed_and_written_again(
     output = open_output(str(path), OutputOptions(resume=True))
     assert path.read_bytes() == whole
     assert output.has(FakeItem("a.jpg", "a.jpg"))
+    assert output.has(FakeItem("z.jpg", "z.jpg"))
     assert not output.has(FakeItem("b.jpg", "b.jpg"))
-    put(output, "b.jpg", "dog")
+    put(output, "b.jpg", "dog", "cat")
     output.close()
     assert path.read_bytes().startswith(whole)
-    assert path.read_bytes().count(b"b.jpg") == 1
+    assert path.read_bytes().count(b"b.jpg") == (2 if name == "out.csv" else 1)
+    assert b"\0" not in path.read_bytes()
 
 
 def test_what_a_killed_run_left_hidden_is_replaced(tmp_path: Path) -> None:

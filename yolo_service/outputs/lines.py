@@ -145,38 +145,46 @@ class Lines:
 
     def _add(self, rows: list[bytes], acknowledge: Acknowledge) -> None:
         try:
-            self._write(b"".join(rows))
+            self._write(b"".join(rows), are_several=len(rows) > 1)
         except OSError as error:
             raise self._broken(error) from error
         self._waiting.append(acknowledge)
 
-    def _write(self, data: bytes) -> None:
-        """Write all or nothing: a row that is cut off would swallow the next one."""
-        start, rest = self._file.tell(), memoryview(data)
+    def _write(self, data: bytes, *, are_several: bool = False) -> None:
+        """Write all or nothing: a row that is cut off would swallow the next one.
+
+        A process that is killed while it writes leaves the beginning of what it writes. That one
+        row is not whole can be seen. Several begin with NUL until the last one is there.
+        """
+        start = self._file.tell()
+        rest = memoryview(b"\0" + data[1:] if are_several else data)
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
+            if are_several:
+                self._file.seek(start)
+                self._file.write(data[:1])
+                self._file.seek(0, os.SEEK_END)
         except OSError:
             self._file.truncate(start)
             raise
 
     def _read_back(self) -> int:
-        """Read what has a result, and cut off a row without its end; returns how many have one."""
-        row, end, last = b"", 0, None
+        """Read what has a result, and cut off what is not whole; returns how many have one."""
+        row, end = b"", 0
         with self._path.open("rb") as file:
             for line in file:
                 row += line
+                if row.startswith(b"\0"):
+                    break
                 if self._rows.is_whole(row):
                     end += len(row)
                     if key := self._rows.key_of(row):
                         self._keys.add(key)
-                        last = key
                     row = b""
-        number = len(self._keys)
         if row:
             self._file.truncate(end)
-            self._keys.discard(last or "")  # some of its rows may be missing
-        return number
+        return len(self._keys)
 
     def _broken(self, error: OSError) -> OutputError:
         return OutputError(f"{self._path} cannot be written to: {error}")
