@@ -7,8 +7,24 @@ import os
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+_most_cpus: int | None = None
 _NO_LIMIT = 1 << 60
 """A memory limit above this means none: version 1 of control groups writes almost 2**63."""
+
+
+def limit_cpus(count: int) -> None:
+    """Let this process use no more CPUs than this, where nobody else limits it.
+
+    A scheduler such as Ray counts the CPUs of its processes without a control group for each. To be
+    called before a network is loaded.
+    """
+    global _most_cpus  # noqa: PLW0603 - it is a property of the process
+    _most_cpus = max(1, count)
+
+
+def cpu_limit() -> int | None:
+    """Return what ``limit_cpus`` has set, at most the CPUs there are; None: it was not called."""
+    return None if _most_cpus is None else available_cpus()
 
 
 def available_cpus(cgroup: Path = CGROUP) -> int:
@@ -16,7 +32,8 @@ def available_cpus(cgroup: Path = CGROUP) -> int:
     affinity = hasattr(os, "sched_getaffinity")
     cpus = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
     share = cpu_share(cgroup)
-    return cpus if share is None else max(1, min(cpus, math.ceil(share)))
+    limits = [cpus] if share is None else [cpus, math.ceil(share)]
+    return max(1, min([*limits, _most_cpus or cpus]))
 
 
 def cpu_share(cgroup: Path = CGROUP) -> float | None:

@@ -27,6 +27,7 @@ from darknet.errors import (
     InferenceError,
 )
 from darknet.hidden_imports import hidden
+from darknet.limits import cpu_limit
 from darknet.model import Model, Precision
 from darknet.onnx import build_onnx
 
@@ -304,7 +305,10 @@ def _find_device(core: openvino.Core, wanted: str) -> str:
 
 
 def _settings(core: openvino.Core, device: str, precision: Precision) -> dict[str, Any]:
-    """Return the settings for a precision; without them OpenVINO uses bf16 where the CPU can."""
+    """Return the settings for a precision; without them OpenVINO uses bf16 where the CPU can.
+
+    OpenVINO sees the CPUs of its control group by itself, but not those of ``limit_cpus``.
+    """
     kind = "f32"
     if precision == "fast":
         capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
@@ -312,7 +316,10 @@ def _settings(core: openvino.Core, device: str, precision: Precision) -> dict[st
             kind = "bf16"
         elif "FP16" in capabilities:
             kind = "f16"
-    return {"INFERENCE_PRECISION_HINT": kind}
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": kind}
+    if device == "CPU" and (cpus := cpu_limit()) is not None:
+        settings["INFERENCE_NUM_THREADS"] = cpus
+    return settings
 
 
 def _hints(device: str, streams: int, size: int) -> list[dict[str, str]]:

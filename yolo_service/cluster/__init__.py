@@ -1,0 +1,1 @@
+"""Clusters of Ray: stored images by Ray Data, requests by Ray Serve."""
