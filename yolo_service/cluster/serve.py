@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import time
+import warnings
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -43,6 +44,10 @@ NAME = "yolo-service"
 
 HEALTH_SECONDS = 5.0
 """Between two checks of a replica's readiness, and for one of them."""
+
+
+METRICS_SECONDS = 1.0
+"""How late Ray's autoscaler hears of requests, also where no replica runs; by default 10 s."""
 
 
 class Options(BaseModel):
@@ -95,15 +100,22 @@ def _scale(options: Options, queue_size: int) -> dict[str, Any]:
     if options.num_replicas != "auto":
         queued = queue_size * options.num_replicas
         return {**scale, "num_replicas": options.num_replicas, "max_queued_requests": queued}
-    autoscaling = AutoscalingConfig(
-        min_replicas=options.min_replicas,
-        max_replicas=options.max_replicas,
-        target_ongoing_requests=_busy_requests(options.num_cpus),
-        upscale_delay_s=5.0,
-        downscale_delay_s=options.idle_seconds,
-    )
     queued = queue_size * options.max_replicas
-    return {**scale, "autoscaling_config": autoscaling, "max_queued_requests": queued}
+    return {**scale, "autoscaling_config": _autoscaling(options), "max_queued_requests": queued}
+
+
+def _autoscaling(options: Options) -> AutoscalingConfig:
+    with warnings.catch_warnings():
+        # The variable that is to replace metrics_interval_s has no effect in Ray 2.60.
+        warnings.filterwarnings("ignore", "The `metrics_interval_s`", DeprecationWarning)
+        return AutoscalingConfig(
+            min_replicas=options.min_replicas,
+            max_replicas=options.max_replicas,
+            target_ongoing_requests=_busy_requests(options.num_cpus),
+            upscale_delay_s=5.0,
+            downscale_delay_s=options.idle_seconds,
+            metrics_interval_s=METRICS_SECONDS,
+        )
 
 
 def _busy_requests(cpus: float) -> int:
