@@ -12,14 +12,14 @@ import flask
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.support.fixtures import BOUNDARY, Answer, Client as HttpClient, Part, multipart
+from tests.support.fixtures import BOUNDARY, Answer, Part, multipart
+from tests.support.fixtures import Client as HttpClient
 from yolo_service.api.client import CLIENT, Client
 from yolo_service.api.service import Service
 from yolo_service.http.app import create_app
 from yolo_service.http.fetch import Fetcher
 from yolo_service.predictor import open_predictor
 from yolo_service.settings import load_settings
-
 
 SERVED_AT = os.environ.get("YOLO_TEST_API_PORT")
 """The port of another server of the same models that the tests of routes ask; see tests/cluster."""
