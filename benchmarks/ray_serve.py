@@ -1,10 +1,12 @@
 """The service alone and behind Ray Serve: requests per second, latency, and the first answer.
 
 ``python -m benchmarks.ray_serve MODELS_DIR IMAGE [SECONDS]``; needs wrk and the extra ``ray``.
+Variables of Ray Serve in the environment count.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -28,7 +30,8 @@ def main(models: str, image: str, seconds: float = 6.0) -> None:
     with serving(command, environment, Path(image), port) as plain:
         starts[next(iter(starts))] = time.monotonic() - began
         _print_loads("`yolo-service serve`", plain, seconds)
-    ray_serve = start_ray_serve(environment)
+    of_ray = {name: value for name, value in os.environ.items() if name.startswith("RAY_SERVE_")}
+    ray_serve = start_ray_serve(environment | of_ray)
     try:
         server = Server(ray_serve.port, ray_serve.process.pid, Path(image))
         for replicas, cpus in ((1, 2), (2, 1)):

@@ -26,7 +26,7 @@ def test_an_engine_takes_the_cpus_of_the_process_at_most(tmp_path: Path, cpus: i
         "assert available_cpus() == expected\n"
         "files = [f'{sys.argv[2]}/model.{kind}' for kind in ('cfg', 'weights', 'names')]\n"
         "with load_network(*files, engine='openvino', streams=3) as network:\n"
-        "    compiled = network.engine._runner._buffers.shared._compiled\n"
+        "    compiled = network.engine.runner._buffers.shared._compiled\n"
         "    assert compiled.get_property('INFERENCE_NUM_THREADS') == expected\n"
     )
     subprocess.run([sys.executable, "-c", code, str(cpus), tmp_path / "tiny"], check=True, cwd=ROOT)

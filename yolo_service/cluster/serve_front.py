@@ -77,8 +77,8 @@ class Front:
         try:
             body = await self._body(scope, reader)
             await self._forward(_for_ray(scope, body, identity), body, receive, send)
-        except ClientDisconnected:
-            pass
+        except (ClientDisconnected, OSError):
+            pass  # the client has gone, before its body was complete or during the answer
         except Exception as error:
             await _respond(scope["path"], error, identity, send)
         finally:
