@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.support.answers import problem
+from tests.support.contract_fuzzing import run_schemathesis
 from tests.support.fixtures import Answer, Client
 from tests.support.paths import ROOT
 from tests.support.ray_serve import RayServe, start_ray_serve
@@ -84,6 +85,13 @@ def test_routes_answer_as_without_ray(cluster: RayServe, tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stdout
     assert " skipped" not in done.stdout
+
+
+def test_generated_requests_are_answered_as_the_contract_tells(
+    cluster: RayServe, tmp_path: Path
+) -> None:
+    done = run_schemathesis(cluster.port, tmp_path, "-n", "2", "--generation-deterministic")
+    assert done.returncode == 0, done.stdout
 
 
 def test_pages_health_and_metrics_are_served(client: Client) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import random
 import re
 import shutil
 import signal
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,8 +118,11 @@ def start_ray_serve(environment: Mapping[str, str]) -> RayServe:
 
 
 def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as server:
-        return int(server.getsockname()[1])
+    """Return a port that nobody gets by asking for any: Ray's processes open dozens of those."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with suppress(OSError), socket.create_server((HOST, port)):
+            return port
 
 
 def _main(port: int, folder: str) -> None:

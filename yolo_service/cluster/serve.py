@@ -169,8 +169,8 @@ class Replica:
         await asyncio.to_thread(self._service.check_ready)
 
     async def __del__(self) -> None:
-        until = time.monotonic() + CLOSE_SECONDS
-        await asyncio.to_thread(self._service.predictor.close, until)
+        if service := getattr(self, "_service", None):  # else it could not be opened
+            await asyncio.to_thread(service.predictor.close, time.monotonic() + CLOSE_SECONDS)
 
 
 def _prepare_process() -> Settings:
