@@ -68,4 +68,4 @@ def _from_zero(ray_serve: RayServe, image: Path) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3], *map(float, sys.argv[3:4]))
+    main(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:4]))

@@ -87,6 +87,24 @@ def test_a_body_larger_than_allowed_is_refused_while_it_arrives() -> None:
     assert client.asked == 2
 
 
+@pytest.mark.parametrize(
+    ("headers", "path", "status"),
+    [
+        ([(b"x", b"a" * 70_000)], "/", 431),
+        ([(b"x", b"a")] * 101, "/", 431),
+        ([(b"host", b"a"), (b"host", b"b")], "/", 400),
+        ([(b"host", b"a"), (b"host", b"b")], "/p/", 400),
+        ([], "/" + "a" * 9000, 414),
+    ],
+)
+def test_a_head_that_is_too_large_or_ambiguous_is_refused(
+    headers: list[tuple[bytes, bytes]], path: str, status: int
+) -> None:
+    client = Client(headers=headers, path=path).ask(echo)
+    assert client.status == status
+    assert json.loads(client.body)["status"] == status
+
+
 def test_a_body_that_says_that_it_is_too_large_is_not_read() -> None:
     """The application refuses it, in the format of its route."""
     client = Client([b"x"], [(b"content-length", b"1000001")])

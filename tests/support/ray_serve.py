@@ -145,8 +145,8 @@ def _main(port: int, folder: str) -> None:
         serve.run(app(options), name=name, route_prefix=prefix)
         sys.stdout.write(f"{_REPLY}{json.dumps(name)}\n")
         sys.stdout.flush()
-    serve.shutdown()
-    ray.shutdown()  # type: ignore[no-untyped-call]
+    serve.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()
 
 
 if __name__ == "__main__":

@@ -148,16 +148,16 @@ class Replica:
         )
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            await application(scope, receive, send)
             name = serve.get_multiplexed_model_id() if scope["type"] == "http" else ""
-            if name and self._service.predictor.models.loaded(name):
-                await self._announce(name)
+            if name and self._service.predictor.models.is_known(name):
+                await self._announce(name)  # before it is loaded, so that others do not load it
+            await application(scope, receive, send)
 
         return answer  # uvicorn takes no bound method for an application
 
     @serve.multiplexed(max_num_models_per_replica=-1)  # type: ignore[untyped-decorator]
     async def _announce(self, name: str) -> str:
-        """Tell Ray Serve that this replica has a model; the models themselves are the service's."""
+        """Tell Ray Serve that this replica has a model; the models are kept by the service."""
         return name
 
     async def check_health(self) -> None:

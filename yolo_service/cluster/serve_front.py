@@ -14,13 +14,20 @@ from dataclasses import dataclass
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    BadRequest,
+    ClientDisconnected,
+    RequestEntityTooLarge,
+    RequestHeaderFieldsTooLarge,
+    RequestURITooLarge,
+)
 
-from yolo_service.api import errors
+from yolo_service.api import errors, problems
 from yolo_service.cluster.serve_models import named_model
 from yolo_service.errors import Overloaded
 from yolo_service.http.access import request_id
 from yolo_service.http.asgi import ANSWERED, BodyReader, Message, Receive, Scope, Send, header
+from yolo_service.http.http_headers import MAX_BYTES, MAX_FIELDS
 from yolo_service.http.serve import BODIES_BYTES
 from yolo_service.http.streams import Budget
 from yolo_service.settings import Settings, load_settings
@@ -34,6 +41,9 @@ ATTEMPTS = 2
 
 START_SECONDS = 60.0
 """How long a request may wait, besides its own time, until the first replica has started."""
+
+MAX_TARGET_BYTES = 8192
+"""Of an address, as gevent has it."""
 
 RETRY_SECONDS = 1
 """``Retry-After`` where Ray gives none."""
@@ -75,6 +85,7 @@ class Front:
         identity = request_id(header(scope, b"x-request-id"))
         reader = BodyReader(receive, time.monotonic() + self._seconds, self._budget)
         try:
+            _check_head(scope)
             body = await self._body(scope, reader)
             await self._forward(_for_ray(scope, body, identity), body, receive, send)
         except (ClientDisconnected, OSError):
@@ -183,6 +194,25 @@ class _Attempt:
             await self.client_send(message)
 
 
+def _check_head(scope: Scope) -> None:
+    """Check what uvicorn takes in any size and number.
+
+    Raises:
+        RequestURITooLarge: the address is longer than 8 kB.
+        RequestHeaderFieldsTooLarge: there are too many header fields, or they are too large.
+        BadRequest: there is more than one host.
+    """
+    fields = scope["headers"]
+    if len(scope["path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
+        raise RequestURITooLarge("the request line is too long; send long values in the body")
+    if len(fields) > MAX_FIELDS or sum(len(key) + len(value) for key, value in fields) > MAX_BYTES:
+        raise RequestHeaderFieldsTooLarge(
+            f"expected at most {MAX_FIELDS} header fields of {MAX_BYTES} bytes in all"
+        )
+    if sum(key == b"host" for key, _ in fields) > 1:
+        raise BadRequest("more than one Host; send one")
+
+
 def _for_ray(scope: Scope, body: bytes, identity: str) -> Scope:
     """Return the scope with the headers that Ray's proxy obeys."""
     kept = [(key, value) for key, value in scope["headers"] if _dashes(key) not in _OF_RAY]
@@ -202,8 +232,9 @@ def _retry_after(response: Message) -> int:
 
 
 async def _respond(path: str, error: Exception, identity: str, send: Send) -> None:
-    """Answer with an error in the format of the interface at a path."""
-    response = errors.in_format_of(path, error)
+    """Answer with an error in the format of the interface at a path; invalid HTTP has none."""
+    invalid = isinstance(error, BadRequest)
+    response = problems.respond(error) if invalid else errors.in_format_of(path, error)
     headers = [*response.headers.items(), ("X-Request-ID", identity)]
     encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     await send({"type": "http.response.start", "status": response.status_code, "headers": encoded})
