@@ -67,8 +67,8 @@ class Client:
 
 
 async def answer(send: Send, body: bytes, status: int = 200, *, own: bool = True) -> None:
-    start: Message = {"type": "http.response.start", "status": status, "headers": []}
-    await send(start | ({ANSWERED: True} if own else {}))
+    mark = {ANSWERED: True} if own else {}
+    await send({"type": "http.response.start", "status": status, "headers": [], **mark})
     await send({"type": "http.response.body", "body": body})
 
 
