@@ -15,13 +15,14 @@ from yolo_service.errors import ConfigurationError
 
 with warnings.catch_warnings():  # Ray declares a field in a deprecated way
     warnings.simplefilter("ignore", PydanticDeprecatedSince20)
-    from yolo_service.cluster import serve, serve_front
+    from yolo_service.cluster import serve
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``app`` sets the variable unless it is set."""
-    monkeypatch.setenv(serve_front.VARIABLE, serve_front.IMPORT_PATH)
+    """``app`` sets the variables that are not set."""
+    for variable, value in serve.CLUSTER.items():
+        monkeypatch.setenv(variable, value)
     monkeypatch.setenv("YOLO_QUEUE_SIZE", "5")
 
 

@@ -31,7 +31,7 @@ with warnings.catch_warnings():  # Ray declares a field in a deprecated way
     warnings.simplefilter("ignore", PydanticDeprecatedSince20)
     from ray.serve.schema import ServeDeploySchema
 
-    from yolo_service.cluster import serve, serve_front
+    from yolo_service.cluster import serve
 
 
 def test_the_service_is_valid() -> None:
@@ -68,9 +68,10 @@ def test_a_worker_has_place_for_a_replica() -> None:
 
 
 @pytest.mark.parametrize("container", CONTAINERS, ids=["head", "workers"])
-def test_every_pod_has_the_front_the_key_and_no_rights(container: dict[str, Any]) -> None:
+def test_every_pod_has_the_variables_the_key_and_no_rights(container: dict[str, Any]) -> None:
     variables = {variable["name"]: variable for variable in container["env"]}
-    assert variables[serve_front.VARIABLE]["value"] == serve_front.IMPORT_PATH
+    for name, value in serve.CLUSTER.items():
+        assert variables[name]["value"] == value
     assert variables["YOLO_API_KEY"]["valueFrom"]["secretKeyRef"]["name"]
     rights = container["securityContext"]
     assert rights["readOnlyRootFilesystem"]
