@@ -147,6 +147,7 @@ def _main(port: int, folder: str) -> None:
         sys.stdout.flush()
     serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
