@@ -1,4 +1,8 @@
-"""CPUs and memory available to this process, within the limits of its container."""
+"""CPUs and memory available to this process, within the limits of its container.
+
+``OMP_NUM_THREADS`` limits the CPUs, too, for every engine: Ray sets it to the CPUs that an actor
+has asked for, which would otherwise start as many threads as its machine has cores.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +11,25 @@ import os
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
-_most_cpus: int | None = None
 _NO_LIMIT = 1 << 60
-"""A memory limit above this means none: version 1 of control groups writes almost 2**63."""
-
-
-def limit_cpus(count: int) -> None:
-    """Let this process use no more CPUs than this, where nobody else limits it.
-
-    A scheduler such as Ray counts the CPUs of its processes without a control group for each. To be
-    called before a network is loaded.
-    """
-    global _most_cpus  # noqa: PLW0603 - it is a property of the process
-    _most_cpus = max(1, count)
-
-
-def cpu_limit() -> int | None:
-    """Return what ``limit_cpus`` has set, at most the CPUs there are; None: it was not called."""
-    return None if _most_cpus is None else available_cpus()
+"""A limit above this means none: version 1 of control groups writes almost 2**63 for memory."""
 
 
 def available_cpus(cgroup: Path = CGROUP) -> int:
     """Return the number of CPUs that this process may use concurrently, at least 1."""
-    affinity = hasattr(os, "sched_getaffinity")
-    cpus = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
     share = cpu_share(cgroup)
-    limits = [cpus] if share is None else [cpus, math.ceil(share)]
-    return max(1, min([*limits, _most_cpus or cpus]))
+    limits = [
+        cpus_of_process(),
+        _NO_LIMIT if share is None else math.ceil(share),
+        _openmp_threads(),
+    ]
+    return max(1, min(limits))
+
+
+def cpus_of_process() -> int:
+    """Return the number of CPUs that the kernel lets this process run on, whatever their share."""
+    affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
 
 
 def cpu_share(cgroup: Path = CGROUP) -> float | None:
@@ -61,6 +57,12 @@ def memory_bytes(cgroup: Path = CGROUP) -> int:
     if hasattr(os, "sysconf"):
         installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(installed, memory_limit(cgroup) or installed)
+
+
+def _openmp_threads() -> int:
+    """Return the first number of ``OMP_NUM_THREADS``, which has one for each nested level."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else _NO_LIMIT
 
 
 def _words(path: Path) -> list[str]:

@@ -27,7 +27,7 @@ from darknet.errors import (
     InferenceError,
 )
 from darknet.hidden_imports import hidden
-from darknet.limits import cpu_limit
+from darknet.limits import available_cpus, cpus_of_process
 from darknet.model import Model, Precision
 from darknet.onnx import build_onnx
 
@@ -305,9 +305,9 @@ def _find_device(core: openvino.Core, wanted: str) -> str:
 
 
 def _settings(core: openvino.Core, device: str, precision: Precision) -> dict[str, Any]:
-    """Return the settings for a precision; without them OpenVINO uses bf16 where the CPU can.
+    """Return the settings for a precision, and for a limit of CPUs.
 
-    OpenVINO sees the CPUs of its control group by itself, but not those of ``limit_cpus``.
+    Without the first OpenVINO uses bf16 where the CPU can.
     """
     kind = "f32"
     if precision == "fast":
@@ -316,10 +316,11 @@ def _settings(core: openvino.Core, device: str, precision: Precision) -> dict[st
             kind = "bf16"
         elif "FP16" in capabilities:
             kind = "f16"
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": kind}
-    if device == "CPU" and (cpus := cpu_limit()) is not None:
-        settings["INFERENCE_NUM_THREADS"] = cpus
-    return settings
+    threads = available_cpus()
+    is_limited = device == "CPU" and threads < cpus_of_process()
+    # OpenVINO itself starts as many threads as the machine has cores.
+    limit = {"INFERENCE_NUM_THREADS": threads} if is_limited else {}
+    return {"INFERENCE_PRECISION_HINT": kind} | limit
 
 
 def _hints(device: str, streams: int, size: int) -> list[dict[str, str]]:

@@ -100,6 +100,8 @@ def test_generated_requests_are_answered_as_the_contract_tells(
 def test_pages_health_and_metrics_are_served(client: Client) -> None:
     assert b"<html" in client.get("/").body
     assert client.get("/readyz").json == {"status": "ready"}
+    # Ray limits the CPUs of a replica by OMP_NUM_THREADS.
+    assert b"\nyolo_workers 2.0\n" in client.get("/metrics").body
     assert b'yolo_http_requests_total{method="GET",route="/readyz",status="200"}' in (
         client.get("/metrics").body
     )

@@ -1,1 +1,1 @@
-"""Clusters of Ray: stored images by Ray Data, requests by Ray Serve."""
+"""One model on many machines, with Ray (extra ``ray``): stored images and requests."""

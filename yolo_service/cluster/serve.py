@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from darknet.limits import limit_cpus
 from yolo_service import logs, process
 from yolo_service.api.service import Service
 from yolo_service.cluster import serve_front
@@ -33,8 +32,7 @@ from yolo_service.settings import Settings, load_settings, unknown_variables
 
 require_ray()
 
-import ray  # noqa: E402 - the sentence above comes first
-from ray import serve  # noqa: E402
+from ray import serve  # noqa: E402 - the sentence above comes first
 from ray.serve.config import AutoscalingConfig, BackpressureConfig  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -188,8 +186,6 @@ def _prepare_process() -> Settings:
     Raises:
         ConfigurationError: a setting is wrong.
     """
-    resources = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
-    limit_cpus(math.ceil(resources.get("CPU", 1)))
     settings = load_settings()
     logs.configure(settings.log_format)
     for fault in unknown_variables():
