@@ -30,7 +30,7 @@ ONLY_IN = {
     "botocore": ("yolo_service/s3.py",),
     "connexion": ("yolo_service/http/",),
     "flask": ("yolo_service/http/", "yolo_service/api/"),
-    "werkzeug": ("yolo_service/http/", "yolo_service/api/"),
+    "werkzeug": ("yolo_service/http/", "yolo_service/api/", "yolo_service/cluster/serve"),
     "gevent": ("yolo_service/http/", "yolo_service/api/"),
     "redis": (
         "yolo_service/redis.py",
@@ -38,19 +38,22 @@ ONLY_IN = {
         "yolo_service/inputs/redis",
     ),
     "pyarrow": ("yolo_service/outputs/parquet.py", "yolo_service/cluster/"),
-    "ray": ("yolo_service/cluster/",),
     "pydantic": ("yolo_service/",),
     "prometheus_client": ("yolo_service/",),
     "click": ("yolo_service/cli/",),
+    "ray": ("yolo_service/cluster/",),
+    "starlette": ("yolo_service/cluster/",),
+    "a2wsgi": ("yolo_service/http/asgi.py",),
     "yolo_service": ("yolo_service/",),
     "yolo_service.cli": ("yolo_service/cli/",),
-    "yolo_service.cluster": (
-        "yolo_service/cluster/",
-        "yolo_service/cli/cluster.py",
-        "yolo_service/cli/detect.py",
+    "yolo_service.cluster": ("yolo_service/cluster/", "yolo_service/cli/"),
+    "yolo_service.http": (
+        "yolo_service/http/",
+        "yolo_service/cli/",
+        "yolo_service/cluster/serve",
+        "yolo_service/doctor/",
     ),
-    "yolo_service.http": ("yolo_service/http/", "yolo_service/cli/", "yolo_service/doctor/"),
-    "yolo_service.api": ("yolo_service/api/", "yolo_service/http/"),
+    "yolo_service.api": ("yolo_service/api/", "yolo_service/http/", "yolo_service/cluster/serve"),
     "darknet.training": ("darknet/training/", "yolo_service/cli/"),
 }
 """Packages, and the only places that may import them."""

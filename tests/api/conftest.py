@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
@@ -12,12 +13,23 @@ import pytest
 from werkzeug.test import TestResponse
 
 from tests.support.fixtures import BOUNDARY, Answer, Part, multipart
+from tests.support.fixtures import Client as HttpClient
 from yolo_service.api.client import CLIENT, Client
 from yolo_service.api.service import Service
 from yolo_service.http.app import create_app
 from yolo_service.http.fetch import Fetcher
 from yolo_service.predictor import open_predictor
 from yolo_service.settings import load_settings
+
+SERVED_AT = os.environ.get("YOLO_TEST_API_PORT")
+"""The port of another server of the same models that the tests of routes ask; see tests/cluster."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of another server test what it answers only; its look-ups of names are not replaced."""
+    if SERVED_AT:
+        used = ((item, getattr(item, "fixturenames", ())) for item in items)
+        items[:] = [item for item, names in used if "client" in names and "dns" not in names]
 
 
 class Late(Client):
@@ -77,9 +89,14 @@ def app(models: Path) -> Iterator[flask.Flask]:
 
 
 @pytest.fixture
-def client(app: flask.Flask) -> LocalClient:
+def client(request: pytest.FixtureRequest) -> Iterator[LocalClient | HttpClient]:
     """A client of the shared application."""
-    return LocalClient(app)
+    if SERVED_AT is None:
+        yield LocalClient(request.getfixturevalue("app"))
+        return
+    connection = HttpClient(int(SERVED_AT))
+    yield connection
+    connection.close()
 
 
 @pytest.fixture

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.attacks import Cost
+from tests.support.contract_fuzzing import run_schemathesis
 from tests.support.fixtures import ServerProcess, start_process
 from tests.support.networks import write_model
-from tests.support.paths import ROOT
 
 SECONDS = int(os.environ.get("YOLO_TEST_FUZZ_SECONDS", "0"))
 """How long; 0 stands for the same cases every time, which take about half a minute."""
 
 LAZY_THREADS = 15
 """Started when first needed: gevent's ten for look-ups, and those that load, list and parse."""
-
-CONFIG = ROOT / "tests" / "fuzz" / "schemathesis.toml"
 
 
 @pytest.fixture
@@ -44,18 +40,7 @@ def test_every_answer_is_one_that_the_contract_tells(
     cost = Cost(sound_server.process.pid)
     files, threads = cost.files, cost.threads
     budget = ("--max-time", str(SECONDS)) if SECONDS else ("-n", "10", "--generation-deterministic")
-    tool = Path(sys.executable).with_name("schemathesis")
-    url = f"http://127.0.0.1:{sound_server.port}/openapi.json"
-    command = [str(tool), "--config-file", str(CONFIG), "run", url, *budget]
-    done = subprocess.run(
-        [*command, "--no-color"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    done = run_schemathesis(sound_server.port, tmp_path, *budget)
     assert done.returncode == 0, done.stdout
     assert cost.files <= files + 5
     assert cost.threads <= threads + LAZY_THREADS

@@ -102,10 +102,11 @@ def open_run(
         ConfigurationError: Ray is missing, the cluster does not answer, or actors do not fit.
         ModelUnavailable: a file of the model is missing.
     """
-    from yolo_service.cluster.ray_cluster import connected, import_ray
+    from yolo_service.cluster.ray import require_ray
 
-    import_ray()
+    require_ray()
     from yolo_service.cluster.dataset import Job
+    from yolo_service.cluster.ray_cluster import connected
     from yolo_service.cluster.run import ClusterRun, Resources
     from yolo_service.inputs.options import InputOptions
     from yolo_service.models.bundle import ModelBundle

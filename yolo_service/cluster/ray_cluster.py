@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from darknet.limits import available_cpus
+from yolo_service.cluster.ray import require_ray
 from yolo_service.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -42,21 +43,6 @@ class Pool(NamedTuple):
     most: int
 
 
-def import_ray() -> Any:
-    """Return the module ``ray``.
-
-    Raises:
-        ConfigurationError: it is not installed.
-    """
-    try:
-        import ray.data
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"--cluster needs the module {error.name}; pip install 'yolo-service[ray]'"
-        ) from error
-    return ray
-
-
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
     """Connect to a cluster, or start one on this machine.
@@ -72,7 +58,9 @@ def connected(address: str) -> Iterator[Any]:
         os.environ.setdefault(name, value)
     for logger in ("ray.data", "ray"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)  # errors come as exceptions
-    ray = import_ray()
+    require_ray()
+    import ray.data
+
     try:
         _connect(ray, address)
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -11,8 +11,6 @@ import errno
 import functools
 import io
 import logging
-import random
-import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -25,10 +23,11 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from werkzeug.exceptions import RequestTimeout
 
-from yolo_service import logs, metrics
+from yolo_service import logs
 from yolo_service.api import problems
 from yolo_service.api.client import CLIENT, Client
 from yolo_service.errors import ClientGone, Overloaded
+from yolo_service.http.access import Answered, request_id
 from yolo_service.http.connections import WaitingConnections
 from yolo_service.http.cors import kept_headers
 from yolo_service.http.http_headers import (
@@ -43,7 +42,6 @@ from yolo_service.http.http_headers import (
 from yolo_service.http.streams import Body, Budget, YieldingReader
 
 log = logging.getLogger(__name__)
-access = logging.getLogger(logs.ACCESS)
 
 BACKLOG = 1024
 MAX_CONNECTIONS = 1000
@@ -64,8 +62,6 @@ STOPPING_SECONDS = 0.5
 
 READABLE = 1
 """libev's event that a socket has data, or has been closed by the other side."""
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 def listen(host: str, port: int) -> gevent.socket.socket:
@@ -147,7 +143,7 @@ class Handler(Client, WSGIHandler):  # type: ignore[misc]  # gevent's classes ha
         self.command, self.path = "-", "-"
         self.environ: dict[str, Any] = {}
         self.status = self._orig_status = None
-        self.request_id = f"{random.getrandbits(64):016x}"
+        self.request_id = request_id()
         result = super().handle_one_request()
         if not isinstance(result, tuple):
             return result
@@ -160,9 +156,8 @@ class Handler(Client, WSGIHandler):  # type: ignore[misc]  # gevent's classes ha
         """Return the WSGI environment of a request."""
         environ: dict[str, Any] = super().get_environ()
         self._began = time.monotonic()
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        if _REQUEST_ID.fullmatch(given):
-            self.request_id = given
+        if given := environ.get("HTTP_X_REQUEST_ID"):
+            self.request_id = request_id(given)
         logs.request_id.set(self.request_id)
         self.deadline = self._began + self.server.request_seconds
         waiting = functools.partial(self.server.waiting.body, self)
@@ -308,19 +303,15 @@ class Handler(Client, WSGIHandler):  # type: ignore[misc]  # gevent's classes ha
 
     def log_request(self) -> None:
         """Count and log the response, without the query, which may hold signed URLs."""
-        path, seconds = self.path.partition("?")[0], time.monotonic() - self._began
-        fields = {
-            "client": self.client_address[0],
-            "method": self.command,
-            "path": path if path.isprintable() else ascii(path),
-            "status": int((self._orig_status or self.status or "0").split()[0]),
-            "bytes": self.response_length,
-            "ms": round(seconds * 1000, 1),
-            "request_id": self.request_id,
-        }
-        text = "{client} {method} {path} {status} {bytes} B {ms} ms {request_id}"
-        access.info("%s", text.format_map(fields), extra={"fields": fields})
-        metrics.count_request(self.command, self.environ, fields["status"], seconds)
+        Answered(
+            client=self.address,
+            method=self.command,
+            path=self.path.partition("?")[0],
+            status=int((self._orig_status or self.status or "0").split()[0]),
+            length=self.response_length,
+            seconds=time.monotonic() - self._began,
+            request_id=self.request_id,
+        ).log(self.environ)
 
 
 class Server(WSGIServer):  # type: ignore[misc]  # gevent's classes have no types

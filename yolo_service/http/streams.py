@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -100,10 +101,11 @@ class YieldingReader(io.RawIOBase):
 
 
 class Budget:
-    """The bytes of memory that all requests together may hold while they are served."""
+    """The bytes of memory that all requests together may hold; any thread may take some."""
 
     def __init__(self, limit: int) -> None:
         self._left = self._limit = limit
+        self._lock = threading.Lock()
 
     def take(self, count: int) -> None:
         """Reserve some bytes until ``give_back``.
@@ -111,14 +113,45 @@ class Budget:
         Raises:
             Overloaded: there are not that many left.
         """
-        if count > self._left:
+        with self._lock:
+            if is_left := count <= self._left:
+                self._left -= count
+        if not is_left:
             megabytes = self._limit // 1_000_000
             raise Overloaded(f"{megabytes} MB of images are being served already; try again soon")
-        self._left -= count
 
     def give_back(self, count: int) -> None:
         """Release bytes that were reserved."""
-        self._left += count
+        with self._lock:
+            self._left += count
+
+
+class Pace:
+    """How fast a body has to arrive.
+
+    Attributes:
+        began: ``time.monotonic()`` when its first bytes were expected.
+        until: ``time.monotonic()`` by which it has to be complete.
+    """
+
+    def __init__(self, until: float) -> None:
+        self.began, self.until = time.monotonic(), until
+
+    def wait_seconds(self, received: int) -> tuple[float, str]:
+        """Return how long the next bytes may take, and what to say if they do not come.
+
+        Args:
+            received: bytes that have come since the start of the body.
+
+        Raises:
+            RequestTimeout: the time is over already.
+        """
+        until, why = self.began + GRACE_SECONDS + received / MIN_RATE, _TOO_SLOW
+        if until > self.until:
+            until, why = self.until, _TOO_LATE
+        if (seconds := until - time.monotonic()) <= 0:
+            raise RequestTimeout(why)  # a timer does not fire while there is always data
+        return seconds, why
 
 
 class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
@@ -146,10 +179,10 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
     ) -> None:
         super().__init__(body.rfile, body.content_length, body.socket, body.chunked_input)
         self.abandoned = False
-        self._connection, self._until, self._budget = connection, until, budget
+        self._connection, self._pace, self._budget = connection, Pace(until), budget
         self._waiting = waiting
         self._held = 0
-        self._began, self._received_before = time.monotonic(), connection.received
+        self._received_before = connection.received
 
     def read(self, length: int | None = None) -> bytes:
         """Read like a file, but at most ``CHUNK_BYTES`` at once if a length is given.
@@ -202,12 +235,8 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
 
     def _timeout(self) -> gevent.Timeout:
         """Return a timeout for the next bytes: the time limit or the minimum rate, if sooner."""
-        seconds_paid = (self._connection.received - self._received_before) / MIN_RATE
-        until, why = self._began + GRACE_SECONDS + seconds_paid, _TOO_SLOW
-        if until > self._until:
-            until, why = self._until, _TOO_LATE
-        if (seconds := until - time.monotonic()) <= 0:
-            raise RequestTimeout(why)  # a timer does not fire while there is always data
+        received = self._connection.received - self._received_before
+        seconds, why = self._pace.wait_seconds(received)
         return gevent.Timeout(seconds, RequestTimeout(why))
 
     def _Input__read_chunk_length(self, rfile: IO[bytes]) -> int:  # noqa: N802 - gevent's private name
@@ -236,7 +265,7 @@ class Body(Input):  # type: ignore[misc]  # gevent's classes have no types
 
     def _is_at_its_end(self) -> bool:
         """Read to the end of the body within ``LINGER_SECONDS``; returns whether it was reached."""
-        self._until = time.monotonic() + LINGER_SECONDS
+        self._pace.until = time.monotonic() + LINGER_SECONDS
         try:
             while self._limited(super().read, CHUNK_BYTES):
                 pass

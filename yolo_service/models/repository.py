@@ -142,6 +142,10 @@ class ModelRepository:
         entry = self._entries.get(name or self.default)
         return entry.model if entry else None
 
+    def is_known(self, name: str) -> bool:
+        """Return whether the last scan has found a model; never waits."""
+        return name in self._entries
+
     @property
     def load_error(self) -> str | None:
         """Why the default model could not be loaded again, if that was tried."""
