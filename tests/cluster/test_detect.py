@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -10,10 +11,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.cluster.conftest import Start, end, lines, rows, wait_until
-from tests.support.stores import Store
+from tests.support.stores import BUCKET, Store, contents
 
 
 def test_500_photos_have_the_rows_of_a_run_without_a_cluster(
@@ -97,17 +99,19 @@ def test_annotated_images_are_those_of_a_run_without_a_cluster(
         assert len(found) >= 11
 
 
-def test_objects_of_a_bucket_are_read_by_the_actors(
+def test_a_bucket_is_read_by_the_actors_and_gets_a_table(
     start: Start, store: Store, folder: Callable[[int], Path], tmp_path: Path
 ) -> None:
     for path in folder(150).iterdir():
         address = store.put(f"photos/{path.name}", path.read_bytes()).rpartition("/")[0]
-    out, failed = tmp_path / "out.jsonl", tmp_path / "failed"
-    code, errors = end(start(address, "--to", out, "--failed", failed, **store.environment))
+    sink, failed = f"s3://{BUCKET}/out.parquet", tmp_path / "failed"
+    code, errors = end(start(address, "--to", sink, "--failed", failed, **store.environment))
     assert code == 1
     assert "150 images: 148 done, 2 failed" in errors
     assert {path.read_bytes() for path in failed.glob("*.png")} == {b"broken"}
-    assert [row["file"] for row in rows(out)] == [f"{address}/{i:05}.png" for i in range(150)]
+    table = pq.read_table(io.BytesIO(contents("")["out.parquet"])).to_pylist()
+    assert {row["file"] for row in table} == {f"{i:05}.png" for i in range(150)}
+    assert [row["file"] for row in table if row["error"]] == ["00007.png", "00107.png"]
 
 
 def test_a_cluster_is_reached_by_its_address_and_found_on_this_machine(

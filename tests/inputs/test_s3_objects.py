@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import shutil
+import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -82,9 +87,46 @@ def test_one_object_for_all_is_written_once_and_continued(store: Store) -> None:
     assert set(table["file"].to_pylist()) == {"a.jpg", "b.jpg"}
 
 
+@pytest.mark.parametrize("name", ["all.parquet", "all.jsonl"])
+def test_a_killed_run_is_continued_from_what_it_has_computed(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(400):
+        shutil.copy(SAMPLE, images / f"{i:03}.jpg")
+    words = ["detect", "--model", "blood-cells", images, "--to", f"{OUT}/{name}"]
+    running = subprocess.Popen(
+        [command.COMMAND, *words], env={**os.environ, **store.environment}, stderr=subprocess.PIPE
+    )
+    until = time.monotonic() + 60
+    while sum(path.read_bytes().count(b"\n") for path in written(tmp_path)) < 20:
+        assert running.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    running.kill()
+    running.communicate()
+    assert contents("out/") == {}
+    again = detect(store, images, "--to", f"{OUT}/{name}", "--resume")
+    (skipped,) = re.findall(r"(\d+) skipped", again.stderr.splitlines()[-1])
+    assert int(skipped) >= 20
+    data = contents("out/")[name]
+    if name.endswith(".parquet"):
+        found = set(pq.read_table(io.BytesIO(data))["file"].to_pylist())
+    else:
+        found = [Path(json.loads(line)["file"]).name for line in data.splitlines()]
+    assert sorted(found) == [f"{i:03}.jpg" for i in range(400)]
+    assert not list((tmp_path / "cache").rglob("all.*"))
+
+
+def written(tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "cache"
+    return [path for path in folder.rglob("*all.*") if path.is_file()]
+
+
 def test_what_cannot_be_continued_is_named_by_its_address(store: Store) -> None:
     store.put("out/all.json", b"{}")
-    with pytest.raises(ConfigurationError, match=rf"^{OUT}/all.json is no list of results"):
+    with pytest.raises(ConfigurationError, match=rf"^{OUT}/all.json is no file of results"):
         open_output(f"{OUT}/all.json", OutputOptions(resume=True))
     with pytest.raises(ConfigurationError, match="has the format rois"):
         open_output(f"{OUT}/all.csv", OutputOptions(format="objects"))

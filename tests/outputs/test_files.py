@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support.output_suite import answer
@@ -106,12 +108,65 @@ def test_a_row_that_was_cut_off_is_removed_and_written_again(
     assert b"\0" not in path.read_bytes()
 
 
-def test_what_a_killed_run_left_hidden_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / ".out.json.part").write_text("[\nhalf")
-    output = open_output(str(tmp_path / "out.json"), OutputOptions())
+@pytest.mark.parametrize("path", ["out.json", "out.parquet"], indirect=True)
+def test_what_a_killed_run_left_is_replaced_or_continued(path: Path) -> None:
+    journal = path.with_name(f".{path.name}.journal")
+    output = open_output(str(path), OutputOptions())
+    put(output, "a.jpg", "cat")
+    output.put_error(FakeItem("b.jpg", "b.jpg"), broken(), lambda: None)
+    output.flush()
+    left = journal.read_bytes()
+    output.abort()
+    journal.write_bytes(left + b'["c.jpg",[')
+    output = open_output(str(path), OutputOptions(resume=True))
+    assert output.has(FakeItem("a.jpg", "a.jpg"))
+    assert not output.has(FakeItem("b.jpg", "b.jpg"))
+    assert not output.has(FakeItem("c.jpg", "c.jpg"))
+    put(output, "b.jpg", "dog")
+    output.close()
+    assert list(path.parent.iterdir()) == [path]
+    assert names(path) == ["a.jpg", "b.jpg"]
+    path.unlink()
+    journal.write_bytes(left)
+    output = open_output(str(path), OutputOptions())
+    put(output, "z.jpg", "cat")
+    output.close()
+    assert names(path) == ["z.jpg"]
+
+
+@pytest.mark.parametrize("path", ["out.json", "out.parquet"], indirect=True)
+def test_a_file_that_is_continued_is_whole_until_it_is_replaced(path: Path) -> None:
+    output = open_output(str(path), OutputOptions())
     put(output, "a.jpg", "cat")
     output.close()
-    assert len(json.loads((tmp_path / "out.json").read_text())) == 1
+    output = open_output(str(path), OutputOptions(resume=True))
+    put(output, "b.jpg", "cat", "dog")
+    output.flush()
+    assert names(path) == ["a.jpg"]
+    output.abort()
+    assert names(path) == ["a.jpg"]
+    open_output(str(path), OutputOptions(resume=True)).close()
+    assert names(path) == ["a.jpg", "b.jpg"]
+
+
+def names(path: Path) -> list[str]:
+    """Return the names of the images with a result, once each."""
+    if path.suffix == ".json":
+        entries = json.loads(path.read_text())
+        return list(dict.fromkeys(entry["file_name"] for entry in entries))
+    rows = pq.read_table(path).to_pylist()
+    return list(dict.fromkeys(row["file"] for row in rows if row["error"] is None))
+
+
+def test_duckdb_reads_a_table_in_which_every_image_can_be_counted(tmp_path: Path) -> None:
+    path = tmp_path / "out.parquet"
+    output = open_output(str(path), OutputOptions())
+    put(output, "a.jpg", "cat", "dog")
+    put(output, "nothing.jpg")
+    output.put_error(FakeItem("b.jpg", "b.jpg"), broken(), lambda: None)
+    output.close()
+    query = f"select count(distinct file), count(label), count(error) from '{path}'"
+    assert duckdb.connect().execute(query).fetchall() == [(3, 2, 1)]
 
 
 def test_details_of_an_item_are_members_of_its_line(tmp_path: Path) -> None:

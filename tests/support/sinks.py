@@ -131,7 +131,15 @@ class Coco(Rows):
         return [(entry["file_name"], ("", "cat", "dog")[entry["category_id"]]) for entry in entries]
 
 
-class Parquet(Rows):
-    def rows(self) -> list[tuple[str, str]]:
-        table = pq.read_table(self.path)
-        return list(zip(table["file"].to_pylist(), table["label"].to_pylist(), strict=True))
+class Parquet(OnDisk):
+    def results(self) -> Mapping[str, list[str]]:
+        table = pq.read_table(self.path).to_pylist() if self.path.exists() else []
+        labels: dict[str, list[str]] = defaultdict(list)
+        for row in table:
+            if row["error"] is None:
+                labels[row["file"]] += [row["label"]] if row["label"] else []
+        return dict(labels)
+
+    def errors(self) -> Mapping[str, str]:
+        rows = pq.read_table(self.path).to_pylist()
+        return {row["file"]: row["error"] for row in rows if row["error"]}

@@ -74,7 +74,7 @@ def store_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def store(store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """An empty store with a bucket, which the AWS variables of this process name."""
     urllib.request.urlopen(
         urllib.request.Request(f"{store_url}/moto-api/reset", method="POST"), timeout=10
@@ -85,6 +85,7 @@ def store(store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         "AWS_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": store_url,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

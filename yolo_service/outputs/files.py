@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import cast
 
 from yolo_service.errors import ConfigurationError
+from yolo_service.outputs.collected import CollectedFile
 from yolo_service.outputs.contents import content
 from yolo_service.outputs.document import Document
 from yolo_service.outputs.folder import FolderOutput
@@ -37,7 +38,8 @@ def open_path(sink: str, options: OutputOptions) -> Output:
         return Lines(path, _csv(options), resume=options.resume)
     if suffix == ".jsonl":
         return Lines(path, json_rows(options.format or "objects"), resume=options.resume)
-    return Document(path, json_rows(options.format or "coco"), resume=options.resume)
+    document = Document(json_rows(options.format or "coco"))
+    return CollectedFile(path, document, resume=options.resume)
 
 
 def is_folder(sink: str) -> bool:

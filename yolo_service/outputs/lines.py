@@ -145,18 +145,18 @@ class Lines:
 
     def _add(self, rows: list[bytes], acknowledge: Acknowledge) -> None:
         try:
-            self._write(b"".join(rows), are_several=len(rows) > 1)
+            self._write(b"".join(rows))
         except OSError as error:
             raise self._broken(error) from error
         self._waiting.append(acknowledge)
 
-    def _write(self, data: bytes, *, are_several: bool = False) -> None:
+    def _write(self, data: bytes) -> None:
         """Write all or nothing: a row that is cut off would swallow the next one.
 
         A process that is killed while it writes leaves the beginning of what it writes. That one
         row is not whole can be seen. Several begin with NUL until the last one is there.
         """
-        start = self._file.tell()
+        start, are_several = self._file.tell(), data.count(b"\n") > 1
         rest = memoryview(b"\0" + data[1:] if are_several else data)
         try:
             while rest:
@@ -208,7 +208,12 @@ def lock(path: Path) -> Lock:
     """
     if taken := Lock.take(path):
         return taken
-    raise OutputError(f"{path} is being written by another process; choose another file")
+    raise being_written(path)
+
+
+def being_written(path: Path | Place) -> OutputError:
+    """Return the error for a file that another process writes."""
+    return OutputError(f"{path} is being written by another process; choose another file")
 
 
 def exists(path: Path | Place) -> ConfigurationError:

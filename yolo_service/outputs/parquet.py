@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from yolo_service.errors import ConfigurationError
 from yolo_service.formats.columns import columns
 from yolo_service.inputs.item import Item
-from yolo_service.outputs.document import HiddenFile
+from yolo_service.outputs.collected import Collected, CollectedFile
 from yolo_service.outputs.options import OutputOptions
-from yolo_service.outputs.output import Acknowledge
 from yolo_service.outputs.rows import OF_FRAMES
 from yolo_service.predictor.answer import Answer
 
@@ -34,11 +35,12 @@ SCHEMA = pa.schema(
         *((side, pa.float32()) for side in ("left", "top", "right", "bottom")),
         ("time", pa.float64()),  # these of the frames of videos, else null
         ("frame", pa.int64()),
+        ("error", pa.string()),
     ]
 )
 
 
-def open_output(sink: str, options: OutputOptions) -> ParquetOutput:
+def open_output(sink: str, options: OutputOptions) -> CollectedFile:
     """Open a file.
 
     Raises:
@@ -49,106 +51,66 @@ def open_output(sink: str, options: OutputOptions) -> ParquetOutput:
         raise ConfigurationError(
             f"a Parquet file has columns of its own; leave --format out: {sink}"
         )
-    return ParquetOutput(Path(sink), resume=options.resume)
+    return CollectedFile(Path(sink), Table(), resume=options.resume)
 
 
-class ParquetOutput:
-    """An ``Output``: a table, which appears when it is complete."""
+class Table:
+    """A ``Whole``: a table with a row per detection.
 
-    needs_image = needs_sha256 = False
+    An image without detections has one row without a label, one that has failed a row with
+    ``error``, so that every image can be counted.
+    """
 
-    def __init__(self, path: Path, *, resume: bool) -> None:
-        self._rows: list[dict[str, Any]] = []
-        self._files: set[str] = set()
-        self._waiting: list[Acknowledge] = []
-        self._found_at = path.stat().st_mtime if path.exists() else 0.0
-        self._place = HiddenFile(path, resume=resume)
-        try:
-            self._writer = pq.ParquetWriter(self._place.hidden, SCHEMA)
-            if path.exists():
-                self._read_back(path)
-        except OSError as error:
-            raise self._place.broken(error) from error
+    def key(self, item: Item) -> str:
+        """Return the name of an item."""
+        return item.name.encode(errors="replace").decode()
 
-    def has(self, item: Item) -> bool:
-        """Look for an item among those of the file when it was opened."""
-        return item.owns_result_of(self._found_at) and item.name in self._files
-
-    def encode(self, item: Item, answer: Answer) -> list[dict[str, Any]]:
-        """Make the rows of an item."""
+    def encode(self, item: Item, answer: Answer) -> list[bytes]:
+        """Return the rows of an answer."""
         table = columns(answer)
         common = {
-            "file": item.name.encode(errors="replace").decode(),
+            "file": self.key(item),
             "model": answer.model,
             "width": answer.width,
             "height": answer.height,
-            **{name: item.details.get(name) for name in OF_FRAMES},
+            **{name: item.details[name] for name in OF_FRAMES if name in item.details},
         }
-        return [
+        rows: list[dict[str, Any]] = [
             {**common, "label": label, "class_id": number, "confidence": score}
             | dict(zip(("left", "top", "right", "bottom"), corners, strict=True))
             for label, number, score, corners in zip(
                 table.labels, table.class_ids, table.scores, table.corners, strict=True
             )
         ]
+        return [orjson.dumps(row) for row in rows or [common]]
 
-    def put(self, _: Item, encoded: list[dict[str, Any]], acknowledge: Acknowledge) -> None:
-        """Add rows.
+    def error(self, item: Item, error: Exception) -> list[bytes]:
+        """Return one row."""
+        return [orjson.dumps({"file": self.key(item), "error": str(error)})]
 
-        Raises:
-            OutputError: the disk is full.
-        """
-        self._rows += encoded
-        self._waiting.append(acknowledge)
-        if len(self._rows) >= ROWS:
-            self._write()
+    def write(self, path: Path, items: Iterable[Collected]) -> None:
+        """Write the table, in groups of rows."""
+        rows = itertools.chain.from_iterable(item.rows for item in items)
+        with pq.ParquetWriter(path, SCHEMA) as writer:
+            while some := list(map(orjson.loads, itertools.islice(rows, ROWS))):
+                writer.write_table(pa.Table.from_pylist(some, SCHEMA))
 
-    def put_error(self, _: Item, __: Exception, acknowledge: Acknowledge) -> None:
-        """Acknowledge at the end; the table has no place for errors."""
-        self._waiting.append(acknowledge)
-
-    def flush(self) -> None:
-        """Do nothing: the file appears at the end."""
-
-    def close(self) -> None:
-        """Write the last rows, and let the file appear.
+    def read(self, path: Path) -> Iterator[Collected]:
+        """Yield the items of a table; one that has failed is tried again.
 
         Raises:
-            OutputError: the disk is full.
+            ValueError: it is no such table.
         """
-        self._write()
         try:
-            self._writer.close()
-        except OSError as error:
-            raise self._place.broken(error) from error
-        self._place.publish(self._waiting)
-
-    def abort(self) -> None:
-        """Leave the file as it was."""
-        self._writer.close()
-        self._place.remove()
-
-    def _write(self) -> None:
-        rows, self._rows = self._rows, []
-        try:
-            if rows:
-                self._writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
-        except OSError as error:
-            raise self._place.broken(error) from error
-
-    def _read_back(self, path: Path) -> None:
-        try:
-            for table in _groups(path):
-                self._files |= set(table["file"].to_pylist())
-                self._writer.write_table(table.cast(SCHEMA))
-        except (pa.ArrowInvalid, KeyError, ValueError) as error:
-            self.abort()
-            raise ConfigurationError(
-                f"{path} is no table of results: {error}; remove it"
-            ) from error
+            for name, rows in itertools.groupby(_rows(path), key=lambda row: row["file"]):
+                kept = [row for row in rows if row.get("error") is None]
+                if kept:
+                    yield Collected(name, [orjson.dumps(row) for row in kept])
+        except (pa.ArrowInvalid, KeyError) as error:
+            raise ValueError(f"expected a table of results: {error}") from error
 
 
-def _groups(path: Path) -> Iterator[pa.Table]:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(path) as file:
         for number in range(file.num_row_groups):
-            yield file.read_row_group(number)
+            yield from file.read_row_group(number).to_pylist()

@@ -3,33 +3,95 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import platformdirs
 
 from yolo_service import s3_objects
 from yolo_service.errors import ConfigurationError, OutputError, StoreError
 from yolo_service.inputs.item import Item
+from yolo_service.locks import Lock
 from yolo_service.outputs.files import open_path
-from yolo_service.outputs.lines import exists
+from yolo_service.outputs.lines import being_written, exists
 from yolo_service.outputs.options import OutputOptions
 from yolo_service.outputs.output import Acknowledge, Output
 from yolo_service.predictor.answer import Answer
 from yolo_service.s3 import Place
 
+_BEGUN = ".begun"
+"""A file with the time of the object that a run has begun with."""
+
+
+class _Folder:
+    """A folder for the file of an object, the same for each run of this user.
+
+    Attributes:
+        path: of the folder.
+    """
+
+    def __init__(self, place: Place) -> None:
+        """Make the folder, and lock it.
+
+        Raises:
+            OutputError: another process has locked it.
+        """
+        name = hashlib.sha256(str(place).encode()).hexdigest()[:32]
+        cache = platformdirs.user_cache_path("yolo-service", appauthor=False) / "s3"
+        try:
+            self.path = cache / name
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:  # a container whose file system is read-only
+            self.path = Path(tempfile.mkdtemp(prefix="yolo-service-"))
+        lock = Lock.take(self.path)
+        if lock is None:
+            raise being_written(place)
+        self._lock = lock
+
+    def is_of(self, written: datetime | None) -> bool:
+        """Return whether a killed run began here with the object as it is now."""
+        try:
+            return (self.path / _BEGUN).read_text(encoding="utf-8") == str(written)
+        except OSError:
+            return False
+
+    def begin(self, written: datetime | None) -> None:
+        """Remove what a killed run has left, and remember with which object this one begins."""
+        for path in self.path.iterdir():
+            path.unlink()
+        (self.path / _BEGUN).write_text(str(written), encoding="utf-8")
+
+    def release(self) -> None:
+        """Leave the folder to another run."""
+        self._lock.release()
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.release()
+
 
 class S3File:
-    """An ``Output``: one object, which appears at the end of a run; then all is acknowledged."""
+    """An ``Output``: one object, which appears at the end of a run; then all is acknowledged.
+
+    Until then it is a file in the user's cache, or where there is none in a temporary folder. What
+    a killed run leaves in the cache is continued with ``resume`` unless the object has changed
+    since.
+    """
 
     def __init__(self, place: Place, options: OutputOptions) -> None:
-        """Begin a file in a temporary folder, with what the object has if it is continued.
+        """Begin a file, with what the object has if it is continued.
 
         Raises:
             ConfigurationError: the object exists, the store refuses, or the format does not fit.
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written, or another process writes it.
         """
         self._place = place
         self._waiting: list[Acknowledge] = []
@@ -37,16 +99,18 @@ class S3File:
         if written and not options.resume:
             raise exists(place)
         with _as_output_error():
-            self._folder = tempfile.TemporaryDirectory(prefix="yolo-service-")
-        self._path = Path(self._folder.name) / PurePosixPath(place.key).name
+            self._folder = _Folder(place)
+        self._path = self._folder.path / PurePosixPath(place.key).name
         try:
             with self._named(), _as_output_error():
-                if written:
-                    s3_objects.read_file(place, self._path)
-                    os.utime(self._path, (written.timestamp(), written.timestamp()))
+                if not (options.resume and self._folder.is_of(written)):
+                    self._folder.begin(written)
+                    if written:
+                        s3_objects.read_file(place, self._path)
+                        os.utime(self._path, (written.timestamp(), written.timestamp()))
                 self._file: Output = open_path(str(self._path), options)
         except BaseException:
-            self._folder.cleanup()
+            self._folder.remove()
             raise
 
     @property
@@ -91,16 +155,17 @@ class S3File:
         Raises:
             OutputError: the disk is full, or the store refuses or does not answer.
         """
-        with self._folder, self._named(), _as_output_error():
+        with self._named(), _as_output_error():
             self._file.close()
             s3_objects.write_file(self._place, self._path)
+        self._folder.remove()
         for acknowledge in self._waiting:
             acknowledge()
 
     def abort(self) -> None:
-        """Leave the object as it was."""
+        """Leave the object as it was, and the file for a run that continues it."""
         self._file.abort()
-        self._folder.cleanup()
+        self._folder.release()
 
     @contextmanager
     def _named(self) -> Iterator[None]:
