@@ -23,7 +23,6 @@ from yolo_service.cluster.detector import SCHEMA, Detector
 from yolo_service.cluster.run import cause_of
 from yolo_service.errors import ConfigurationError, ItemError, PipelineError
 from yolo_service.images.decode import decode
-from yolo_service.inputs.options import InputOptions
 from yolo_service.models.bundle import ModelBundle
 from yolo_service.models.folder import read_folder
 from yolo_service.predictor import Answer, Options
@@ -98,7 +97,7 @@ def test_an_unknown_model_names_those_there_are(models: Path) -> None:
 
 def job(models: Path, **details: Any) -> Job:
     bundle = ModelBundle.of(read_folder(models / "a-tiny"))
-    return Job(Settings(workers=1), Options(), InputOptions(), bundle, **details)
+    return Job(Settings(workers=1), Options(), bundle, **details)
 
 
 def test_results_come_in_order_with_digests_where_they_are_asked_for(

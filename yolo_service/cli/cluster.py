@@ -108,16 +108,14 @@ def open_run(
     from yolo_service.cluster.dataset import Job
     from yolo_service.cluster.ray_cluster import connected
     from yolo_service.cluster.run import ClusterRun, Resources
-    from yolo_service.inputs.options import InputOptions
     from yolo_service.models.bundle import ModelBundle
     from yolo_service.models.opening import default_files
 
     stack, settings, options = placed
-    limits = InputOptions(max_bytes=settings.max_upload_bytes, timeout=settings.url_timeout)
     if values["num_gpus"] and settings.device is None:
         settings = settings.model_copy(update={"device": "cuda"})
     bundle = ModelBundle.of(default_files(settings))
-    job = Job(settings, options, limits, bundle, environment=_s3_variables(os.environ))
+    job = Job(settings, options, bundle, environment=_s3_variables(os.environ))
     ray = stack.enter_context(connected(values["cluster"]))
     resources = Resources(ray, *_resources(ray, values))
     return ClusterRun(resources=resources, job=job, output=output(), **run)

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from yolo_service import process
+from yolo_service.inputs.options import InputOptions
 from yolo_service.models.bundle import ModelBundle
 from yolo_service.predictor import Answer, Image, Options, open_predictor
 from yolo_service.results import is_of_item
@@ -69,6 +70,11 @@ class ActorPredictor:
 
     def _submit(self, image: Future[Image]) -> Future[Answer]:
         return self._predictor.submit(image.result(), self._options)
+
+
+def limits_of(settings: Settings) -> InputOptions:
+    """Return the limits of images that are not files."""
+    return InputOptions(max_bytes=settings.max_upload_bytes, timeout=settings.url_timeout)
 
 
 def _ahead(readers: ThreadPoolExecutor, reads: Iterable[Read]) -> Iterator[Future[Image]]:

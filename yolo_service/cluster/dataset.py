@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from yolo_service.cluster.actor import ActorPredictor
+from yolo_service.cluster.actor import ActorPredictor, limits_of
 from yolo_service.cluster.ray_cluster import Actor, Pool
 from yolo_service.inputs.address import read_address
-from yolo_service.inputs.options import InputOptions
 from yolo_service.models.bundle import ModelBundle
 from yolo_service.predictor import Answer, Image, Options
 from yolo_service.settings import Settings
@@ -50,7 +49,6 @@ class Job:
     Attributes:
         settings: of the predictor.
         options: of the detection.
-        inputs: limits of what is read.
         bundle: the model.
         needs_sha256: whether ``Result.sha256`` is used.
         environment: variables such as ``AWS_ACCESS_KEY_ID``, for reading from object stores.
@@ -58,7 +56,6 @@ class Job:
 
     settings: Settings
     options: Options
-    inputs: InputOptions
     bundle: ModelBundle
     needs_sha256: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -72,7 +69,7 @@ class AddressDetector:
     """
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        self._job, self._limits = job, limits_of(job.settings)
         os.environ.update(job.environment)
         self._predictor = ActorPredictor(job.settings, job.options, job.bundle)
 
@@ -89,7 +86,7 @@ class AddressDetector:
         return pa.table({"results": pa.array([pickle.dumps(results)], pa.large_binary())})
 
     def _read(self, address: str, number: int, digests: dict[int, str]) -> Image:
-        image = read_address(address, self._job.inputs)
+        image = read_address(address, self._limits)
         if self._job.needs_sha256 and isinstance(image, bytes):
             digests[number] = hashlib.sha256(image).hexdigest()
         return image

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from yolo_service.cluster.actor import ActorPredictor
+from yolo_service.cluster.actor import ActorPredictor, limits_of
 from yolo_service.errors import ItemError
 from yolo_service.formats.columns import columns
 from yolo_service.inputs.address import read_address
@@ -98,7 +98,7 @@ class Detector:
             region=parse_region(region) if region else None,
         )
         own = load_settings(**settings, **({"model": model} if model else {}))
-        self._limits = InputOptions(max_bytes=own.max_upload_bytes, timeout=own.url_timeout)
+        self._limits = limits_of(own)
         self._predictor = ActorPredictor(own, options, bundle)
 
     def __call__(self, batch: pa.Table | Mapping[str, Any]) -> pa.Table:
