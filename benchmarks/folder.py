@@ -50,7 +50,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as made:
         folder, peer = Path(made) / "photos", Path(made) / "peer"
-        photos = _copy(options.photos, folder, options.images)
+        photos = copy_photos(options.photos, folder, options.images)
         write_peer_model(default_files(settings), peer)
         ways = {
             "detect": lambda: _detect(options, folder),
@@ -73,7 +73,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _copy(photos: Path, folder: Path, images: int) -> list[bytes]:
+def copy_photos(photos: Path, folder: Path, images: int) -> list[bytes]:
     """Copy photos until there are enough; return their contents."""
     folder.mkdir()
     found = sorted(path for path in photos.iterdir() if path.is_file())
@@ -110,7 +110,14 @@ def _plain_loop(peer: Path, folder: Path, images: int) -> Rate:
 
 
 def _rate(arguments: Sequence[str], images: int, **variables: str) -> Rate:
-    """Run Python, which prints a line for each image."""
+    times, seconds = line_times(arguments, images, **variables)
+    return Rate((images - 1) / (times[-1] - times[0]), images / seconds)
+
+
+def line_times(
+    arguments: Sequence[str], images: int, **variables: str
+) -> tuple[list[float], float]:
+    """Run Python, which prints a line for each image; return when each came, and the seconds."""
     began = time.monotonic()
     with subprocess.Popen(
         [sys.executable, *arguments],
@@ -122,7 +129,7 @@ def _rate(arguments: Sequence[str], images: int, **variables: str) -> Rate:
         times = [time.monotonic() for _ in running.stdout]
     assert running.returncode == 0
     assert len(times) == images
-    return Rate((images - 1) / (times[-1] - times[0]), images / (time.monotonic() - began))
+    return [at - began for at in times], time.monotonic() - began
 
 
 def _print(ceilings: Sequence[float], rates: Mapping[str, Sequence[Rate]]) -> None:
