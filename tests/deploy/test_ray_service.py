@@ -86,7 +86,7 @@ def test_versions_are_those_of_the_project_and_of_the_tests() -> None:
     assert f"-t yolo-service:{VERSION}_ray-blood-cells" in image
     assert f"IMAGE=yolo-service:{VERSION}-blood-cells" in image
     assert CLUSTER["rayVersion"] == version("ray")
-    assert f"RAY={version('ray')}" in image
+    assert f"\nray=={version('ray')} " in (ROOT / "requirements-ray.txt").read_text()
 
 
 def test_hadolint_finds_nothing_in_the_image_with_ray() -> None:
