@@ -126,7 +126,7 @@ def written(tmp_path: Path) -> list[Path]:
 
 def test_what_cannot_be_continued_is_named_by_its_address(store: Store) -> None:
     store.put("out/all.json", b"{}")
-    with pytest.raises(ConfigurationError, match=rf"^{OUT}/all.json is no file of results"):
+    with pytest.raises(ConfigurationError, match=rf"^{OUT}/all.json cannot be continued"):
         open_output(f"{OUT}/all.json", OutputOptions(resume=True))
     with pytest.raises(ConfigurationError, match="has the format rois"):
         open_output(f"{OUT}/all.csv", OutputOptions(format="objects"))

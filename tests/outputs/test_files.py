@@ -126,12 +126,59 @@ def test_what_a_killed_run_left_is_replaced_or_continued(path: Path) -> None:
     output.close()
     assert list(path.parent.iterdir()) == [path]
     assert names(path) == ["a.jpg", "b.jpg"]
+    journal.write_bytes(left)
+    with pytest.raises(ConfigurationError, match="was left by a run with another --format or anot"):
+        open_output(str(path), OutputOptions(resume=True))
     path.unlink()
     journal.write_bytes(left)
     output = open_output(str(path), OutputOptions())
     put(output, "z.jpg", "cat")
     output.close()
     assert names(path) == ["z.jpg"]
+
+
+@pytest.mark.parametrize("path", ["out.json", "out.parquet"], indirect=True)
+def test_errors_of_images_that_are_not_tried_again_stay(path: Path) -> None:
+    form = "objects" if path.suffix == ".json" else None
+    output = open_output(str(path), OutputOptions(form))
+    put(output, "a.jpg", "cat")
+    for name in ("b.jpg", "c.jpg", "c.jpg"):
+        output.put_error(FakeItem(name, name), broken(), lambda: None)
+    output.close()
+    output = open_output(str(path), OutputOptions(form, resume=True))
+    assert not output.has(FakeItem("b.jpg", "b.jpg"))
+    put(output, "c.jpg", "dog")
+    output.put_error(FakeItem("c.jpg", "c.jpg"), broken(), lambda: None)
+    output.close()
+    if path.suffix == ".json":
+        entries = json.loads(path.read_text())
+    else:
+        entries = pq.read_table(path).to_pylist()
+    found = [(entry["file"], bool(entry.get("error"))) for entry in entries]
+    assert found == [("a.jpg", False), ("b.jpg", True), ("c.jpg", False)]
+
+
+def test_a_list_in_another_format_is_not_continued(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    output = open_output(str(path), OutputOptions("objects"))
+    put(output, "a.jpg", "cat")
+    output.close()
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="no list in the format coco; set --format"):
+        open_output(str(path), OutputOptions(resume=True))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    output = open_output(str(path), OutputOptions())
+    put(output, "a.jpg", "cat")
+    output.abort()
+    journal = tmp_path / ".out.json.journal"
+    journal.write_bytes(journal.read_bytes().replace(b"]\n", b"}\n", 2))
+    with pytest.raises(ConfigurationError):
+        open_output(str(path), OutputOptions(resume=True))
 
 
 @pytest.mark.parametrize("path", ["out.json", "out.parquet"], indirect=True)

@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import orjson
 
@@ -19,7 +19,7 @@ from yolo_service.predictor.answer import Answer
 from yolo_service.whole_files import hidden_beside, suffixed, sync_folder
 
 
-class Collected(NamedTuple):
+class ItemRows(NamedTuple):
     """What the file gets of one item: rows as JSON documents; of an error, it may be none."""
 
     key: str
@@ -27,8 +27,12 @@ class Collected(NamedTuple):
     is_error: bool = False
 
 
-class Whole(Protocol):
+class FileFormat(Protocol):
     """A kind of file that cannot be added to: it is written, and read back, as a whole."""
+
+    @property
+    def name(self) -> str:
+        """Return what tells it from others: a journal of one kind is no journal of another."""
 
     def key(self, item: Item) -> str:
         """Return what the rows of an item are called by."""
@@ -39,15 +43,15 @@ class Whole(Protocol):
     def error(self, item: Item, error: Exception) -> list[bytes]:
         """Return the rows of an item that has failed; none if the file has no place for it."""
 
-    def write(self, path: Path, items: Iterable[Collected]) -> None:
+    def write(self, path: Path, items: Iterable[ItemRows]) -> None:
         """Write the file.
 
         Raises:
             OSError: that is not possible.
         """
 
-    def read(self, path: Path) -> Iterable[Collected]:
-        """Yield what has a result in a file.
+    def read(self, path: Path) -> Iterable[ItemRows]:
+        """Yield the items of a file, those that have failed too.
 
         Raises:
             ValueError: it is no such file.
@@ -64,14 +68,14 @@ class CollectedFile:
 
     needs_image = needs_sha256 = False
 
-    def __init__(self, path: Path, whole: Whole, *, resume: bool) -> None:
+    def __init__(self, path: Path, form: FileFormat, *, resume: bool) -> None:
         """Begin the journal, with what the file has if there is one.
 
         Raises:
             ConfigurationError: the file exists, or cannot be continued.
             OutputError: it cannot be written to, or another process writes it.
         """
-        self._path, self._whole = path, whole
+        self._path, self._format = path, form
         self._waiting: list[Acknowledge] = []
         self._journal_path = path.with_name(suffixed(f".{path.name}", ".journal"))
         if path.exists() and not resume:
@@ -80,7 +84,7 @@ class CollectedFile:
             self._prepare(resume=resume)
         except OSError as error:
             raise self._broken(error) from error
-        self._journal = Lines(self._journal_path, _JournalRows(whole), resume=resume)
+        self._journal = Lines(self._journal_path, _JournalRows(form), resume=True)
 
     def has(self, item: Item) -> bool:
         """Look for an item among those of the journal when it was opened."""
@@ -115,7 +119,7 @@ class CollectedFile:
         self._journal.flush()
         hidden = hidden_beside(self._path)
         try:
-            self._whole.write(hidden, self._items())
+            self._format.write(hidden, self._items())
             with hidden.open("rb") as file:
                 os.fsync(file.fileno())
             hidden.replace(self._path)
@@ -134,40 +138,76 @@ class CollectedFile:
         self._journal.abort()
 
     def _prepare(self, *, resume: bool) -> None:
-        """Remove what a killed run has left, or write a journal of the file that is continued."""
+        """Make a journal that can be added to: that of a killed run, or one of the file."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._journal_path.exists() and not resume:
-            if not (lock := Lock.take(self._journal_path)):
-                raise being_written(self._path)
-            self._journal_path.unlink()
-            lock.release()
-        if not self._journal_path.exists() and self._path.exists():
-            self._begin_journal()
-
-    def _begin_journal(self) -> None:
-        """Write a journal of the file, with its time: that is when its results were written."""
-        found = self._path.stat()
-        hidden = hidden_beside(self._journal_path)
+        self._journal_path.touch()
+        lock = Lock.take(self._journal_path)
+        if not lock or not lock.is_on(self._journal_path):
+            raise being_written(self._path)
         try:
-            with hidden.open("wb") as file:
-                file.writelines(map(_line, self._whole.read(self._path)))
-        except ValueError as error:
-            hidden.unlink()
-            raise ConfigurationError(f"{self._path} is no file of results; remove it") from error
-        os.utime(hidden, ns=(found.st_atime_ns, found.st_mtime_ns))
-        hidden.replace(self._journal_path)
+            with self._journal_path.open("r+b") as file:
+                first = file.readline()
+                if resume and first.startswith(b"["):
+                    self._check_origin(first)
+                else:
+                    self._begin(file)
+        finally:
+            lock.release()
 
-    def _items(self) -> Iterator[Collected]:
-        """Yield what the file gets: of an item that was tried again the last that came of it."""
-        failed = set[str]()
-        for item in _read(self._journal_path):
-            (failed.add if item.is_error else failed.discard)(item.key)
+    def _check_origin(self, first: bytes) -> None:
+        """Check that a journal was begun with the file as it is, in this format.
+
+        Raises:
+            ConfigurationError: it was not.
+        """
+        if first != self._origin():
+            raise ConfigurationError(
+                f"{self._journal_path} was left by a run with another --format or another "
+                f"{self._path.name}; remove it to begin anew"
+            )
+
+    def _begin(self, file: BinaryIO) -> None:
+        """Write a journal of the file, whose first byte says that it is complete."""
+        origin = self._origin()
+        file.seek(0)
+        file.truncate()
+        file.write(b"\0" + origin[1:])
+        found = self._path.stat() if self._path.exists() else None
+        if found:
+            self._copy(file)
+        file.seek(0)
+        file.write(origin[:1])
+        file.flush()
+        if found:  # that is when its results were written
+            os.utime(self._journal_path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+    def _copy(self, journal: BinaryIO) -> None:
+        try:
+            journal.writelines(map(_line, self._format.read(self._path)))
+        except (ValueError, TypeError) as error:
+            self._journal_path.unlink()
+            raise ConfigurationError(
+                f"{self._path} cannot be continued: {error}; remove it"
+            ) from error
+
+    def _origin(self) -> bytes:
+        """Return the first line of a journal: its format, and the file that it continues."""
+        found = self._path.stat() if self._path.exists() else None
+        version = f"{found.st_mtime_ns} {found.st_size}" if found else None
+        return orjson.dumps([self._format.name, version], option=orjson.OPT_APPEND_NEWLINE)
+
+    def _items(self) -> Iterator[ItemRows]:
+        """Yield what the file gets: an error only of an item without a result, and the last."""
+        errors = {item.key: item for item in _read(self._journal_path) if item.is_error}
+        if errors:
+            for item in _read(self._journal_path):
+                if not item.is_error:
+                    errors.pop(item.key, None)
         for item in _read(self._journal_path):
             if not item.is_error:
                 yield item
-            elif item.key in failed:
-                failed.discard(item.key)
-                yield item
+            elif item.key in errors:
+                yield errors.pop(item.key)
 
     def _broken(self, error: OSError) -> OutputError:
         return OutputError(f"{self._path} cannot be written to: {error}")
@@ -178,39 +218,48 @@ class _JournalRows:
 
     header = b""
 
-    def __init__(self, whole: Whole) -> None:
-        self._whole = whole
+    def __init__(self, form: FileFormat) -> None:
+        self._format = form
 
     def encode(self, item: Item, answer: Answer) -> list[bytes]:
-        return [_line(Collected(self.key(item), self._whole.encode(item, answer)))]
+        return [_line(ItemRows(self.key(item), self._format.encode(item, answer)))]
 
     def error(self, item: Item, error: Exception) -> list[bytes]:
-        return [_line(Collected(self.key(item), self._whole.error(item, error), is_error=True))]
+        return [_line(ItemRows(self.key(item), self._format.error(item, error), is_error=True))]
 
     def numbered(self, rows: list[bytes], number: int) -> list[bytes]:  # noqa: ARG002
         return rows
 
     def key(self, item: Item) -> str:
-        return self._whole.key(item)
+        return self._format.key(item)
 
     def is_whole(self, row: bytes) -> bool:
         return row.endswith(b"\n")
 
     def key_of(self, row: bytes) -> str | None:
-        item = _collected(row)
-        return None if item.is_error else item.key
+        item = _item(row)
+        return None if item is None or item.is_error else item.key
 
 
-def _line(item: Collected) -> bytes:
+def _line(item: ItemRows) -> bytes:
     rows = [orjson.Fragment(row.rstrip(b"\n")) for row in item.rows]
     return orjson.dumps([item.key, rows, item.is_error], option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _collected(line: bytes) -> Collected:
-    key, rows, is_error = orjson.loads(line)
-    return Collected(key, [orjson.dumps(row) for row in rows], is_error)
+def _item(line: bytes) -> ItemRows | None:
+    """Read a line; None: it is the first one."""
+    try:
+        key, *rest = orjson.loads(line)
+        if len(rest) == 1:
+            return None
+        rows, is_error = rest
+        return ItemRows(key, [orjson.dumps(row) for row in rows], is_error)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(
+            "the journal of a killed run is damaged; remove the hidden file that ends with .journal"
+        ) from error
 
 
-def _read(path: Path) -> Iterator[Collected]:
+def _read(path: Path) -> Iterator[ItemRows]:
     with path.open("rb") as file:
-        yield from map(_collected, file)
+        yield from filter(None, map(_item, file))

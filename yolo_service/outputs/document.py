@@ -8,16 +8,16 @@ from pathlib import Path
 import orjson
 
 from yolo_service.inputs.item import Item
-from yolo_service.outputs.collected import Collected
+from yolo_service.outputs.collected import ItemRows
 from yolo_service.outputs.rows import Rows
 from yolo_service.predictor.answer import Answer
 
 
 class Document:
-    """A ``Whole``: a list in a JSON file, with each row on a line of its own."""
+    """A ``FileFormat``: a list in a JSON file, with each row on a line of its own."""
 
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, rows: Rows, form: str) -> None:
+        self._rows, self.name = rows, form
 
     def key(self, item: Item) -> str:
         """Return what the rows of an item are called by."""
@@ -31,7 +31,7 @@ class Document:
         """Return the rows of an item that has failed, if the format has a place for it."""
         return self._rows.error(item, error)
 
-    def write(self, path: Path, items: Iterable[Collected]) -> None:
+    def write(self, path: Path, items: Iterable[ItemRows]) -> None:
         """Write the list."""
         number, separator = 0, b"[\n"
         with path.open("wb") as file:
@@ -42,17 +42,20 @@ class Document:
                     separator = b",\n"
             file.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
 
-    def read(self, path: Path) -> Iterable[Collected]:
-        """Return the items of a list; one that has failed is tried again.
+    def read(self, path: Path) -> Iterable[ItemRows]:
+        """Return the items of a list.
 
         Raises:
-            ValueError: it is no list.
+            ValueError: it is no list of results in this format.
         """
         entries = orjson.loads(path.read_bytes())
-        if not isinstance(entries, list):
-            raise ValueError("expected a list")
-        by_key: dict[str, list[bytes]] = {}
-        for row in map(orjson.dumps, entries):
-            if key := self._rows.key_of(row):
-                by_key.setdefault(key, []).append(row)
-        return [Collected(key, rows) for key, rows in by_key.items()]
+        if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
+            raise ValueError("it is no list of results")
+        by_key: dict[tuple[str, bool], list[bytes]] = {}
+        for entry in entries:
+            row, is_error = orjson.dumps(entry), "error" in entry
+            key = self._rows.key_of(orjson.dumps({**entry, "error": None}) if is_error else row)
+            if not key:
+                raise ValueError(f"it is no list in the format {self.name}; set --format")
+            by_key.setdefault((key, is_error), []).append(row)
+        return [ItemRows(key, rows, is_error) for (key, is_error), rows in by_key.items()]

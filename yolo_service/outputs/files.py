@@ -38,7 +38,8 @@ def open_path(sink: str, options: OutputOptions) -> Output:
         return Lines(path, _csv(options), resume=options.resume)
     if suffix == ".jsonl":
         return Lines(path, json_rows(options.format or "objects"), resume=options.resume)
-    document = Document(json_rows(options.format or "coco"))
+    form = options.format or "coco"
+    document = Document(json_rows(form), form)
     return CollectedFile(path, document, resume=options.resume)
 
 

@@ -90,6 +90,8 @@ class Lines:
             self._file = path.open("r+b" if resume and path.exists() else "xb", buffering=0)
             with closed_by_error(self._file):
                 self._lock = lock(path)
+                if not self._lock.is_on(path) or not _is_at(self._file, path):
+                    raise being_written(path)
             self._number = self._read_back() if resume else 0
             if not self._file.seek(0, os.SEEK_END):
                 self._write(rows.header)
@@ -188,6 +190,11 @@ class Lines:
 
     def _broken(self, error: OSError) -> OutputError:
         return OutputError(f"{self._path} cannot be written to: {error}")
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Return whether a path is still the file that was opened."""
+    return os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from yolo_service.errors import ConfigurationError
 from yolo_service.formats.columns import columns
 from yolo_service.inputs.item import Item
-from yolo_service.outputs.collected import Collected, CollectedFile
+from yolo_service.outputs.collected import CollectedFile, ItemRows
 from yolo_service.outputs.options import OutputOptions
 from yolo_service.outputs.rows import OF_FRAMES
 from yolo_service.predictor.answer import Answer
@@ -55,11 +55,13 @@ def open_output(sink: str, options: OutputOptions) -> CollectedFile:
 
 
 class Table:
-    """A ``Whole``: a table with a row per detection.
+    """A ``FileFormat``: a table with a row per detection.
 
     An image without detections has one row without a label, one that has failed a row with
     ``error``, so that every image can be counted.
     """
+
+    name = "table"
 
     def key(self, item: Item) -> str:
         """Return the name of an item."""
@@ -88,26 +90,28 @@ class Table:
         """Return one row."""
         return [orjson.dumps({"file": self.key(item), "error": str(error)})]
 
-    def write(self, path: Path, items: Iterable[Collected]) -> None:
+    def write(self, path: Path, items: Iterable[ItemRows]) -> None:
         """Write the table, in groups of rows."""
         rows = itertools.chain.from_iterable(item.rows for item in items)
         with pq.ParquetWriter(path, SCHEMA) as writer:
             while some := list(map(orjson.loads, itertools.islice(rows, ROWS))):
                 writer.write_table(pa.Table.from_pylist(some, SCHEMA))
 
-    def read(self, path: Path) -> Iterator[Collected]:
-        """Yield the items of a table; one that has failed is tried again.
+    def read(self, path: Path) -> Iterator[ItemRows]:
+        """Yield the items of a table.
 
         Raises:
             ValueError: it is no such table.
         """
         try:
+            with pq.ParquetFile(path) as file:
+                if set(file.schema_arrow.names) != set(SCHEMA.names):
+                    raise ValueError("it has other columns")
             for name, rows in itertools.groupby(_rows(path), key=lambda row: row["file"]):
-                kept = [row for row in rows if row.get("error") is None]
-                if kept:
-                    yield Collected(name, [orjson.dumps(row) for row in kept])
-        except (pa.ArrowInvalid, KeyError) as error:
-            raise ValueError(f"expected a table of results: {error}") from error
+                for is_error, some in itertools.groupby(rows, key=lambda row: bool(row["error"])):
+                    yield ItemRows(name, [orjson.dumps(row) for row in some], is_error)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"it is no table of results: {error}") from error
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -198,6 +198,6 @@ def _key_of(row: bytes, member: str) -> str | None:
         document = orjson.loads(row)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(document, dict) or "error" in document:
+    if not isinstance(document, dict) or document.get("error") is not None:
         return None
     return document.get(member)
