@@ -115,8 +115,9 @@ class Pipeline:
             items, left = iter(self._source), self._limit
             while self._may_begin(left) and (item := next(items, None)) is not None:
                 self._writer.begin(item)
-                self._begun.put(_Begun(item, self._begin(item)))
-                left = None if left is None else left - 1
+                future = self._begin(item)
+                self._begun.put(_Begun(item, future))
+                left = left if left is None or future is None else left - 1
         except Exception as error:
             self._read_error = error
         finally:

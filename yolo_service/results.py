@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,6 +13,8 @@ from typing import Any
 from yolo_service.errors import ItemError, ServiceError
 from yolo_service.inputs.item import Item
 from yolo_service.outputs.output import Output
+
+log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 1.0
 """How long a result may wait until the output is flushed."""
@@ -86,6 +89,7 @@ class ResultWriter:
             fail = functools.partial(item.failed, error)
             self._output.put_error(item, error, functools.partial(self._end, item, "failed", fail))
         else:
+            item.computed()
             self._output.put(item, result, functools.partial(self._end, item, "done", item.done))
 
     def flush_sometimes(self) -> None:
@@ -102,7 +106,10 @@ class ResultWriter:
     def release(self) -> None:
         """Give back the items that have not ended."""
         for item in list(self._open):
-            item.release()
+            try:
+                item.release()
+            except OSError as error:
+                log.warning("%s cannot be given back: %s", item.origin, error)
 
     def _end(self, item: Item, count: str, acknowledge: Callable[[], None]) -> None:
         acknowledge()

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from yolo_service.errors import StoreError
+from yolo_service.errors import ItemError, StoreError
 from yolo_service.s3 import Place, client, explained, open_object
 
 log = logging.getLogger(__name__)
@@ -57,16 +57,22 @@ def _page(below: Place, after: dict[str, str]) -> dict[str, Any]:
         )
 
 
-def read(place: Place) -> bytes:
+def read(place: Place, max_bytes: int | None = None) -> bytes:
     """Return the bytes of an object.
 
     Raises:
         StoreError: it cannot be read.
+        ItemError: it has more than ``max_bytes``; nothing of it is read.
     """
 
     def read() -> bytes:
-        with explained(place), client().get_object(Bucket=place.bucket, Key=place.key)["Body"] as b:
-            return bytes(b.read())
+        with explained(place):
+            found = client().get_object(Bucket=place.bucket, Key=place.key)
+        with found["Body"] as body, explained(place):
+            if max_bytes is None or found["ContentLength"] <= max_bytes:
+                return bytes(body.read())
+        length = found["ContentLength"]
+        raise ItemError(f"has {length} bytes, more than {max_bytes}; set YOLO_MAX_UPLOAD_MB")
 
     return again(read)
 

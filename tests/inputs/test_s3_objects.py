@@ -209,3 +209,17 @@ def test_videos_in_a_bucket_are_read(store: Store, tmp_path: Path) -> None:
     assert keys("in/") == ["in/cut.mp4"]
     assert (failed / "cut.mp4").read_bytes() == video[: len(video) // 2]
     assert not list(folder.iterdir())
+
+
+def test_objects_of_several_prefixes_have_names_that_differ(store: Store, tmp_path: Path) -> None:
+    for key in ("in/a.png", "more/a.png"):
+        store.put(key, png())
+    (tmp_path / "a.png").write_bytes(png())
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "a.png").write_bytes(png())
+    sources = [str(tmp_path / "a.png"), IN, f"s3://{BUCKET}/more", str(tmp_path / "b")]
+    source = open_input(sources, InputOptions())
+    assert [item.name for item in source] == [
+        "a.png", f"{BUCKET}/in/a.png", f"{BUCKET}/more/a.png", "b/a.png",
+    ]  # fmt: skip
+    source.close()

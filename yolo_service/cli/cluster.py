@@ -48,8 +48,11 @@ CLUSTER_OPTIONS: Sequence[Any] = (
 NAMES = ("cluster", "concurrency", "num_cpus", "num_gpus")
 """Of the arguments that they give."""
 
-_OF_ONE_MACHINE = ("watch", "stop_file", "metrics_port", "every", "fps", "frames", "size",
+_OF_ONE_MACHINE = ("watch", "rotate", "stop_file", "metrics_port", "every", "fps", "frames", "size",
                    "save_frames", "report")  # fmt: skip
+
+
+_NOT_GIVEN = (None, False, "0")
 
 
 def check(values: dict[str, Any], sources: Sequence[str]) -> None:
@@ -65,7 +68,7 @@ def check(values: dict[str, Any], sources: Sequence[str]) -> None:
         return
     if not re.fullmatch(r"auto|local|ray://.+", values["cluster"]):
         raise ConfigurationError("--cluster: expected auto, local or ray://HOST:10001")
-    if given := [name for name in _OF_ONE_MACHINE if values[name]]:
+    if given := [name for name in _OF_ONE_MACHINE if values[name] not in _NOT_GIVEN]:
         raise ConfigurationError(
             f"{_option(given[0])} is not for --cluster, which takes images that are stored"
         )
@@ -115,6 +118,7 @@ def open_run(
     if values["num_gpus"] and settings.device is None:
         settings = settings.model_copy(update={"device": "cuda"})
     bundle = ModelBundle.of(default_files(settings))
+    settings = settings.model_copy(update={"api_key": None, "ml_api_token": None})
     job = Job(settings, options, bundle, environment=_s3_variables(os.environ))
     ray = stack.enter_context(connected(values["cluster"]))
     resources = Resources(ray, *_resources(ray, values))

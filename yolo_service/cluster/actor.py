@@ -8,7 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+from darknet.limits import available_cpus
 from yolo_service import process
 from yolo_service.inputs.options import InputOptions
 from yolo_service.models.bundle import ModelBundle
@@ -42,16 +44,17 @@ class ActorPredictor:
 
     def __init__(self, settings: Settings, options: Options, bundle: ModelBundle | None) -> None:
         process.tune()
-        settings = settings.model_copy(update={"queue_seconds": math.inf})
-        if bundle:
-            folder = Path(tempfile.mkdtemp(prefix="yolo-service-model-"))
-            bundle.unpack(folder)
-            files = dict.fromkeys(("config_file", "weights_file", "meta_file"))
-            update = {"models_dir": folder, "model": bundle.name, **files}
-            settings = settings.model_copy(update=update)
+        own: dict[str, Any] = {"queue_seconds": math.inf}
+        if "workers" not in settings.model_fields_set:  # the number is that of another machine
+            own["workers"] = available_cpus() + 1
         self._options = options
-        self._predictor = open_predictor(settings)
-        self._predictor.models.get()
+        with tempfile.TemporaryDirectory(prefix="yolo-service-model-") as folder:
+            if bundle:
+                bundle.unpack(Path(folder))
+                files = dict.fromkeys(("config_file", "weights_file", "meta_file"))
+                own |= {"models_dir": Path(folder), "model": bundle.name, **files}
+            self._predictor = open_predictor(settings.model_copy(update=own))
+            self._predictor.models.get()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
 
     def answers(self, reads: Iterable[Read]) -> list[Answer | Exception]:
@@ -64,7 +67,7 @@ class ActorPredictor:
             DarknetError: likewise.
         """
         futures = self._predictor.submit_each(
-            _ahead(self._readers, reads), self._submit, self._predictor.items_ahead // 2
+            _ahead(self._readers, reads), self._submit, max(1, self._predictor.items_ahead // 2)
         )
         return [_outcome(future) for future in futures]
 

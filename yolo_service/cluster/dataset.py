@@ -56,9 +56,9 @@ class Job:
 
     settings: Settings
     options: Options
-    bundle: ModelBundle
+    bundle: ModelBundle = field(repr=False)
     needs_sha256: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class AddressDetector:
@@ -94,8 +94,8 @@ class AddressDetector:
 
 def detect(
     ray: Any, items: Sequence[tuple[int, str]], job: Job, actor: Actor, pool: Pool
-) -> Iterator[Result]:
-    """Yield the results of items in their order, while others are computed.
+) -> Iterator[list[Result]]:
+    """Yield the results of items in their order, those of a task each, while others are computed.
 
     Args:
         ray: the module, connected.
@@ -104,12 +104,12 @@ def detect(
         actor: what each reserves.
         pool: how many there are.
     """
-    blocks = _blocks if not ray.util.client.ray.is_connected() else _blocks_from_afar
+    blocks = _blocks if not ray.util.client.ray.is_connected() else _blocks_through_client
     for pickled in blocks(ray, items, job, actor, pool):
-        yield from pickle.loads(pickled)  # noqa: S301 - made by our own actors
+        yield pickle.loads(pickled)  # noqa: S301 - made by our own actors
 
 
-def _blocks_from_afar(ray: Any, *work: Any) -> Iterator[bytes]:
+def _blocks_through_client(ray: Any, *work: Any) -> Iterator[bytes]:
     """Yield pickled results through an actor: Ray Data does not run on a client of a cluster."""
     coordinator = ray.remote(Coordinator).options(num_cpus=0).remote(*work)
     waiting = deque(coordinator.next.remote() for _ in range(CALLS))

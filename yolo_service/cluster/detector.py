@@ -132,15 +132,34 @@ def _kept(batch: pa.Table | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(batch, pa.Table):
         return {name: batch[name] for name in batch.column_names if name not in _DROPPED}
     kept = {name: values for name, values in batch.items() if name not in _DROPPED}
-    return {name: pa.array(np.asarray(values).tolist()) for name, values in kept.items()}
+    return {name: pa.array(_plain(values)) for name, values in kept.items()}
+
+
+def _plain(values: Any) -> Any:
+    """Return a column as Arrow takes it: arrays of one dimension, else lists."""
+    array = np.asarray(values)
+    return array if array.ndim == 1 else array.tolist()
 
 
 def _image(value: Any, limits: InputOptions) -> Image:
     if isinstance(value, str | os.PathLike):
         return read_address(os.fspath(value), limits)
-    if isinstance(value, bytes | np.ndarray):
+    if isinstance(value, bytes):
         return value
+    if isinstance(value, np.ndarray):
+        return _pixels(value)
     raise ItemError(f"expected an image, found {type(value).__name__}")
+
+
+def _pixels(value: np.ndarray[Any, Any]) -> Image:
+    """Return an array as the predictor takes it: of uint8, with three channels."""
+    if value.dtype != np.uint8 or value.ndim not in (2, 3) or not value.size:
+        raise ItemError(f"expected uint8[height, width, 3], found {value.dtype}{list(value.shape)}")
+    if value.ndim == 2 or value.shape[2] == 1:
+        value = np.repeat(value.reshape(*value.shape[:2], 1), 3, axis=2)
+    if value.shape[2] not in (3, 4):
+        raise ItemError(f"expected 3 channels, found {value.shape[2]}")
+    return np.ascontiguousarray(value[:, :, :3])
 
 
 def _row(outcome: Answer | Exception) -> dict[str, Any]:

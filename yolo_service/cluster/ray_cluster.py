@@ -62,16 +62,16 @@ def connected(address: str) -> Iterator[Any]:
     import ray.data
 
     try:
-        _connect(ray, address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split()) or repr(error)
-        raise ConfigurationError(
-            f"--cluster {address} does not answer: {reason}; expected auto, local or "
-            "ray://HOST:10001 of a running cluster"
-        ) from error
-    try:
-        log.info("Ray %s: %s", ray.__version__, describe(nodes(ray)))
-        _check_version(ray)
+        try:
+            _connect(ray, address)
+            log.info("Ray %s: %s", ray.__version__, describe(nodes(ray)))
+            _check_version(ray)
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            reason = " ".join(str(error).split()) or repr(error)
+            raise ConfigurationError(
+                f"--cluster {address} cannot be used: {reason}; expected auto, local or "
+                "ray://HOST:10001 of a running cluster"
+            ) from error
         yield ray
     finally:
         ray.shutdown()
@@ -80,9 +80,12 @@ def connected(address: str) -> Iterator[Any]:
 def _connect(ray: Any, address: str) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == AUTO:
-        with suppress(ConnectionError):
+        try:
             ray.init(address="auto", **quiet)
             return
+        except ConnectionError:
+            if os.environ.get("RAY_ADDRESS"):
+                raise
     if address in (AUTO, LOCAL):
         ray.init(
             address="local",
@@ -166,7 +169,7 @@ def places(found: Sequence[Node], actor: Actor) -> int:
 
 
 def check_places(found: Sequence[Node], actor: Actor, least: int) -> None:
-    """Check that so many actors fit; those that do not would be waited for without a word.
+    """Check that so many actors fit; Ray Data would wait for the others without an error.
 
     Raises:
         ConfigurationError: they do not.

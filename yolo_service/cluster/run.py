@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -14,6 +16,7 @@ from darknet.limits import available_cpus
 from yolo_service.cluster.dataset import Job, Result, detect
 from yolo_service.cluster.ray_cluster import Actor, Pool
 from yolo_service.errors import ConfigurationError, InputError, PipelineError, ServiceError
+from yolo_service.inputs.address import UnreadableFileError
 from yolo_service.inputs.item import Input, Item
 from yolo_service.outputs.output import Output
 from yolo_service.results import Progress, ResultWriter
@@ -21,6 +24,8 @@ from yolo_service.threads import DaemonExecutor
 
 AHEAD = 64
 """Results that are encoded before they are put."""
+AHEAD_WITH_PIXELS = 8
+"""The same where they have decoded images, to be drawn on."""
 
 _RAISED = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Unavailable): (.+)")
 
@@ -66,7 +71,7 @@ class ClusterRun:
         self._resume, self._limit = resume, limit
         self._writer = ResultWriter(output, ended)
         self._encoders = DaemonExecutor("encode", available_cpus())
-        self._is_stopping = False
+        self._stopped = threading.Event()
 
     @property
     def progress(self) -> Progress:
@@ -94,22 +99,23 @@ class ClusterRun:
 
     def stop(self) -> None:
         """Write the results that are there, and wait for no others; for signals, never waits."""
-        self._is_stopping = True
+        self._stopped.set()
         self._source.stop()
 
     def _wanted(self) -> Iterator[Item]:
         """List the items that have no result and can be read elsewhere."""
-        left = self._limit
+        begun = 0
         for item in self._source:
             self._writer.begin(item)
             if (self._resume or item.taken_at is not None) and self._output.has(item):
                 self._writer.skip(item)
-            elif item.address is None:
+                continue
+            begun += 1
+            if item.address is None:
                 self._writer.put(item, _unreadable(item))
             else:
                 yield item
-            left = None if left is None else left - 1
-            if self._is_stopping or left == 0:
+            if self._stopped.is_set() or begun == self._limit:
                 return
 
     def _encoded(self, items: dict[int, Item]) -> Iterator[tuple[Item, Future[Any]]]:
@@ -120,24 +126,31 @@ class ClusterRun:
                 continue  # a task whose actor was lost ran again, and both have answered
             item.sha256 = result.sha256
             waiting.append((item, self._encoders.submit(self._encode, item, result)))
-            if len(waiting) == AHEAD:
+            if len(waiting) == (AHEAD_WITH_PIXELS if self._job.options.keep_image else AHEAD):
                 yield waiting.popleft()
         yield from waiting
+        if items and not self._stopped.is_set():
+            raise PipelineError(f"the cluster has answered nothing for {len(items)} images")
 
     def _encode(self, item: Item, result: Result) -> Any:
+        if isinstance(result.outcome, UnreadableFileError) and _is_here(item):
+            raise PipelineError(
+                f"{item.origin} cannot be read on the machines of the cluster: {result.outcome}; "
+                "they need the same files at the same paths"
+            )
         if isinstance(result.outcome, Exception):
             raise result.outcome
         return self._output.encode(item, replace(result.outcome, name=item.name))
 
     def _results(self, items: dict[int, Item]) -> Iterator[Result]:
-        if not items:
+        if not items or self._stopped.is_set():
             return
         ray, actor, pool = self._resources
         addresses = [(number, item.address or "") for number, item in items.items()]
         try:
-            for result in detect(ray, addresses, self._job, actor, pool):
-                yield result
-                if self._is_stopping:
+            for block in detect(ray, addresses, self._job, actor, pool):
+                yield from block
+                if self._stopped.is_set():
                     return
         except PipelineError:
             raise
@@ -157,6 +170,11 @@ def cause_of(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     raised = [found[1] for line in lines if (found := _RAISED.match(line))]
     return (raised or lines or [type(error).__name__])[-1]
+
+
+def _is_here(item: Item) -> bool:
+    """Return whether this machine can read the file that another one cannot."""
+    return bool(item.address) and os.access(item.address or "", os.R_OK)
 
 
 def _unreadable(item: Item) -> Future[Any]:

@@ -12,9 +12,9 @@ import math
 import os
 import time
 import warnings
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from yolo_service import logs, process
 from yolo_service.api.service import Service
@@ -32,7 +32,7 @@ from yolo_service.settings import Settings, load_settings, unknown_variables
 
 require_ray()
 
-from ray import serve  # noqa: E402 - the sentence above comes first
+from ray import serve  # noqa: E402 - require_ray() has to run first
 from ray.serve.config import AutoscalingConfig, BackpressureConfig  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -70,12 +70,20 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    num_replicas: int | Literal["auto"] = Field(default="auto", union_mode="left_to_right")
+    num_replicas: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto", union_mode="left_to_right"
+    )
     min_replicas: int = Field(default=1, ge=0)
     max_replicas: int = Field(default=10, ge=1)
     num_cpus: float = Field(default=1.0, gt=0)
     num_gpus: float = Field(default=0.0, ge=0)
     idle_seconds: float = Field(default=300.0, ge=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Options:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas is above max_replicas: {self.max_replicas}")
+        return self
 
 
 def app(arguments: dict[str, Any]) -> serve.Application:

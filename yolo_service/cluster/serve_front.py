@@ -1,4 +1,4 @@
-"""What stands in front of Ray Serve in each of its proxies, see ``middlewares``.
+"""The wrapper of each of Ray Serve's proxies, see ``middlewares``.
 
 Ray's proxy reads whole bodies into memory, whatever their size and however slowly they come; it
 answers 500 when a replica ends; and it finds a replica that has a model only by a header of its
@@ -48,7 +48,9 @@ MAX_TARGET_BYTES = 8192
 RETRY_SECONDS = 1
 """``Retry-After`` where Ray gives none."""
 
-_OF_RAY = frozenset(
+_RAY_PATHS = frozenset({"/-/healthz", "/-/routes"})
+
+_RAY_HEADERS = frozenset(
     {
         b"serve-multiplexed-model-id",
         b"x-request-disconnect-disabled",
@@ -79,7 +81,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request; those to ``/-/`` are Ray's own."""
-        if scope["type"] != "http" or scope["path"].startswith("/-/"):
+        if scope["type"] != "http" or scope["path"] in _RAY_PATHS:
             await self._app(scope, receive, send)
             return
         identity = request_id(header(scope, b"x-request-id"))
@@ -215,7 +217,7 @@ def _check_head(scope: Scope) -> None:
 
 def _for_ray(scope: Scope, body: bytes, identity: str) -> Scope:
     """Return the scope with the headers that Ray's proxy obeys."""
-    kept = [(key, value) for key, value in scope["headers"] if _dashes(key) not in _OF_RAY]
+    kept = [(key, value) for key, value in scope["headers"] if _dashes(key) not in _RAY_HEADERS]
     kept.append((b"x-request-id", identity.encode()))
     if name := named_model(scope["path"], scope["query_string"], body):
         kept.append((b"serve_multiplexed_model_id", name.encode()))

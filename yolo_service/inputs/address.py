@@ -12,6 +12,10 @@ from yolo_service.schemes import scheme_of
 from yolo_service.videos.content import HEAD_BYTES, is_video
 
 
+class UnreadableFileError(ItemError):
+    """A file that is not there, or that the process may not read."""
+
+
 def read_address(address: str, options: InputOptions) -> Image:
     """Read what is at an ``Item.address``.
 
@@ -20,31 +24,47 @@ def read_address(address: str, options: InputOptions) -> Image:
         options: limits of what is not a file.
 
     Raises:
-        ItemError: it cannot be read, or is a video.
+        ItemError: it cannot be read, is too large, or is a video.
+        StoreError: the store refuses, or does not answer.
     """
     scheme = scheme_of(address)
     if scheme in ("http", "https"):
-        item = UrlItem.of(address, options)
-        try:
-            return item.read()
-        finally:
-            item.release()
-    return _read_object(address) if scheme == "s3" else _read_file(Path(address))
+        return _read_url(address, options)
+    if scheme == "s3":
+        return _read_object(address, options.max_bytes)
+    if scheme:
+        raise ItemError(
+            f"{scheme}:// is not known here; expected a path, s3://, http:// or https://"
+        )
+    return _read_file(Path(address))
 
 
 _IS_VIDEO = "is a video, which is not cut into frames here; leave it out"
 
 
-def _read_object(address: str) -> Image:
+def _read_url(address: str, options: InputOptions) -> Image:
+    try:
+        item = UrlItem.of(address, options)
+    except ValueError as error:
+        raise ItemError(f"is no address: {error}") from error
+    try:
+        return item.read()
+    finally:
+        item.release()
+
+
+def _read_object(address: str, max_bytes: int) -> Image:
     from yolo_service import s3, s3_objects
     from yolo_service.inputs.object_item import is_called_video
 
     if is_called_video(address):
         raise ItemError(_IS_VIDEO)
     try:
-        return s3_objects.read(s3.parse(address))
+        return s3_objects.read(s3.parse(address), max_bytes)
     except StoreError as error:
-        raise ItemError(str(error)) from error
+        if s3_objects.is_missing(error):
+            raise ItemError(str(error)) from error
+        raise
 
 
 def _read_file(path: Path) -> Image:
@@ -54,5 +74,6 @@ def _read_file(path: Path) -> Image:
             if is_video(head, path.name):
                 raise ItemError(_IS_VIDEO)
             return head + file.read()
-    except OSError as error:
-        raise ItemError(f"cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise UnreadableFileError(f"cannot be read: {reason}") from error

@@ -7,12 +7,13 @@ process leaves is found by its name and taken over by the next one.
 
 from __future__ import annotations
 
+import errno
 import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from yolo_service.errors import ItemError
+from yolo_service.errors import InputError, ItemError
 from yolo_service.locks import Lock
 from yolo_service.whole_files import move, rename_new
 
@@ -54,6 +55,11 @@ class Claim:
         except FileNotFoundError:
             return None
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise InputError(
+                    f"{path} cannot be locked: {error.strerror}; raise the limit (ulimit -n), or "
+                    "use --limit"
+                ) from error
             raise ItemError(f"cannot be read: {error.strerror or error}") from error
         try:
             path.rename(hidden)

@@ -24,11 +24,18 @@ STDIN = "-"
 _STOP_SECONDS = 0.2
 
 
-def open_paths(sources: Sequence[str], options: InputOptions) -> list[Input]:
+def open_paths(
+    sources: Sequence[str], options: InputOptions, among: Sequence[str] = ()
+) -> list[Input]:
     """Open paths, patterns and ``-``.
 
     Names of items are relative to the one folder that is given, else to the innermost folder that
     has all of the sources in it.
+
+    Args:
+        sources: what is opened.
+        options: of the items.
+        among: all paths that are sources, if there are others between them.
 
     Raises:
         ConfigurationError: a path does not exist, a pattern has no match, or a source cannot be
@@ -37,7 +44,7 @@ def open_paths(sources: Sequence[str], options: InputOptions) -> list[Input]:
     paths = [Path(source) for source in sources if source != STDIN]
     if options.watch:
         return [WatchedFolders(_folders(paths, sources), options)]
-    base = _base(paths)
+    base = _base([Path(source) for source in among or sources if source != STDIN])
     return [
         StandardInput(options) if source == STDIN else _open(source, base, options)
         for source in sources

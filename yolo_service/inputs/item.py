@@ -73,6 +73,9 @@ class Item(ABC):
         """
         return None
 
+    def computed(self) -> None:  # noqa: B027 - most inputs keep nothing
+        """Forget what only a failure would need: the result is known, and waits to be durable."""
+
     def done(self) -> None:  # noqa: B027 - most inputs keep nothing
         """Forget the item: its result is where it cannot be lost.
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from yolo_service import s3_objects
-from yolo_service.errors import InputError, StoreError
+from yolo_service.errors import InputError, ItemError, StoreError
 from yolo_service.inputs.aside import put_file_aside
 from yolo_service.inputs.message import Message
 from yolo_service.s3 import Place
 from yolo_service.videos.content import HEAD_BYTES, SUFFIXES, is_video
+
+log = logging.getLogger(__name__)
 
 
 def is_called_video(key: str) -> bool:
@@ -86,13 +89,19 @@ class ObjectItem(Message):
         self._remove()
 
     def _fetch_for_failed(self) -> None:
-        """Read an image that another machine has read, if it will be written."""
+        """Read an image that another machine has read, if it will be written.
+
+        One that is too large, or gone, leaves an empty file beside its error.
+        """
         if self.options.reads or self.problem or not self.keeps_data:
             return
         try:
-            self.data = s3_objects.read(self.place)
+            self.data = s3_objects.read(self.place, self.options.max_bytes)
+        except ItemError as error:
+            log.warning("%s: %s; it is not copied", self.place, error)
         except StoreError as error:
-            raise InputError(f"{error}; it has failed, but cannot be read to be kept") from error
+            if not s3_objects.is_missing(error):
+                raise InputError(f"{error}; it has failed, and cannot be copied") from error
 
     def _remove(self) -> None:
         if self._video:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import cast
 
 from yolo_service.errors import ConfigurationError
@@ -31,10 +32,12 @@ def open_input(sources: Sequence[str], options: InputOptions) -> Input:
         InputError: a source cannot be reached.
     """
     _check_places(sources, options)
+    options = replace(options, is_alone=len(sources) == 1)
+    paths = [source for source in sources if not scheme_of(source)]
     inputs: list[Input] = []
     for are_paths, group in itertools.groupby(sources, lambda source: not scheme_of(source)):
         if are_paths:
-            inputs += open_paths(list(group), options)
+            inputs += open_paths(list(group), options, among=paths)
         else:
             inputs += [_open(source, options) for source in group]
     return inputs[0] if len(inputs) == 1 else Chain(inputs)

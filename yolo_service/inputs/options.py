@@ -25,6 +25,8 @@ class InputOptions:
         drawn_to_store: prefix of annotated images, as an address of a store.
         max_bytes: largest image of a source that does not belong to the user.
         timeout: seconds that such an image may take to arrive.
+        is_alone: whether there is no other source; else the names of objects have their bucket and
+            whole key, so that they differ.
         reads: whether items may be read before they are taken; without it only their ``address``
             is needed, because other machines read them.
         is_stopping: set when the run is to end: then a source that is gone is not waited for.
@@ -43,6 +45,7 @@ class InputOptions:
     drawn_to_store: str | None = None
     max_bytes: int = 20_000_000
     timeout: float = 10.0
+    is_alone: bool = True
     reads: bool = True
     is_stopping: Event = field(default_factory=Event)
 

@@ -155,7 +155,7 @@ class Bucket:
             return
         data, problem = self._result(listed, reading)
         place = self._place._replace(key=listed.key)
-        name = PurePosixPath(listed.key).name if self._is_one else _name(listed.key, self._place)
+        name = self._named(listed.key)
         target = self._move_to and self._move_to._replace(key=self._move_to.key + name)
         yield ObjectItem(
             name,
@@ -166,6 +166,12 @@ class Bucket:
             place=place,
             target=target,
         )
+
+    def _named(self, key: str) -> str:
+        """Return the name of an object among those of all sources."""
+        if not self._options.is_alone:
+            return f"{self._place.bucket}/{_name(key, self._place._replace(key=''))}"
+        return PurePosixPath(key).name if self._is_one else _name(key, self._place)
 
     def _result(self, listed: Listed, reading: Future[bytes]) -> tuple[bytes, str]:
         """Return the bytes of an object, and what is wrong with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
@@ -43,17 +44,32 @@ class _Folder:
         Raises:
             OutputError: another process has locked it.
         """
-        name = hashlib.sha256(str(place).encode()).hexdigest()[:32]
+        store = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+        name = hashlib.sha256(f"{store} {place}".encode()).hexdigest()[:32]
         cache = platformdirs.user_cache_path("yolo-service", appauthor=False) / "s3"
+        self._is_temporary = False
         try:
             self.path = cache / name
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._check_owner()
         except OSError:  # a container whose file system is read-only
             self.path = Path(tempfile.mkdtemp(prefix="yolo-service-"))
+            self._is_temporary = True
         lock = Lock.take(self.path)
         if lock is None:
             raise being_written(place)
         self._lock = lock
+
+    def _check_owner(self) -> None:
+        """Check that no other user can write here.
+
+        Raises:
+            PermissionError: one can.
+        """
+        found = self.path.stat()
+        is_own = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+        if not is_own or found.st_mode & 0o022:
+            raise PermissionError(errno.EPERM, "belongs to others", str(self.path))
 
     def is_of(self, written: datetime | None) -> bool:
         """Return whether a killed run began here with the object as it is now."""
@@ -70,7 +86,10 @@ class _Folder:
 
     def release(self) -> None:
         """Leave the folder to another run."""
-        self._lock.release()
+        if self._is_temporary:
+            self.remove()
+        else:
+            self._lock.release()
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -103,14 +122,15 @@ class S3File:
         self._path = self._folder.path / PurePosixPath(place.key).name
         try:
             with self._named(), _as_output_error():
-                if not (options.resume and self._folder.is_of(written)):
+                is_continued = options.resume and self._folder.is_of(written)
+                if not is_continued:
                     self._folder.begin(written)
                     if written:
                         s3_objects.read_file(place, self._path)
                         os.utime(self._path, (written.timestamp(), written.timestamp()))
                 self._file: Output = open_path(str(self._path), options)
         except BaseException:
-            self._folder.remove()
+            self._folder.release()
             raise
 
     @property
@@ -147,7 +167,13 @@ class S3File:
             self._file.put_error(item, error, wait)
 
     def flush(self) -> None:
-        """Do nothing: the object appears at the end."""
+        """Sync the file to the disk; the object appears at the end.
+
+        Raises:
+            OutputError: that is not possible.
+        """
+        with self._named():
+            self._file.flush()
 
     def close(self) -> None:
         """Complete the file, upload it, and acknowledge all.
