@@ -78,10 +78,25 @@ def suffixed(name: str, suffix: str) -> str:
     return f"{parent}{slash}{last}{suffix}"
 
 
-def free_name(target: Path) -> Path:
-    """Return a path that does not exist: this one, or one with a number, ``cat-2.jpg``."""
+def free_name(target: Path, source: Path | None = None) -> Path:
+    """Return a path that does not exist: this one, or one with a number, ``cat-2.jpg``.
+
+    One that is the source itself counts as free: a process was killed while it moved the file.
+    """
     names = (target.with_name(f"{target.stem}-{n}{target.suffix}") for n in itertools.count(2))
-    return next(path for path in itertools.chain([target], names) if not os.path.lexists(path))
+    return next(
+        path
+        for path in itertools.chain([target], names)
+        if not os.path.lexists(path) or (source and _is_same(source, path))
+    )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Return whether two names are of one file."""
+    try:
+        return os.path.samestat(path.lstat(), other.lstat())
+    except OSError:
+        return False
 
 
 def move(source: Path, target: Path) -> Path:
@@ -92,7 +107,7 @@ def move(source: Path, target: Path) -> Path:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        target = free_name(target)
+        target = free_name(target, source)
         try:
             rename_new(source, target)
         except FileExistsError:
@@ -105,14 +120,18 @@ def move(source: Path, target: Path) -> Path:
 
 
 def rename_new(source: Path, target: Path) -> None:
-    """Rename a file within a file system.
+    """Rename a file within a file system. A kill in between leaves it with both names.
 
     Raises:
-        FileExistsError: the target exists.
+        FileExistsError: the target exists, and is another file.
         OSError: EXDEV for another file system.
     """
     try:
         os.link(source, target)
+    except FileExistsError:
+        if not _is_same(source, target):
+            raise
+        source.unlink()
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.input_suite import png
 from yolo_service.errors import ConfigurationError, InputError, ItemError
 from yolo_service.inputs import Item
 from yolo_service.inputs.claims import Claim
+from yolo_service.inputs.file_item import FileItem
 from yolo_service.inputs.opening import open_input
 from yolo_service.inputs.options import InputOptions
 from yolo_service.pipeline import read
@@ -181,6 +183,25 @@ def test_moving_overwrites_nothing(tmp_path: Path) -> None:
     assert files(done) == {"x", "a.png", "a-2.png"}
     assert (done / "a.png").read_bytes() == png(1)
     assert (done / "a-2.png").read_bytes() == png(0)
+
+
+@pytest.mark.parametrize("place", ["move_to", "failed_to"])
+def test_a_file_with_two_names_is_moved_on(tmp_path: Path, place: str) -> None:
+    """As a process leaves it that is killed while it moves a file."""
+    write(tmp_path / "in", "a.png")
+    target = tmp_path / "out" / "a.png"
+    target.parent.mkdir()
+    options = InputOptions(move_to=tmp_path / "moved", failed_to=tmp_path / "failed")
+    options = replace(options, **{place: target.parent})  # type: ignore[arg-type]
+    (item,) = open_input([str(tmp_path / "in")], options)
+    assert isinstance(item, FileItem)
+    target.hardlink_to(item.place)
+    if place == "move_to":
+        item.done()
+    else:
+        item.failed(ItemError("is broken"))
+    assert list((tmp_path / "in").iterdir()) == []
+    assert sorted(path.name for path in target.parent.glob("*.png")) == ["a.png"]
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")

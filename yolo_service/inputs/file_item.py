@@ -103,7 +103,7 @@ class FileItem(Item):
         """Write the error first, so that no file is ever there without it."""
         if not self.place.exists():
             return  # it has vanished, which is its error
-        target = free_name(target)
+        target = free_name(target, self.place)
         beside = target.with_name(suffixed(target.name, ERROR_SUFFIX))
         write_whole(beside, f"{self.origin}: {error}\n".encode(errors="replace"))
         if self.claim:
