@@ -41,10 +41,6 @@ class Message(Item):
             self.data = b""
         return data
 
-    def computed(self) -> None:
-        """Forget the bytes."""
-        self.data = b""
-
     @property
     def keeps_data(self) -> bool:
         """Whether the bytes are needed until the item ends."""

@@ -63,6 +63,10 @@ class ObjectItem(Message):
             self.problem = str(error)
         return self._video
 
+    def computed(self) -> None:
+        """Forget the bytes: they are kept for the folder of failed images only."""
+        self.data = b""
+
     def done(self) -> None:
         """Move or delete the object, if that was asked for."""
         self._remove()
