@@ -110,6 +110,7 @@ def test_a_bucket_is_read_by_the_actors_and_gets_a_table(
     code, errors = end(start(address, "--to", sink, "--failed", failed, **store.environment))
     assert code == 1
     assert "150 images: 148 done, 2 failed" in errors
+    assert "Dataset" not in errors
     assert {path.read_bytes() for path in failed.glob("*.png")} == {b"broken"}
     table = pq.read_table(io.BytesIO(contents("")["out.parquet"])).to_pylist()
     assert {row["file"] for row in table} == {f"{i:05}.png" for i in range(150)}

@@ -56,11 +56,11 @@ def connected(address: str) -> Iterator[Any]:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    for logger in ("ray.data", "ray"):
-        logging.getLogger(logger).setLevel(logging.CRITICAL)  # errors come as exceptions
     require_ray()
     import ray.data
 
+    for logger in ("ray.data", "ray"):  # which the import has set
+        logging.getLogger(logger).setLevel(logging.CRITICAL)  # errors come as exceptions
     try:
         try:
             _connect(ray, address)
