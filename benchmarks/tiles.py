@@ -23,6 +23,7 @@ from darknet.training.readers import read_dataset
 from yolo_service import process
 from yolo_service.predictor import Options, Predictor, open_predictor
 from yolo_service.settings import load_settings
+from yolo_service.threads import submit_each
 
 
 def main() -> None:
@@ -69,7 +70,7 @@ def _detect(
     """Return what is found in the enlarged images, in pixels of the original ones."""
     options = Options(threshold=THRESHOLDS.threshold, nms=THRESHOLDS.nms, tiles=tiles)
     submit = partial(predictor.submit, options=options)
-    futures = predictor.submit_each(images, submit, predictor.items_ahead)
+    futures = submit_each(images, submit, predictor.items_ahead)
     return [future.result().detections.scaled(1 / factor, 1 / factor) for future in futures]
 
 

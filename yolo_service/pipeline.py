@@ -28,6 +28,7 @@ from yolo_service.inputs.item import Input, Item
 from yolo_service.outputs.output import Output
 from yolo_service.predictor import Answer, Image, Options, Predictor
 from yolo_service.results import FLUSH_SECONDS, Progress, ResultWriter
+from yolo_service.threads import failed
 
 JOIN_SECONDS = 5.0
 """How long the end of a run waits for an input that was stopped."""
@@ -67,8 +68,8 @@ class Pipeline:
     ) -> None:
         self._source, self._predictor, self._output = source, predictor, output
         self._options = replace(options, keep_image=options.keep_image or output.needs_image)
-        self._resume, self._limit = resume, limit
-        self._writer = ResultWriter(output, ended)
+        self._limit = limit
+        self._writer = ResultWriter(output, resume=resume, ended=ended)
         self._slots = threading.Semaphore(predictor.items_ahead)
         self._is_stopping = False
         self._begun: queue.SimpleQueue[_Begun | None] = queue.SimpleQueue()
@@ -132,14 +133,12 @@ class Pipeline:
         return not self._is_stopping
 
     def _begin(self, item: Item) -> Future[Any] | None:
-        if (self._resume or item.taken_at is not None) and self._output.has(item):
+        if self._writer.has_result(item):
             return None
         try:
             return self._submit(item)
         except Exception as error:
-            future: Future[Any] = Future()
-            future.set_exception(error.with_traceback(None))  # whose frames hold the image
-            return future
+            return failed(error)
 
     def _submit(self, item: Item) -> Future[Any]:
         began = time.monotonic()

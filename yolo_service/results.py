@@ -47,14 +47,15 @@ class ResultWriter:
 
     Args:
         output: takes the results; the caller closes it.
+        resume: whether items that have a result are skipped.
         ended: called with the numbers after each item.
 
     Attributes:
         progress: the numbers so far.
     """
 
-    def __init__(self, output: Output, ended: Callable[[Progress], None] = lambda _: None) -> None:
-        self._output, self._ended = output, ended
+    def __init__(self, output: Output, *, resume: bool, ended: Callable[[Progress], None]) -> None:
+        self._output, self._resume, self._ended = output, resume, ended
         self._open: set[Item] = set()
         self._unflushed, self._flushed_at = 0, time.monotonic()
         self.progress = Progress()
@@ -67,6 +68,10 @@ class ResultWriter:
     def begin(self, item: Item) -> None:
         """Remember an item that has to end; called by any thread."""
         self._open.add(item)
+
+    def has_result(self, item: Item) -> bool:
+        """Return whether a result of an earlier run counts; called by any thread."""
+        return (self._resume or item.taken_at is not None) and self._output.has(item)
 
     def skip(self, item: Item) -> None:
         """End an item that has a result of an earlier run."""

@@ -86,7 +86,12 @@ def client() -> Any:
     Raises:
         StoreError: boto3 is missing, or the AWS variables or files are wrong.
     """
-    return _client(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+    return _client(endpoint())
+
+
+def endpoint() -> str | None:
+    """Return the address of the store; None: Amazon's."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 def forget_client() -> None:

@@ -13,7 +13,8 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
@@ -21,6 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 from yolo_service.errors import Overloaded, ShuttingDown
 
 P = ParamSpec("P")
+S = TypeVar("S")
 T = TypeVar("T")
 
 _Call = tuple[Future[Any], Callable[[], Any]]
@@ -121,6 +123,47 @@ def join_all(threads: list[threading.Thread], until: float) -> bool:
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     return not any(thread.is_alive() for thread in threads)
+
+
+def submit_each(
+    items: Iterable[S], submit: Callable[[S], Future[T]], ahead: int
+) -> Generator[Future[T], None, None]:
+    """Submit items one after the other, and yield their futures in order.
+
+    The caller has to wait for each future before it takes the next one: so there are never more
+    than ``ahead`` that are not done, whatever the number of items. Those that are not taken are
+    cancelled.
+
+    Args:
+        items: arguments of ``submit``; each is taken when it can be submitted.
+        submit: begins the work on an item; what it raises becomes a future's exception.
+        ahead: most items that are submitted at once.
+    """
+    waiting: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            if len(waiting) == ahead:
+                yield waiting.popleft()
+            waiting.append(_submitted(submit, item))
+        while waiting:
+            yield waiting.popleft()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _submitted(submit: Callable[[S], Future[T]], item: S) -> Future[T]:
+    try:
+        return submit(item)
+    except Exception as error:
+        return failed(error)
+
+
+def failed(error: Exception) -> Future[Any]:
+    """Return a future that is done with an exception, without the frames where it was raised."""
+    future: Future[Any] = Future()
+    future.set_exception(error.with_traceback(None))  # they may hold an image
+    return future
 
 
 def copy_result(source: Future[T], target: Future[T]) -> None:

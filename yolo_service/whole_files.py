@@ -28,10 +28,17 @@ def write_whole(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     hidden = hidden_beside(target)
     try:
-        write_synced(hidden, data)
-        hidden.replace(target)
+        hidden.write_bytes(data)
+        publish(hidden, target)
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def publish(hidden: Path, target: Path) -> None:
+    """Give a file that is written its name, when its contents are on the disk."""
+    with hidden.open("rb+") as file:
+        os.fsync(file.fileno())
+    hidden.replace(target)
     sync_folder(target.parent)
 
 

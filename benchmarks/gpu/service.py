@@ -24,6 +24,7 @@ from yolo_service.errors import ServiceError
 from yolo_service.models.folder import ModelFiles
 from yolo_service.predictor import Predictor, open_predictor
 from yolo_service.settings import load_settings
+from yolo_service.threads import submit_each
 
 CLIENTS = (1, 8, 32, 64)
 BATCH = 8
@@ -120,7 +121,7 @@ def _answers(predictor: Predictor, data: bytes, seconds: float) -> dict[str, flo
             yield data
 
     count = 0
-    for future in predictor.submit_each(images(), predictor.submit, predictor.items_ahead):
+    for future in submit_each(images(), predictor.submit, predictor.items_ahead):
         future.result()
         count += 1
     return alone | {"rate": count / (time.perf_counter() - start)}

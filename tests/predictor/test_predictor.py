@@ -35,6 +35,7 @@ from yolo_service.errors import (
 from yolo_service.models.repository import ModelRepository
 from yolo_service.predictor import Options, Predictor, open_predictor
 from yolo_service.settings import load_settings
+from yolo_service.threads import submit_each
 
 
 def test_an_answer_has_detections_size_names_and_times(make_predictor: MakePredictor) -> None:
@@ -244,7 +245,7 @@ def test_many_images_come_back_in_order_with_bounded_memory(make_predictor: Make
         return predictor.submit(GREY, finish=lambda _: number)
 
     found: list[int | str] = []
-    for done, future in enumerate(predictor.submit_each(numbers(), submit, ahead=4)):
+    for done, future in enumerate(submit_each(numbers(), submit, ahead=4)):
         try:
             found.append(future.result(SECONDS))
         except OSError as error:
@@ -258,7 +259,7 @@ def test_images_that_nobody_waits_for_any_more_are_cancelled(
 ) -> None:
     predictor = make_predictor()
     occupy(predictor, engine)
-    each = predictor.submit_each(range(9), lambda _: predictor.submit(GREY), ahead=3)
+    each = submit_each(range(9), lambda _: predictor.submit(GREY), ahead=3)
     first = next(each)
     jobs = list(predictor.queue._jobs)
     each.close()

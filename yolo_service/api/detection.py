@@ -16,6 +16,7 @@ from yolo_service.api.waiting import wait
 from yolo_service.errors import BadRequest, ServiceError
 from yolo_service.predictor import Answer, Image, Options
 from yolo_service.predictor.filters import parse_classes, parse_region
+from yolo_service.threads import submit_each
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -72,7 +73,7 @@ def detect_each(
         return _submit(read(item), options, finish, name(item))
 
     entries: list[T | ServiceError] = []
-    for future in current.predictor.submit_each(items, submit, current.settings.workers):
+    for future in submit_each(items, submit, current.settings.workers):
         try:
             entries.append(_wait(future))
         except ServiceError as error:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from yolo_service.models.bundle import ModelBundle
 from yolo_service.predictor import Answer, Image, Options, open_predictor
 from yolo_service.results import is_of_item
 from yolo_service.settings import Settings
+from yolo_service.threads import submit_each
 
 READERS = 16
 """Images that are read at once: those of object stores take long to come, and no CPU."""
@@ -66,9 +66,8 @@ class ActorPredictor:
             ServiceError: every image would fail: the engine is broken.
             DarknetError: likewise.
         """
-        futures = self._predictor.submit_each(
-            _ahead(self._readers, reads), self._submit, max(1, self._predictor.items_ahead // 2)
-        )
+        images = submit_each(reads, self._readers.submit, READERS)
+        futures = submit_each(images, self._submit, max(1, self._predictor.items_ahead // 2))
         return [_outcome(future) for future in futures]
 
     def _submit(self, image: Future[Image]) -> Future[Answer]:
@@ -78,16 +77,6 @@ class ActorPredictor:
 def limits_of(settings: Settings) -> InputOptions:
     """Return the limits of images that are not files."""
     return InputOptions(max_bytes=settings.max_upload_bytes, timeout=settings.url_timeout)
-
-
-def _ahead(readers: ThreadPoolExecutor, reads: Iterable[Read]) -> Iterator[Future[Image]]:
-    """Yield the futures of images in order, ``READERS`` of which are read at once."""
-    waiting: deque[Future[Image]] = deque()
-    for read in reads:
-        if len(waiting) == READERS:
-            yield waiting.popleft()
-        waiting.append(readers.submit(read))
-    yield from waiting
 
 
 def _outcome(future: Future[Answer]) -> Answer | Exception:

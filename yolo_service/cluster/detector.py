@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from yolo_service.cluster.actor import ActorPredictor, limits_of
 from yolo_service.errors import ItemError
-from yolo_service.formats.columns import columns
+from yolo_service.formats.columns import SIDES, detection_rows
 from yolo_service.inputs.address import read_address
 from yolo_service.inputs.options import InputOptions
 from yolo_service.models.bundle import ModelBundle
@@ -33,7 +33,7 @@ DETECTION = pa.struct(
         ("label", pa.string()),
         ("class_id", pa.int32()),
         ("confidence", pa.float32()),
-        *((side, pa.float32()) for side in ("left", "top", "right", "bottom")),
+        *((side, pa.float32()) for side in SIDES),
     ]
 )
 """One detection; the sides are in pixels of the image."""
@@ -165,13 +165,6 @@ def _pixels(value: np.ndarray[Any, Any]) -> Image:
 def _row(outcome: Answer | Exception) -> dict[str, Any]:
     if isinstance(outcome, Exception):
         return {"error": str(outcome)}
-    found = columns(outcome)
-    detections = [
-        {"label": label, "class_id": number, "confidence": score}
-        | dict(zip(("left", "top", "right", "bottom"), corners, strict=True))
-        for label, number, score, corners in zip(
-            found.labels, found.class_ids, found.scores, found.corners, strict=True
-        )
-    ]
     size = {"width": outcome.width, "height": outcome.height}
-    return {"model": outcome.model, **size, "detections": detections, "error": None}
+    found = detection_rows(outcome)
+    return {"model": outcome.model, **size, "detections": found, "error": None}

@@ -20,7 +20,7 @@ from yolo_service.inputs.address import UnreadableFileError
 from yolo_service.inputs.item import Input, Item
 from yolo_service.outputs.output import Output
 from yolo_service.results import Progress, ResultWriter
-from yolo_service.threads import DaemonExecutor
+from yolo_service.threads import DaemonExecutor, failed
 
 AHEAD = 64
 """Results that are encoded before they are put."""
@@ -68,8 +68,8 @@ class ClusterRun:
         options = replace(job.options, keep_image=job.options.keep_image or output.needs_image)
         self._job = replace(job, options=options, needs_sha256=output.needs_sha256)
         self._source, self._resources, self._output = source, resources, output
-        self._resume, self._limit = resume, limit
-        self._writer = ResultWriter(output, ended)
+        self._limit = limit
+        self._writer = ResultWriter(output, resume=resume, ended=ended)
         self._encoders = DaemonExecutor("encode", available_cpus())
         self._stopped = threading.Event()
 
@@ -107,7 +107,7 @@ class ClusterRun:
         begun = 0
         for item in self._source:
             self._writer.begin(item)
-            if (self._resume or item.taken_at is not None) and self._output.has(item):
+            if self._writer.has_result(item):
                 self._writer.skip(item)
                 continue
             begun += 1
@@ -179,11 +179,8 @@ def _is_here(item: Item) -> bool:
 
 def _unreadable(item: Item) -> Future[Any]:
     """Return the future of an item that no other process can read."""
-    future: Future[Any] = Future()
     try:
         item.read()
     except Exception as error:
-        future.set_exception(error)
-    else:
-        future.set_exception(InputError(f"{item.origin} cannot be read by other machines"))
-    return future
+        return failed(error)
+    return failed(InputError(f"{item.origin} cannot be read by other machines"))

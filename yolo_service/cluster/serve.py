@@ -16,19 +16,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from yolo_service import logs, process
 from yolo_service.api.service import Service
 from yolo_service.cluster import serve_front
 from yolo_service.cluster.ray import require_ray
 from yolo_service.errors import ConfigurationError
 from yolo_service.http.app import create_app
 from yolo_service.http.asgi import AsgiApplication, Receive, Scope, Send
-from yolo_service.http.fetch import Fetcher
-from yolo_service.http.serve import BODIES_BYTES, CLOSE_SECONDS, REQUESTS_SECONDS
-from yolo_service.http.streams import Budget
+from yolo_service.http.serve import (
+    CLOSE_SECONDS,
+    REQUESTS_SECONDS,
+    body_budget,
+    open_service,
+    prepare_process,
+)
 from yolo_service.models.opening import ensure_model
-from yolo_service.predictor import open_predictor
-from yolo_service.settings import Settings, load_settings, unknown_variables
+from yolo_service.settings import Settings, load_settings
 
 require_ray()
 
@@ -150,7 +152,8 @@ class Replica:
             ServiceError: the default model cannot be loaded.
             ConfigurationError: a setting is wrong.
         """
-        settings = _prepare_process()
+        settings = load_settings()
+        prepare_process(settings)
         # gevent waits in the thread that calls it, and must not stop the event loop.
         self._service = await asyncio.to_thread(_open_service, settings)
         # Requests that name the default model may go to every replica.
@@ -158,7 +161,7 @@ class Replica:
         application = AsgiApplication(
             create_app(self._service).app,
             settings.request_timeout,
-            Budget(max(BODIES_BYTES, 2 * settings.max_upload_bytes)),
+            body_budget(settings),
             threads=settings.queue_size,
         )
 
@@ -188,20 +191,6 @@ class Replica:
             await asyncio.to_thread(service.predictor.close, time.monotonic() + CLOSE_SECONDS)
 
 
-def _prepare_process() -> Settings:
-    """Set what holds for the whole process, and read the settings.
-
-    Raises:
-        ConfigurationError: a setting is wrong.
-    """
-    settings = load_settings()
-    logs.configure(settings.log_format)
-    for fault in unknown_variables():
-        log.warning("%s", fault)
-    process.tune()
-    return settings
-
-
 def _open_service(settings: Settings) -> Service:
     """Open the service and load its default model.
 
@@ -211,7 +200,7 @@ def _open_service(settings: Settings) -> Service:
         ModelUnavailable: its files are wrong, or the engine refuses them.
     """
     ensure_model(settings)
-    service = Service(settings, open_predictor(settings), Fetcher(settings))
+    service = open_service(settings)
     log.info("serving %s", service.start().description)
     return service
 

@@ -28,8 +28,7 @@ from yolo_service.errors import Overloaded
 from yolo_service.http.access import request_id
 from yolo_service.http.asgi import ANSWERED, BodyReader, Message, Receive, Scope, Send, header
 from yolo_service.http.http_headers import MAX_BYTES, MAX_FIELDS
-from yolo_service.http.serve import BODIES_BYTES
-from yolo_service.http.streams import Budget
+from yolo_service.http.serve import body_budget
 from yolo_service.settings import Settings, load_settings
 
 IMPORT_PATH = "yolo_service.cluster.serve_front.middlewares"
@@ -77,7 +76,7 @@ class Front:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._seconds = app, settings.request_timeout
         self._max_bytes = settings.max_upload_bytes
-        self._budget = Budget(max(BODIES_BYTES, 2 * settings.max_upload_bytes))
+        self._budget = body_budget(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request; those to ``/-/`` are Ray's own."""

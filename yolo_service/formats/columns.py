@@ -23,6 +23,21 @@ class Columns(NamedTuple):
     corners: list[list[float]]
 
 
+SIDES = ("left", "top", "right", "bottom")
+
+
+def detection_rows(answer: Answer) -> list[dict[str, Any]]:
+    """Return a row with label, class_id, confidence and ``SIDES`` for each detection, in pixels."""
+    found = columns(answer)
+    return [
+        {"label": label, "class_id": number, "confidence": score}
+        | dict(zip(SIDES, corners, strict=True))
+        for label, number, score, corners in zip(
+            found.labels, found.class_ids, found.scores, found.corners, strict=True
+        )
+    ]
+
+
 def columns(answer: Answer) -> Columns:
     """Return labels, classes, confidences, and boxes by centre and by corners, in pixels."""
     found = answer.detections.by_score()

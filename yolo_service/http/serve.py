@@ -44,10 +44,7 @@ BODIES_BYTES = 256_000_000
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code of the process."""
-    logs.configure(settings.log_format)
-    for fault in unknown_variables():
-        log.warning("%s", fault)
-    process.tune()
+    prepare_process(settings)
     process.keep_stdout_for_results()
     process.raise_open_files_limit(3 * MAX_CONNECTIONS)  # each with a download, and some files
     _print_stacks_on_crash()
@@ -55,12 +52,34 @@ def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
     try:
-        service = Service(settings, open_predictor(settings), Fetcher(settings))
+        service = open_service(settings)
         server = _listen(settings, service)
     except ConfigurationError as error:
         log.error("%s", error)
         return 2
     return _run(server, service, stop)
+
+
+def prepare_process(settings: Settings) -> None:
+    """Set what holds for the whole process: its log, and its memory."""
+    logs.configure(settings.log_format)
+    for fault in unknown_variables():
+        log.warning("%s", fault)
+    process.tune()
+
+
+def open_service(settings: Settings) -> Service:
+    """Open the service; no model is loaded yet.
+
+    Raises:
+        ConfigurationError: there is no model to serve.
+    """
+    return Service(settings, open_predictor(settings), Fetcher(settings))
+
+
+def body_budget(settings: Settings) -> Budget:
+    """Return the memory for the bodies of all requests together."""
+    return Budget(max(BODIES_BYTES, 2 * settings.max_upload_bytes))
 
 
 def main() -> int:
@@ -89,7 +108,7 @@ def _listen(settings: Settings, service: Service) -> Server:
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; set YOLO_HOST, YOLO_PORT"
         ) from error
-    budget = Budget(max(BODIES_BYTES, 2 * settings.max_upload_bytes))
+    budget = body_budget(settings)
     server = Server(listener, create_app(service), settings.request_timeout, budget)
     server.start()
     log.info("listening on %s", server.url)

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from yolo_service.errors import InputError, ItemError
+from yolo_service.inputs.aside import write_error
 from yolo_service.inputs.claims import Claim
 from yolo_service.inputs.item import Item
 from yolo_service.inputs.options import InputOptions
 from yolo_service.predictor.job import Image
 from yolo_service.videos.content import HEAD_BYTES, is_video
-from yolo_service.whole_files import free_name, move, suffixed, write_whole
-
-ERROR_SUFFIX = ".error.txt"
-"""Of the file beside a failed one that has its error."""
+from yolo_service.whole_files import free_name, move
 
 
 @dataclass(eq=False)
@@ -100,12 +98,10 @@ class FileItem(Item):
             self.claim.release()
 
     def _put_aside(self, target: Path, error: Exception) -> None:
-        """Write the error first, so that no file is ever there without it."""
         if not self.place.exists():
             return  # it has vanished, which is its error
         target = free_name(target, self.place)
-        beside = target.with_name(suffixed(target.name, ERROR_SUFFIX))
-        write_whole(beside, f"{self.origin}: {error}\n".encode(errors="replace"))
+        write_error(target, f"{self.origin}: {error}")
         if self.claim:
             self.claim.move(target)
         else:

@@ -49,6 +49,10 @@ class InputOptions:
     reads: bool = True
     is_stopping: Event = field(default_factory=Event)
 
+    def is_over(self, stopped: Event) -> bool:
+        """Return whether an endless input ends: it was stopped, or ``stop_file`` exists."""
+        return stopped.is_set() or bool(self.stop_file and self.stop_file.exists())
+
     @property
     def takes_away(self) -> bool:
         """Whether the source of a done item does not stay where it is."""

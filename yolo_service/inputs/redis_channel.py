@@ -115,8 +115,7 @@ class Channel:
         return None
 
     def _is_over(self) -> bool:
-        stop_file = self._options.stop_file
-        return self._stopped.is_set() or bool(stop_file and stop_file.exists())
+        return self._options.is_over(self._stopped)
 
     def _ended(self) -> InputError:
         code = self._process.wait()

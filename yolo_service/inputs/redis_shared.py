@@ -87,8 +87,7 @@ class Shared(ABC):
         return self._take(client)
 
     def _is_over(self) -> bool:
-        stop_file = self._options.stop_file
-        return self._stopped.is_set() or bool(stop_file and stop_file.exists())
+        return self._options.is_over(self._stopped)
 
     def _renew_always(self) -> None:
         while not self._closed.wait(self._claim_seconds / 3):

@@ -189,8 +189,7 @@ class Bucket:
         return listed.size > self._options.max_bytes or is_called_video(listed.key)
 
     def _is_over(self) -> bool:
-        stop_file = self._options.stop_file
-        return self._stopped.is_set() or bool(stop_file and stop_file.exists())
+        return self._options.is_over(self._stopped)
 
 
 def _below(place: Place) -> Place:

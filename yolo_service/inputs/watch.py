@@ -60,8 +60,7 @@ class WatchedFolders(Folders):
         self._log_incomplete()
 
     def _is_over(self) -> bool:
-        stop_file = self._options.stop_file
-        return self._stopped.is_set() or bool(stop_file and stop_file.exists())
+        return self._options.is_over(self._stopped)
 
     def _poll(self) -> Iterator[Item]:
         before, self._seen = self._seen, {}

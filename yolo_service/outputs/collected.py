@@ -15,8 +15,9 @@ from yolo_service.inputs.item import Item
 from yolo_service.locks import Lock
 from yolo_service.outputs.lines import Lines, being_written, exists
 from yolo_service.outputs.output import Acknowledge
+from yolo_service.outputs.rows import OneLineRows
 from yolo_service.predictor.answer import Answer
-from yolo_service.whole_files import hidden_beside, suffixed, sync_folder
+from yolo_service.whole_files import hidden_beside, publish, suffixed, sync_folder
 
 
 class ItemRows(NamedTuple):
@@ -120,9 +121,7 @@ class CollectedFile:
         hidden = hidden_beside(self._path)
         try:
             self._format.write(hidden, self._items())
-            with hidden.open("rb") as file:
-                os.fsync(file.fileno())
-            hidden.replace(self._path)
+            publish(hidden, self._path)
             self._journal_path.unlink()
             sync_folder(self._path.parent)
         except OSError as error:
@@ -213,10 +212,8 @@ class CollectedFile:
         return OutputError(f"{self._path} cannot be written to: {error}")
 
 
-class _JournalRows:
+class _JournalRows(OneLineRows):
     """``Rows`` of a journal: a line per item."""
-
-    header = b""
 
     def __init__(self, form: FileFormat) -> None:
         self._format = form
@@ -227,14 +224,8 @@ class _JournalRows:
     def error(self, item: Item, error: Exception) -> list[bytes]:
         return [_line(ItemRows(self.key(item), self._format.error(item, error), is_error=True))]
 
-    def numbered(self, rows: list[bytes], number: int) -> list[bytes]:  # noqa: ARG002
-        return rows
-
     def key(self, item: Item) -> str:
         return self._format.key(item)
-
-    def is_whole(self, row: bytes) -> bool:
-        return row.endswith(b"\n")
 
     def key_of(self, row: bytes) -> str | None:
         item = _item(row)

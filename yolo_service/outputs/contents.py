@@ -12,9 +12,6 @@ from yolo_service.outputs.options import OutputOptions
 from yolo_service.predictor.answer import Answer
 from yolo_service.whole_files import suffixed
 
-ERROR_SUFFIX = ".error.txt"
-"""Of the file that an item which has failed gets in place of a result."""
-
 _BY_STEM = frozenset({"voc", "yolo"})
 _KINDS: dict[str, Kind] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolo_service.errors import OutputError
+from yolo_service.inputs.aside import ERROR_SUFFIX
 from yolo_service.inputs.item import Item
-from yolo_service.outputs.contents import ERROR_SUFFIX, Content
+from yolo_service.outputs.contents import Content
 from yolo_service.outputs.output import Acknowledge
 from yolo_service.predictor.answer import Answer
 from yolo_service.whole_files import HiddenFolder, suffixed, sync_folder

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from yolo_service.errors import ConfigurationError
-from yolo_service.formats.columns import columns
+from yolo_service.formats.columns import SIDES, detection_rows
 from yolo_service.inputs.item import Item
 from yolo_service.outputs.collected import CollectedFile, ItemRows
 from yolo_service.outputs.options import OutputOptions
@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
         ("label", _NAMES),
         ("class_id", pa.int32()),
         ("confidence", pa.float32()),
-        *((side, pa.float32()) for side in ("left", "top", "right", "bottom")),
+        *((side, pa.float32()) for side in SIDES),
         ("time", pa.float64()),  # these of the frames of videos, else null
         ("frame", pa.int64()),
         ("error", pa.string()),
@@ -69,7 +69,6 @@ class Table:
 
     def encode(self, item: Item, answer: Answer) -> list[bytes]:
         """Return the rows of an answer."""
-        table = columns(answer)
         common = {
             "file": self.key(item),
             "model": answer.model,
@@ -77,14 +76,7 @@ class Table:
             "height": answer.height,
             **{name: item.details[name] for name in OF_FRAMES if name in item.details},
         }
-        rows: list[dict[str, Any]] = [
-            {**common, "label": label, "class_id": number, "confidence": score}
-            | dict(zip(("left", "top", "right", "bottom"), corners, strict=True))
-            for label, number, score, corners in zip(
-                table.labels, table.class_ids, table.scores, table.corners, strict=True
-            )
-        ]
-        return [orjson.dumps(row) for row in rows or [common]]
+        return [orjson.dumps({**common, **row}) for row in detection_rows(answer) or [{}]]
 
     def error(self, item: Item, error: Exception) -> list[bytes]:
         """Return one row."""

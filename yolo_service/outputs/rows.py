@@ -61,7 +61,7 @@ def json_rows(form: str) -> Rows:
     return CocoRows() if form == "coco" else JsonRows(form)
 
 
-class _OneLineRows:
+class OneLineRows:
     """What most rows have in common: each is a line, and there is no header."""
 
     header = b""
@@ -83,7 +83,7 @@ class _OneLineRows:
         return row.endswith(b"\n")
 
 
-class JsonRows(_OneLineRows):
+class JsonRows(OneLineRows):
     """``Rows``: a JSON object per item, with the member ``file`` unless its format has one."""
 
     def __init__(self, form: str) -> None:
@@ -116,7 +116,7 @@ class JsonRows(_OneLineRows):
         return found and _with_frame(found, orjson.loads(row))
 
 
-class CocoRows(_OneLineRows):
+class CocoRows(OneLineRows):
     """``Rows``: a JSON object per detection; those of frames have their time and number, too."""
 
     def encode(self, item: Item, answer: Answer) -> list[bytes]:
@@ -129,7 +129,7 @@ class CocoRows(_OneLineRows):
         return _key_of(row, "file_name")
 
 
-class CsvRows(_OneLineRows):
+class CsvRows(OneLineRows):
     """``Rows``: a line of CSV per detection, in the format ``rois`` with the columns of frames."""
 
     header = ",".join((*COLUMNS, *OF_FRAMES)).encode() + b"\r\n"
@@ -152,7 +152,7 @@ class CsvRows(_OneLineRows):
         return cells[0] if cells and row != self.header else None
 
 
-class TextRows(_OneLineRows):
+class TextRows(OneLineRows):
     """``Rows``: lines for people."""
 
     def encode(self, item: Item, answer: Answer) -> list[bytes]:

@@ -8,8 +8,9 @@ from concurrent.futures import Future
 
 from yolo_service import s3, s3_objects
 from yolo_service.errors import OutputError, StoreError
+from yolo_service.inputs.aside import ERROR_SUFFIX
 from yolo_service.inputs.item import Item
-from yolo_service.outputs.contents import ERROR_SUFFIX, Content, content
+from yolo_service.outputs.contents import Content, content
 from yolo_service.outputs.files import is_called_file
 from yolo_service.outputs.options import OutputOptions
 from yolo_service.outputs.output import Acknowledge, Output

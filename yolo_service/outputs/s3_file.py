@@ -25,7 +25,7 @@ from yolo_service.outputs.lines import being_written, exists
 from yolo_service.outputs.options import OutputOptions
 from yolo_service.outputs.output import Acknowledge, Output
 from yolo_service.predictor.answer import Answer
-from yolo_service.s3 import Place
+from yolo_service.s3 import Place, endpoint
 
 _BEGUN = ".begun"
 """A file with the time of the object that a run has begun with."""
@@ -44,8 +44,7 @@ class _Folder:
         Raises:
             OutputError: another process has locked it.
         """
-        store = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-        name = hashlib.sha256(f"{store} {place}".encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{endpoint() or ''} {place}".encode()).hexdigest()[:32]
         cache = platformdirs.user_cache_path("yolo-service", appauthor=False) / "s3"
         self._is_temporary = False
         try:

@@ -14,8 +14,7 @@ import functools
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar, overload
 
@@ -36,7 +35,6 @@ from yolo_service.threads import join_all, lower_thread_priority, set_exception
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-S = TypeVar("S")
 
 CLOSE_SECONDS = 5.0
 """How long leaving the ``with`` block of a predictor waits for workers that still compute."""
@@ -121,31 +119,6 @@ class Predictor:
                 functools.partial(_start_when_loaded, start, future)
             )
         return future
-
-    def submit_each(
-        self, items: Iterable[S], submit: Callable[[S], Future[T]], ahead: int
-    ) -> Generator[Future[T], None, None]:
-        """Submit items one after the other, and yield their futures in order.
-
-        The caller has to wait for each future before it takes the next one: so there are never more
-        than ``ahead`` in the queue, whatever the number of items.
-
-        Args:
-            items: arguments of ``submit``; each is taken when it can be submitted.
-            submit: calls ``Predictor.submit`` with the image of an item.
-            ahead: most items that are submitted at once.
-        """
-        waiting: deque[Future[T]] = deque()
-        try:
-            for item in items:
-                if len(waiting) == ahead:
-                    yield waiting.popleft()
-                waiting.append(_submitted(submit, item))
-            while waiting:
-                yield waiting.popleft()
-        finally:
-            for future in waiting:
-                future.cancel()
 
     @property
     def items_ahead(self) -> int:
@@ -240,12 +213,3 @@ def _start_when_loaded(
         error = ModelUnavailable(f"model {loading.result().name} was unloaded; try again")
     if error is not None:
         set_exception(future, error)
-
-
-def _submitted(submit: Callable[[S], Future[T]], item: S) -> Future[T]:
-    try:
-        return submit(item)
-    except Exception as error:
-        failed: Future[T] = Future()
-        failed.set_exception(error)
-        return failed

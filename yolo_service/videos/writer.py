@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
@@ -16,7 +15,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from darknet.model import RgbImage
 from yolo_service.errors import OutputError
-from yolo_service.whole_files import hidden_beside, sync_folder
+from yolo_service.whole_files import hidden_beside, publish
 
 FORMATS = {
     ".m4v": "mp4",
@@ -138,10 +137,7 @@ class VideoWriter:
             self._sound.copy(None)
             self._sound.close()
             self._file.close()
-            with self._hidden.open("rb+") as file:
-                os.fsync(file.fileno())
-            self._hidden.replace(self._target)
-            sync_folder(self._target.parent)
+            publish(self._hidden, self._target)
         except (OSError, ValueError, av.FFmpegError) as error:
             raise self._broken(error) from error
 
