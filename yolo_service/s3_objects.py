@@ -127,30 +127,41 @@ def read_file(place: Place, path: Path) -> None:
 def move(place: Place, target: Place) -> None:
     """Copy an object, of any size, within the store, and delete it then.
 
+    One that was copied already is deleted only: an earlier run was killed in between. A target
+    that is another object is kept, and the object gets a name with a number, ``cat-2.jpg``.
+
     Raises:
         StoreError: the store refuses, or does not answer.
     """
     source = {"Bucket": place.bucket, "Key": place.key}
+    contents = _contents(place)
+    target, found = next(
+        (each, found)
+        for each in _numbered(target)
+        if (found := _contents(each)) is None or found == contents
+    )
 
     def copy() -> None:
         with explained(target):
             client().copy(source, target.bucket, target.key)
 
-    again(copy)
+    if found is None:
+        again(copy)
     delete(place)
 
 
-def free_place(place: Place) -> Place:
-    """Return a place without an object: this one, or one with a number, ``cat-2.jpg``.
-
-    Raises:
-        StoreError: the store refuses, or does not answer.
-    """
+def _numbered(place: Place) -> Iterator[Place]:
+    """Yield a place, and then those with a number in their names."""
+    yield place
     stem, dot, suffix = place.key.rpartition(".")
-    numbered = (f"{stem}-{n}{dot}{suffix}" for n in itertools.count(2))
-    keys = itertools.chain([place.key], numbered)
-    free = (place._replace(key=key) for key in keys)
-    return next(each for each in free if written_at(each) is None)
+    for n in itertools.count(2):
+        yield place._replace(key=f"{stem}-{n}{dot}{suffix}")
+
+
+def _contents(place: Place) -> tuple[int, str] | None:
+    """Return the size and the tag of an object, which is a hash; None if there is none."""
+    found = _head(place)
+    return (found["ContentLength"], found["ETag"]) if found else None
 
 
 def delete(place: Place) -> None:
@@ -173,13 +184,16 @@ def written_at(place: Place) -> datetime | None:
     Raises:
         StoreError: the store refuses, or does not answer.
     """
+    found = _head(place)
+    return found["LastModified"] if found else None
 
-    def look() -> datetime | None:
+
+def _head(place: Place) -> dict[str, Any] | None:
+    """Return what the store knows of an object; None if there is none."""
+
+    def look() -> dict[str, Any]:
         with explained(place):
-            found: datetime = client().head_object(Bucket=place.bucket, Key=place.key)[
-                "LastModified"
-            ]
-            return found
+            return dict(client().head_object(Bucket=place.bucket, Key=place.key))
 
     try:
         return again(look)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import hashlib
 import itertools
 import os
@@ -15,6 +16,9 @@ from yolo_service.locks import Lock
 
 MAX_NAME = 255
 """Bytes of a name in the file systems of Linux."""
+
+_CLOCK_SECONDS = 2.0
+"""How coarse the times of files are at worst (FAT)."""
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
@@ -88,7 +92,7 @@ def suffixed(name: str, suffix: str) -> str:
 def free_name(target: Path, source: Path | None = None) -> Path:
     """Return a path that does not exist: this one, or one with a number, ``cat-2.jpg``.
 
-    One that is the source itself counts as free: a process was killed while it moved the file.
+    One that is the source itself counts as free: see ``is_moved``.
     """
     names = (target.with_name(f"{target.stem}-{n}{target.suffix}") for n in itertools.count(2))
     return next(
@@ -98,10 +102,22 @@ def free_name(target: Path, source: Path | None = None) -> Path:
     )
 
 
+def is_moved(source: Path, target: Path) -> bool:
+    """Return whether a file has its new name besides its old one.
+
+    So a process leaves it that is killed while it moves the file.
+    """
+    return os.path.lexists(free_name(target, source))
+
+
 def _is_same(path: Path, other: Path) -> bool:
-    """Return whether two names are of one file."""
+    """Return whether two names are of one file, or of its copy in another file system."""
     try:
-        return os.path.samestat(path.lstat(), other.lstat())
+        one, two = path.lstat(), other.lstat()
+        if one.st_dev == two.st_dev:
+            return one.st_ino == two.st_ino
+        is_as_old = abs(one.st_mtime - two.st_mtime) < _CLOCK_SECONDS
+        return is_as_old and filecmp.cmp(path, other, shallow=False)
     except OSError:
         return False
 

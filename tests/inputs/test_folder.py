@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,20 +207,36 @@ def test_a_file_with_two_names_is_moved_on(tmp_path: Path, place: str) -> None:
     assert sorted(path.name for path in target.parent.glob("*.png")) == ["a.png"]
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
-def test_files_are_moved_to_another_file_system(tmp_path: Path) -> None:
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder in another file system."""
+    root = Path("/dev/shm")
+    if not root.is_dir():
+        pytest.skip("needs a second file system")
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        yield Path(folder)
+
+
+def test_files_are_moved_to_another_file_system(tmp_path: Path, elsewhere: Path) -> None:
     folder = write(tmp_path / "in", "a.png")
     os.utime(folder / "a.png", (1, 1))
-    target = Path("/dev/shm") / f"yolo-service-test-{os.getpid()}"
-    try:
-        for item in items(folder, move_to=target):
-            item.done()
-        assert files(target) == {"a.png"}
-        assert (target / "a.png").read_bytes() == png(0)
-        assert (target / "a.png").stat().st_mtime == 1
-        assert files(folder) == set()
-    finally:
-        subprocess.run(["rm", "-r", target], check=True)
+    for item in items(folder, move_to=elsewhere):
+        item.done()
+    assert files(elsewhere) == {"a.png"}
+    assert (elsewhere / "a.png").read_bytes() == png(0)
+    assert (elsewhere / "a.png").stat().st_mtime == 1
+    assert files(folder) == set()
+
+
+def test_a_move_to_another_file_system_interrupted_by_a_kill_leaves_one_file(
+    killed: Path, elsewhere: Path
+) -> None:
+    (claimed,) = killed.glob(".a.png.*.claimed")
+    shutil.copy2(claimed, elsewhere / "a.png")
+    for item in items(killed, move_to=elsewhere):
+        item.done()
+    assert files(elsewhere) == {"a.png", "b.png"}
+    assert files(killed) == set()
 
 
 @pytest.mark.parametrize("takes_away", [True, False])
@@ -322,6 +341,24 @@ def test_what_a_killed_process_had_taken_is_taken_over(killed: Path) -> None:
     first.done()
     second.release()
     assert files(killed) == {"b.png"}
+
+
+@pytest.mark.parametrize("place", ["move_to", "failed_to"])
+@pytest.mark.parametrize("name", ["a.png", "a-2.png"])
+def test_a_move_interrupted_by_a_kill_is_ended_without_reading_the_file_again(
+    killed: Path, tmp_path: Path, place: str, name: str
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"another one")
+    (folder / name).unlink(missing_ok=True)
+    (claimed,) = killed.glob(".a.png.*.claimed")
+    (folder / name).hardlink_to(claimed)
+    before = files(folder)
+    assert names(killed, **{"delete": True, place: folder}) == ["b.png"]
+    assert not claimed.exists()
+    assert files(folder) == before
+    assert (folder / name).read_bytes() == png(0)
 
 
 def test_what_it_had_taken_is_left_alone_by_runs_that_take_nothing_away(killed: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_killed_run_is_continued_from_what_it_has_computed(
         [command.COMMAND, *words], env={**os.environ, **store.environment}, stderr=subprocess.PIPE
     )
     until = time.monotonic() + 60
-    while sum(path.read_bytes().count(b"\n") for path in written(tmp_path)) < 20:
+    while sum(path.read_bytes().count(b"\n") for path in written(tmp_path)) <= 20:  # with a head
         assert running.poll() is None
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -178,6 +178,17 @@ def test_done_objects_are_moved_and_overwrite_nothing(store: Store, tmp_path: Pa
     assert keys("in/") == ["in/broken.jpg"]
     assert keys("done/") == ["done/a-2.jpg", "done/a.jpg", "done/b/c.jpg"]
     assert contents("done/")["a.jpg"] == b"other"
+
+
+def test_an_object_that_was_copied_before_a_kill_is_not_copied_again(
+    store: Store, tmp_path: Path
+) -> None:
+    for key in ("in/a.jpg", "done/a.jpg"):
+        store.put(key, SAMPLE.read_bytes())
+    done = detect(store, IN, "--to", tmp_path / "out", "--move-input", f"s3://{BUCKET}/done")
+    assert done.returncode == 0, done.stderr
+    assert keys("in/") == []
+    assert keys("done/") == ["done/a.jpg"]
 
 
 def test_inputs_are_moved_within_what_they_come_from(store: Store, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from yolo_service.errors import InputError, ItemError
 from yolo_service.locks import Lock
-from yolo_service.whole_files import move, rename_new
+from yolo_service.whole_files import is_moved, move, rename_new
 
 _CLAIMED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.claimed", re.DOTALL)
 
@@ -102,6 +102,17 @@ class Claim:
         moved = move(self.path, target)
         self._lock.release()
         return moved
+
+    def ends_move(self, target: Path) -> bool:
+        """Remove the old name of a file that an earlier process has moved, killed before that.
+
+        Returns:
+            False if the file was not moved to the target.
+        """
+        if not is_moved(self.path, target):
+            return False
+        self.remove()
+        return True
 
     def release(self) -> None:
         """Give the file its name back, unless another one has it by now.

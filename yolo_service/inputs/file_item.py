@@ -166,10 +166,19 @@ def abandoned_item(hidden: Path, name: str, options: InputOptions) -> FileItem |
     """Make the item of a file that a process had claimed which is gone.
 
     Returns:
-        None if that process lives.
+        None if that process lives, or was killed when it had moved the file.
+
+    Raises:
+        InputError: a moved file cannot be removed from where it was.
     """
     claim = Claim.take_over(hidden)
     if claim is None:
         return None
+    try:
+        places = (options.move_to, options.failed_to)
+        if any(claim.ends_move(place / name) for place in places if place):
+            return None
+    except OSError as error:
+        raise InputError(f"{hidden} cannot be deleted: {error}") from error
     path = claim.original
     return FileItem(name, str(path), claim.taken_at, path=path, options=options, claim=claim)

@@ -72,7 +72,7 @@ class ObjectItem(Message):
         self._remove()
         try:
             if self.target:
-                s3_objects.move(self.place, s3_objects.free_place(self.target))
+                s3_objects.move(self.place, self.target)
             elif self.options.delete:
                 s3_objects.delete(self.place)
         except StoreError as error:
