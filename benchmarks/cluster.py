@@ -1,6 +1,7 @@
 """``yolo-service detect`` on this machine with and without ``--cluster local``, in turns.
 
 Usage: python -m benchmarks.cluster MODELS_DIR MODEL PHOTOS [--images 5000] [--rounds 3]
+       [--precision fp32]
 
 PHOTOS is a folder of images, which are copied until there are enough. ``images/s`` is the rate
 after the start: from the end of a burst of results, when a tenth is done, to the last result.
@@ -17,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.folder import copy_photos, line_times
+from benchmarks.folder import copy_photos, detect_command, line_times, read_options
 
 WAYS: dict[str, tuple[str, ...]] = {
     "detect": (),
@@ -38,13 +39,7 @@ class Run(NamedTuple):
 
 def main() -> None:
     """Print the medians of each way, and the ratio of the rates."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("models_dir", type=Path)
-    parser.add_argument("model")
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = read_options(images=5000, rounds=3)
     runs: dict[str, list[Run]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "photos"
@@ -57,9 +52,7 @@ def main() -> None:
 
 
 def _run(options: argparse.Namespace, folder: Path, more: Sequence[str]) -> Run:
-    command = ["-m", "yolo_service.cli.main", "detect", str(folder), "--model", options.model]
-    command += ["--models-dir", str(options.models_dir), *more]
-    times, total = line_times(command, options.images)
+    times, total = line_times([*detect_command(options, folder), *more], options.images)
     tenth = options.images // 10
     begin = max(range(tenth, tenth + BURST), key=lambda i: times[i + 1] - times[i])
     rate = (options.images - 1 - begin) / (times[-1] - times[begin])

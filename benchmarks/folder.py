@@ -43,7 +43,7 @@ class Rate(NamedTuple):
 
 def main() -> None:
     """Print the medians of each."""
-    options = _options()
+    options = read_options(images=1000, rounds=5)
     process.tune()
     settings = load_settings(
         models_dir=options.models_dir, model=options.model, precision=options.precision
@@ -62,15 +62,22 @@ def main() -> None:
     _print(ceilings, rates)
 
 
-def _options() -> argparse.Namespace:
+def read_options(images: int, rounds: int) -> argparse.Namespace:
+    """Read the arguments, with these numbers as defaults."""
     parser = argparse.ArgumentParser()
     parser.add_argument("models_dir", type=Path)
     parser.add_argument("model")
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=images)
+    parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--precision", default="fp32")
     return parser.parse_args()
+
+
+def detect_command(options: argparse.Namespace, folder: Path) -> list[str]:
+    """Return the arguments of Python that detect in a folder, a line for each image."""
+    command = ["-m", "yolo_service.cli.main", "detect", str(folder), "--model", options.model]
+    return [*command, "--models-dir", str(options.models_dir), "--precision", options.precision]
 
 
 def copy_photos(photos: Path, folder: Path, images: int) -> list[bytes]:
@@ -100,9 +107,7 @@ def _in_turns(
 
 
 def _detect(options: argparse.Namespace, folder: Path) -> Rate:
-    command = ["-m", "yolo_service.cli.main", "detect", str(folder), "--model", options.model]
-    more = ["--models-dir", str(options.models_dir), "--precision", options.precision]
-    return _rate([*command, *more], options.images)
+    return _rate(detect_command(options, folder), options.images)
 
 
 def _plain_loop(peer: Path, folder: Path, images: int) -> Rate:

@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 
 from tests.support.command import COMMAND
+from tests.support.waiting import wait_until
 from yolo_service.inputs.claims import claimed_name
 
 SECONDS = 60
@@ -294,13 +295,6 @@ def test_a_watched_folder_is_served_until_the_process_is_told_to_end(
     assert files(out) == {"a.JPG.json", "slow.jpeg.json", "broken.png.error.txt"}
     assert files(source) == set()
     assert (moved / "slow.jpeg").read_bytes() == data
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -5,23 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.detecting import detecting
 from tests.support.paths import ROOT
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 SAMPLE = ROOT / "models" / "blood-cells" / "sample.jpg"
 SECONDS = 60
-
-
-def soon(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def whole(path: Path) -> bool:
@@ -45,11 +37,15 @@ def test_broadcast_and_listen_on_channels(
         detecting(f"{address}?channel=in", f"{address}?channel=out", tmp_path / "log"),
     ):
         try:
-            soon(lambda: client.pubsub_numsub("in")[0][1] == 1 and client.pubsub_numpat() == 1)
+            wait_until(
+                lambda: client.pubsub_numsub("in")[0][1] == 1 and client.pubsub_numpat() == 1
+            )
             for path in (SAMPLE, tmp_path / "broken.jpg"):
                 sending = command("srh-broadcast", "in", "--binary", "--file", path)
                 subprocess.run(sending, check=True, timeout=SECONDS)
-            soon(lambda: len(list(received.iterdir())) == 2 and all(map(whole, received.iterdir())))
+            wait_until(
+                lambda: len(list(received.iterdir())) == 2 and all(map(whole, received.iterdir()))
+            )
         finally:
             listening.kill()
     found, failed = (json.loads(path.read_text()) for path in sorted(received.iterdir()))

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ import numpy as np
 import pytest
 
 from tests.support.command import COMMAND
+from tests.support.ray_serve import free_port
+from tests.support.waiting import wait_until
 
 SECONDS = 120
 VOLATILE = ("timings", "inference_ms")
@@ -56,13 +57,6 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     _, errors = process.communicate(timeout=SECONDS)
     assert "Traceback" not in errors, errors
     return process.returncode, errors
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def lines(path: Path) -> int:
@@ -125,11 +119,3 @@ def head(tmp_path: Path) -> Iterator[Callable[[int], str]]:
     for process in started:
         os.killpg(process.pid, signal.SIGKILL)  # SIGTERM takes half a minute
         process.wait(SECONDS)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

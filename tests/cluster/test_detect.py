@@ -15,8 +15,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.cluster.conftest import Start, end, lines, rows, wait_until
+from tests.cluster.conftest import Start, end, lines, rows
 from tests.support.stores import BUCKET, Store, contents
+from tests.support.waiting import wait_until
 
 
 def test_500_photos_have_the_rows_of_a_run_without_a_cluster(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tests.support.contract_fuzzing import run_schemathesis
 from tests.support.fixtures import Answer, Client, Part
 from tests.support.paths import ROOT
 from tests.support.ray_serve import RayServe, start_ray_serve
+from tests.support.waiting import wait_until
 
 QUEUE_SIZE = 4
 """Of a replica; Ray Serve sends it so many requests at once."""
@@ -67,13 +68,6 @@ def two(cluster: RayServe) -> str:
 def large_photo() -> bytes:
     """A small file of many pixels, which takes a replica a while."""
     return cv2.imencode(".jpg", np.zeros((4000, 6000, 3), np.uint8))[1].tobytes()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_routes_answer_as_without_ray(cluster: RayServe, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ import yaml
 from tests.support.fixtures import ServerProcess, StartServer
 from tests.support.load import detect_request, send
 from tests.support.paths import ROOT
-from tests.support.prometheus import CONFIG, SECONDS, Prometheus, wait_until
+from tests.support.prometheus import CONFIG, SECONDS, Prometheus
 from tests.support.real_parts import installed
+from tests.support.waiting import wait_until
 
 RULES = ROOT / "deploy" / "prometheus-alerts.yml"
 RULE_TESTS = ROOT / "tests" / "deploy" / "alerts_test.yml"
@@ -44,15 +44,6 @@ def refused(service: ServerProcess) -> float:
 def service(faulty: StartServer) -> ServerProcess:
     """A service that computes one image at a time and lets one wait."""
     return faulty(workers="1", queue_size="1", batch_size="1")
-
-
-@pytest.fixture
-def prometheus(service: ServerProcess, tmp_path: Path) -> Iterator[Prometheus]:
-    folder = tmp_path / "prometheus"
-    folder.mkdir()
-    started = Prometheus(folder, service)
-    yield started
-    started.stop()
 
 
 def test_the_first_incident_fires(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import yaml
 from tests.support.fixtures import ServerProcess, StartServer
 from tests.support.kustomize import of_kind, overlay
 from tests.support.load import detect_request, send
-from tests.support.prometheus import SECONDS, Prometheus, wait_until
+from tests.support.prometheus import SECONDS, Prometheus
 from tests.support.real_parts import installed
+from tests.support.waiting import wait_until
 
 WAIT, BUSY = "queue-wait", "busy-workers"
 
@@ -114,15 +115,6 @@ def test_every_overlay_with_keda_asks_the_same() -> None:
 def service(faulty: StartServer) -> ServerProcess:
     """A service that computes one image at a time and lets eight wait."""
     return faulty(workers="1", queue_size="8", batch_size="1")
-
-
-@pytest.fixture
-def prometheus(service: ServerProcess, tmp_path: Path) -> Iterator[Prometheus]:
-    folder = tmp_path / "prometheus"
-    folder.mkdir()
-    started = Prometheus(folder, service)
-    yield started
-    started.stop()
 
 
 def test_both_rise_when_images_wait_for_a_busy_worker(

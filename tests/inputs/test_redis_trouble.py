@@ -34,9 +34,9 @@ from tests.support.redis_runs import (
     lost,
     running,
     sha256,
-    soon,
 )
 from tests.support.redis_server import MakeRedis, RedisServer
+from tests.support.waiting import wait_until
 from yolo_service.errors import OutputError
 from yolo_service.inputs.opening import open_input
 from yolo_service.inputs.options import InputOptions
@@ -69,13 +69,13 @@ def test_400_large_images_at_once_get_400_answers_and_the_connection_is_never_cu
         listener(redis_server, "out") as answers,
         detecting(f"{address}?channel=in", f"{address}?channel=out", log),
     ):
-        soon(lambda: client.pubsub_numsub("in")[0][1] == 1)
+        wait_until(lambda: client.pubsub_numsub("in")[0][1] == 1)
         subscriber = ids_of_subscribers(client)
         began = time.monotonic()
         for i, image in enumerate(images):
             time.sleep(max(0.0, began + i * LARGE / RATE - time.monotonic()))
             client.publish("in", image)
-        soon(lambda: len(answers.documents) == len(images))
+        wait_until(lambda: len(answers.documents) == len(images))
         assert ids_of_subscribers(client) == subscriber
     assert "is gone" not in log.read_text()
     assert {each["meta"]["sha256"] for each in answers.documents} == set(map(sha256, images))
@@ -94,10 +94,10 @@ def test_what_does_not_fit_into_the_buffer_is_counted_and_logged(
         client = redis_server.client()
         for _ in range(100):
             client.publish("in", image)
-        soon(lambda: "did not fit into the buffer of 0.1 MB" in caplog.text)
+        wait_until(lambda: "did not fit into the buffer of 0.1 MB" in caplog.text)
         client.publish("end", b"")
         engine.go.set()
-        soon(lambda: client.llen("out") + lost() - before == 100)
+        wait_until(lambda: client.llen("out") + lost() - before == 100)
         assert client.llen("out") >= 10
         assert lost() > before
 
@@ -118,13 +118,13 @@ def test_the_command_shows_what_is_lost_in_its_metrics_and_once_a_second_in_its_
     with detecting(
         source, f"{redis_server.address}?list=out", log, "--metrics-port", str(free_port)
     ):
-        soon(lambda: client.pubsub_numsub("in")[0][1] == 1)
+        wait_until(lambda: client.pubsub_numsub("in")[0][1] == 1)
         assert counted() == 0
         for _ in range(300):
             client.publish("in", image)
-        soon(lambda: client.llen("out") + counted() == 300)
+        wait_until(lambda: client.llen("out") + counted() == 300)
         assert counted() > 0
-        soon(lambda: "did not fit into the buffer of 0.1 MB" in log.read_text())
+        wait_until(lambda: "did not fit into the buffer of 0.1 MB" in log.read_text())
     lines = [line for line in log.read_text().splitlines() if "did not fit" in line]
     assert len(lines) <= time.monotonic() - began + 1
 
@@ -161,7 +161,7 @@ def test_nothing_is_lost_if_one_of_two_workers_is_killed_under_load(
             else:
                 client.xadd("in", {"image": image})
             if i == len(images) // 2:
-                soon(lambda: client.llen("out") > 0 and holds(client, kind, victim.pid))
+                wait_until(lambda: client.llen("out") > 0 and holds(client, kind, victim.pid))
                 victim.kill()
         answered: Counter[str] = Counter()
         until = time.monotonic() + SECONDS
@@ -170,9 +170,9 @@ def test_nothing_is_lost_if_one_of_two_workers_is_killed_under_load(
             if found := client.blpop("out", timeout=1):
                 answered[json.loads(found[1])["meta"]["sha256"]] += 1
         if kind == "stream":
-            soon(lambda: client.xpending("in", "yolo-service")["pending"] == 0)
+            wait_until(lambda: client.xpending("in", "yolo-service")["pending"] == 0)
         else:
-            soon(lambda: not client.keys("in:taken:*"))
+            wait_until(lambda: not client.keys("in:taken:*"))
     assert set(answered) == set(map(sha256, images))
     # Twice is at most what was sent and not acknowledged yet at that moment: one.
     assert sum(answered.values()) <= len(images) + 1
@@ -193,7 +193,7 @@ def test_an_entry_is_acknowledged_after_its_answer_is_sent(
     client.delete("out")
     with running(redis_server, predictor, "stream=in", "list=out"):
         assert client.blpop("out", timeout=SECONDS)
-        soon(lambda: client.xpending("in", "yolo-service")["pending"] == 0)
+        wait_until(lambda: client.xpending("in", "yolo-service")["pending"] == 0)
 
 
 def test_an_entry_that_kills_its_processes_fails(redis_server: RedisServer) -> None:
@@ -249,7 +249,7 @@ def test_it_goes_on_within_five_seconds_when_redis_was_gone_for_ten(
         redis_server.start()
         back = time.monotonic()
         if kind == "channel":
-            soon(lambda: client.pubsub_numsub("in")[0][1] == 1)
+            wait_until(lambda: client.pubsub_numsub("in")[0][1] == 1)
         send(png(1))
         _, message = client.blpop("out", timeout=SECONDS)
         assert time.monotonic() - back < 5
@@ -279,7 +279,7 @@ def test_a_lost_connection_is_logged_once(
     redis_server.kill()
     eventually(lambda: "is gone" in caplog.text)
     redis_server.start()
-    soon(lambda: "is back" in caplog.text)
+    wait_until(lambda: "is back" in caplog.text)
     source.close()
     assert caplog.text.count("is gone") == 1
 
@@ -296,12 +296,12 @@ def test_the_process_that_receives_ends_with_the_one_that_detects(
     client, address = redis_server.client(), redis_server.address
     source = f"{address}?channel=in&buffer_mb=0.1"  # so that it has something to tell at the end
     with detecting(source, f"{address}?list=out", tmp_path / "log") as process:
-        soon(lambda: client.pubsub_numsub("in")[0][1] == 1)
+        wait_until(lambda: client.pubsub_numsub("in")[0][1] == 1)
         (receiver,) = processes_of(process.pid)
         for _ in range(300):
             client.publish("in", png() + bytes(30_000))
         process.kill()
-        soon(lambda: not Path(f"/proc/{receiver}").exists())
+        wait_until(lambda: not Path(f"/proc/{receiver}").exists())
 
 
 def test_a_run_ends_with_an_error_if_the_process_that_receives_is_killed(
@@ -310,7 +310,7 @@ def test_a_run_ends_with_an_error_if_the_process_that_receives_is_killed(
     client, log = redis_server.client(), tmp_path / "log"
     address = redis_server.address
     with detecting(f"{address}?channel=in", f"{address}?list=out", log) as process:
-        soon(lambda: client.pubsub_numsub("in")[0][1] == 1)
+        wait_until(lambda: client.pubsub_numsub("in")[0][1] == 1)
         (receiver,) = processes_of(process.pid)
         os.kill(receiver, signal.SIGKILL)
         assert process.wait(SECONDS) == 1
@@ -328,11 +328,11 @@ def test_sigterm_waits_no_longer_for_a_sink_that_is_gone_and_gives_everything_ba
     source = f"{redis_server.address}?stream=in"
     with detecting(source, f"{sink.address}?list=out", log) as process:
         client.xadd("in", {"image": png()})
-        soon(lambda: sink.client().llen("out") == 1 and not pending(client))
+        wait_until(lambda: sink.client().llen("out") == 1 and not pending(client))
         sink.kill()
         for i in range(40):
             client.xadd("in", {"image": png(i)})
-        soon(lambda: "is gone, trying again" in log.read_text())
+        wait_until(lambda: "is gone, trying again" in log.read_text())
         began = time.monotonic()
         process.terminate()
         assert process.wait(SECONDS) == 1
@@ -340,4 +340,4 @@ def test_sigterm_waits_no_longer_for_a_sink_that_is_gone_and_gives_everything_ba
     assert "does not answer" in log.read_text()
     sink.start()
     with detecting(source, f"{sink.address}?list=out", log):
-        soon(lambda: sink.client().llen("out") == 40)
+        wait_until(lambda: sink.client().llen("out") == 40)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,6 @@ from tests.support.real_parts import installed
 CONFIG = ROOT / "deploy" / "prometheus.yml"
 INTERVAL = "250ms"
 SECONDS = 60
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    until = time.monotonic() + SECONDS
-    while not is_true():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 class Prometheus:

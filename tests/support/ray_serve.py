@@ -101,7 +101,7 @@ class RayServe:
 
 def start_ray_serve(environment: Mapping[str, str]) -> RayServe:
     """Start Ray and its proxy with variables for the application; nothing is deployed yet."""
-    port = _free_port()
+    port = free_port()
     folder = tempfile.mkdtemp(prefix="ray-")  # sockets in it, whose paths must be short
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO_", "RAY_"))}
     process = subprocess.Popen(
@@ -117,7 +117,7 @@ def start_ray_serve(environment: Mapping[str, str]) -> RayServe:
     return RayServe(process, port, folder)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that nobody gets by asking for any: Ray's processes open dozens of those."""
     while True:
         port = random.randrange(20_000, 30_000)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -113,10 +112,3 @@ def holds(client: Any, kind: str, pid: int) -> bool:
 
 def lost() -> float:
     return REGISTRY.get_sample_value("yolo_input_lost_total") or 0.0
-
-
-def soon(condition: Any, seconds: float = SECONDS) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)

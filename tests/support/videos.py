@@ -22,6 +22,10 @@ BITS = 10
 """Of the number; the first column is white and the second one black, which tells a mirror image."""
 EVERY_FRAME = VideoOptions()
 
+UNEVEN = ["-vf", "settb=1/90000,setpts=(N+floor(N/2))*3600", "-vsync", "passthrough"]
+"""Frames at 0, 1, 3, 4, 6, 7 ... of 1/25 s."""
+SMALL_CLOCK = ["-enc_time_base", "1/90000", "-video_track_timescale", "90000"]
+
 
 def need_video_tools() -> None:
     """Skip, or fail where CI is set, without ffmpeg or PyAV."""

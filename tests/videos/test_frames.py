@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.publisher import publishing
 from tests.support.videos import (
+    SMALL_CLOCK,
+    UNEVEN,
     Seen,
     ffmpeg,
     frames_of,
@@ -20,10 +22,6 @@ from yolo_service.errors import ItemError
 from yolo_service.inputs.videos import VideoOptions
 from yolo_service.videos.selection import Selection
 from yolo_service.videos.view import View
-
-UNEVEN = ["-vf", "settb=1/90000,setpts=(N+floor(N/2))*3600", "-vsync", "passthrough"]
-"""Frames at 0, 1, 3, 4, 6, 7 ... of 1/25 s."""
-SMALL_CLOCK = ["-enc_time_base", "1/90000", "-video_track_timescale", "90000"]
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tests.support.input_suite import png
 from tests.support.pipelines import FakeOutput
 from tests.support.predictors import MakePredictor
 from tests.support.videos import make_video, need_video_tools, number_in
+from tests.support.waiting import wait_until
 from yolo_service.errors import ItemError
 from yolo_service.inputs import Item
 from yolo_service.inputs.opening import open_input
@@ -147,21 +147,13 @@ def test_few_images_of_frames_are_in_memory_at_once(
     for number in range(12 - MIN_FRAMES):
         assert number_in(np.asarray(images[number])) == number
         images[number] = b""
-        _wait_until(functools.partial(_has, images, number + MIN_FRAMES + 1))
+        wait_until(functools.partial(_has, images, number + MIN_FRAMES + 1))
     thread.join(SECONDS)
     assert not thread.is_alive()
 
 
 def _has(images: list[Image], count: int) -> bool:
     return len(images) == count
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(SECONDS * 100):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    pytest.fail("it did not happen")
 
 
 def test_frames_pass_the_pipeline_in_order(

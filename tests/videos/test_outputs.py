@@ -18,6 +18,8 @@ import pytest
 
 from tests.support.command import COMMAND, run
 from tests.support.videos import (
+    SMALL_CLOCK,
+    UNEVEN,
     ffmpeg,
     frames_of,
     make_video,
@@ -25,9 +27,6 @@ from tests.support.videos import (
     number_in,
 )
 from yolo_service.images.decode import decode
-
-UNEVEN = ["-vf", "settb=1/90000,setpts=(N+floor(N/2))*3600", "-vsync", "passthrough"]
-SMALL_CLOCK = ["-enc_time_base", "1/90000", "-video_track_timescale", "90000"]
 
 
 @pytest.fixture(autouse=True)
