@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 
 from tests.support.command import COMMAND
+from tests.support.folders import files
 from tests.support.waiting import wait_until
 from yolo_service.inputs.claims import claimed_name
 
@@ -54,10 +55,6 @@ def inodes_in(*folders: Path) -> set[tuple[str, int]]:
 
 def is_broken(folder: Path) -> set[str]:
     return {name for name in files(folder) if not name.endswith(".error.txt")}
-
-
-def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 class Detect:

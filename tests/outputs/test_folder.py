@@ -12,15 +12,12 @@ from pathlib import Path
 import cv2
 import pytest
 
+from tests.support.folders import files
 from tests.support.output_suite import Run, answer, error_of
 from tests.support.pipelines import FakeItem, broken
 from yolo_service.errors import OutputError
 from yolo_service.outputs.contents import Drawing, Formatted
 from yolo_service.outputs.folder import FolderOutput
-
-
-def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def write(output: FolderOutput, item: FakeItem) -> None:
