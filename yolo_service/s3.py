@@ -80,6 +80,11 @@ def parse(address: str) -> Place:
     return Place(found[1], found[2])
 
 
+def below(place: Place) -> Place:
+    """Return the beginning of the keys of what is below a place, which may end with a ``/``."""
+    return place._replace(key=place.key.rstrip("/") + "/" if place.key.strip("/") else "")
+
+
 def client() -> Any:
     """Return boto3's S3 client, which threads may share; made at the first call.
 

@@ -21,7 +21,7 @@ from tests.support.output_suite import OutputSuite, Sink, answer
 from tests.support.pipelines import FakeItem
 from tests.support.sinks import Coco, JsonLines, OnDisk, Parquet, Rows
 from tests.support.stores import BUCKET, IN, OUT, SAMPLE, Store, client, contents, detect, keys
-from tests.support.videos import make_video, need_video_tools
+from tests.support.videos import frames_of, make_video, need_video_tools
 from yolo_service import s3, s3_objects
 from yolo_service.errors import ConfigurationError, OutputError
 from yolo_service.inputs.opening import open_input
@@ -220,6 +220,46 @@ def test_videos_in_a_bucket_are_read(store: Store, tmp_path: Path) -> None:
     assert keys("in/") == ["in/cut.mp4"]
     assert (failed / "cut.mp4").read_bytes() == video[: len(video) // 2]
     assert not list(folder.iterdir())
+
+
+def test_annotated_videos_and_reports_are_objects_too(store: Store, tmp_path: Path) -> None:
+    need_video_tools()
+    store.put("in/clip.mp4", make_video(tmp_path / "clip.mp4", 5).read_bytes())
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    arguments = ["detect", "--model", "blood-cells", IN, "--to", OUT]
+    for place in (f"{OUT}/drawn", f"{OUT}/one.mkv"):
+        done = command.run(*arguments, "--draw", place, TMPDIR=str(folder), **store.environment)
+        assert done.returncode == 0, done.stderr
+    found = contents("out/")
+    reports = {f"clip.mp4.frames/{name}" for name in ("frames.csv", "statistics.csv", "counts.svg")}
+    assert {name for name in found if not name.endswith(".json")} == {
+        "drawn/clip.mp4", "one.mkv", *reports,
+    }  # fmt: skip
+    for name in ("drawn/clip.mp4", "one.mkv"):
+        (tmp_path / "drawn.video").write_bytes(found[name])
+        assert [number for number, *_ in frames_of(tmp_path / "drawn.video")] == list(range(5))
+    assert found["clip.mp4.frames/frames.csv"].count(b"\n") == 6
+    assert not list(folder.iterdir())
+    again = command.run(*arguments, "--draw", place, "--resume", **store.environment)
+    assert "0 done, 0 failed, 5 skipped" in again.stderr.splitlines()[-1]
+
+
+def test_a_video_in_a_bucket_is_not_drawn_over_itself(store: Store) -> None:
+    store.put("in/clip.mp4", b"...")
+    store.put("in/drawn.mp4", b"...")
+    with pytest.raises(ConfigurationError, match="is where the images are"):
+        open_input([f"{IN}/clip.mp4"], InputOptions(drawn_to_store=f"{IN}/clip.mp4"))
+    source = open_input([IN], InputOptions(drawn_to_store=f"{IN}/drawn.mp4"))
+    assert [item.name for item in source] == ["clip.mp4"]
+    source.close()
+
+
+@pytest.mark.parametrize("option", ["--failed", "--save-frames"])
+def test_what_needs_a_folder_says_so(option: str) -> None:
+    refused = command.run("detect", SAMPLE, option, OUT)
+    assert refused.returncode == 2
+    assert f"{OUT} is an address; expected a folder" in refused.stderr
 
 
 def test_objects_of_several_prefixes_have_names_that_differ(store: Store, tmp_path: Path) -> None:

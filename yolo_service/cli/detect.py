@@ -18,7 +18,7 @@ import click
 
 from yolo_service import logs, metrics
 from yolo_service.cli import cluster, videos
-from yolo_service.cli.options import Command, engine_options, settings_with_model
+from yolo_service.cli.options import FOLDER, Command, engine_options, settings_with_model
 from yolo_service.errors import BadRequest, ConfigurationError
 from yolo_service.formats import FORMATS
 from yolo_service.schemes import scheme_of
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 OPEN_FILES = 1 << 20
 """An output that appears at the end of a run holds every input until then."""
 
-_folder = click.Path(file_okay=False, path_type=Path)
 _share = click.FloatRange(0, 1)
 
 
@@ -49,7 +48,7 @@ def source_options(command: Command) -> Command:
                      help="Seconds between two looks at a watched folder."),
         click.option("--delete-input", is_flag=True, help="Delete what has a result."),
         click.option("--move-input", help="Folder, or s3:// address, for what has a result."),
-        click.option("--failed", type=_folder, help="Folder for what cannot be read, with errors."),
+        click.option("--failed", type=FOLDER, help="Folder for what cannot be read, with errors."),
         click.option("--limit", type=click.IntRange(1), help="Most images."),
         click.option("--metrics-port", type=click.IntRange(1, 65535), help="For Prometheus."),
     )  # fmt: skip
@@ -61,7 +60,7 @@ def result_options(command: Command) -> Command:
     options = (
         click.option("--to", "sink", help="Folder, FILE.jsonl, .csv, .parquet or .json, or URL."),
         click.option("--format", "form", type=click.Choice(list(FORMATS)), help="Of results."),
-        click.option("--draw", help="Folder for annotated images."),
+        click.option("--draw", help="Folder for annotated images and videos, or a video."),
         click.option("--resume", is_flag=True, help="Skip what has a result."),
         click.option("--threshold", type=_share, help="Smallest confidence."),
         click.option("--nms", type=_share, help="Largest overlap of two boxes of a class."),
@@ -159,7 +158,7 @@ def _run(sources: Sequence[str], settings: Settings, given: _Given) -> Progress:
     from yolo_service.cli.progress import ProgressLine, can_draw
 
     results, is_cluster = given.results, given.cluster["cluster"] is not None
-    report = None if is_cluster else videos.report_folder(given.frames, results["sink"])
+    report = None if is_cluster else videos.report_place(given.frames, results["sink"])
     with ExitStack() as stack:
         if port := given.inputs["metrics_port"]:
             stack.enter_context(metrics.served(settings.host, port))
@@ -178,12 +177,11 @@ def _run(sources: Sequence[str], settings: Settings, given: _Given) -> Progress:
             line.end(run.progress)
 
 
-def _source(
-    sources: Sequence[str], settings: Settings, given: _Given, report: Path | None
-) -> Input:
+def _source(sources: Sequence[str], settings: Settings, given: _Given, report: str | None) -> Input:
     from yolo_service.inputs.opening import open_input
 
-    options = _input_options(settings, given, (report, given.frames["save_frames"]))
+    reports = Path(report) if report and not scheme_of(report) else None
+    options = _input_options(settings, given, (reports, given.frames["save_frames"]))
     images = open_input(sources, options)
     if not options.reads:
         return images
@@ -268,7 +266,7 @@ def _options(names: Sequence[str], results: dict[str, Any]) -> Options:
         raise ConfigurationError(f"--{error}") from error
 
 
-def _output(given: _Given, report: Path | None, *, is_one: bool) -> Output:
+def _output(given: _Given, report: str | None, *, is_one: bool) -> Output:
     from yolo_service.outputs.opening import open_output
     from yolo_service.outputs.options import OutputOptions
     from yolo_service.outputs.tee import Tee

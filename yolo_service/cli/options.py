@@ -12,11 +12,23 @@ import click
 
 from darknet.model import EngineName, Precision
 from yolo_service.models.opening import ensure_model
+from yolo_service.schemes import scheme_of
 from yolo_service.settings import Settings, load_settings
 
 Command = Callable[..., None]
 
+
+class _Folder(click.Path):
+    """A path of a folder, which an address is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if scheme_of(str(value)):
+            self.fail(f"{value} is an address; expected a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 path = click.Path(path_type=Path)
+FOLDER = _Folder(file_okay=False, path_type=Path)
 models_dir_option = click.option(
     "--models-dir",
     type=path,

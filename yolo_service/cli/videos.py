@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from yolo_service.cli.options import FOLDER
 from yolo_service.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from yolo_service.inputs.videos import VideoOptions
     from yolo_service.outputs import Output
     from yolo_service.outputs.options import OutputOptions
-
-_folder = click.Path(file_okay=False, path_type=Path)
 
 
 def positive(text: str) -> Fraction:
@@ -50,10 +49,9 @@ VIDEO_OPTIONS: Sequence[Any] = (
     click.option(
         "--size", type=click.IntRange(1), help="Longest side in pixels of larger frames of videos."
     ),
-    click.option("--save-frames", type=_folder, help="Folder for the frames as img_001.jpg ..."),
+    click.option("--save-frames", type=FOLDER, help="Folder for the frames as img_001.jpg ..."),
     click.option(
         "--report",
-        type=_folder,
         help="Folder for tables and plots of what is in videos; by default that of --to.",
     ),
 )
@@ -63,7 +61,7 @@ NAMES = ("every", "fps", "frames", "rotate", "size", "save_frames", "report")
 """Of the arguments that they give."""
 
 
-def video_options(values: dict[str, Any], report: Path | None) -> VideoOptions:
+def video_options(values: dict[str, Any], report: str | None) -> VideoOptions:
     """Return what the options say about the input.
 
     Raises:
@@ -83,47 +81,46 @@ def video_options(values: dict[str, Any], report: Path | None) -> VideoOptions:
     )
 
 
-def report_folder(values: dict[str, Any], sink: str | None) -> Path | None:
+def report_place(values: dict[str, Any], sink: str | None) -> str | None:
     """Return where reports go: where the options say, else beside results in a folder."""
-    from yolo_service.outputs.files import is_folder
+    from yolo_service.outputs.places import is_place
 
-    if values["report"] or sink is None or not is_folder(sink):
+    if values["report"] or sink is None or not is_place(sink):
         return values["report"]  # type: ignore[no-any-return]
-    return Path(sink)
+    return sink
 
 
-def outputs(values: dict[str, Any], *, report: Path | None, is_one_video: bool) -> list[Output]:
+def outputs(values: dict[str, Any], *, report: str | None, is_one_video: bool) -> list[Output]:
     """Open the outputs that take frames only.
 
     Args:
         values: the options.
-        report: folder for reports.
+        report: folder for reports, or prefix of a store.
         is_one_video: whether the only source is one file or address.
     """
     from yolo_service.outputs.folder import FolderOutput
+    from yolo_service.outputs.places import open_place
     from yolo_service.outputs.videos import Only, Plain, Reports
 
     opened: list[Output] = []
     if report:
-        opened.append(Only(Reports(report), frames=True))
+        opened.append(Only(Reports(open_place(report)), frames=True))
     if folder := values["save_frames"]:
         saved = FolderOutput(folder, Plain(is_flat=is_one_video), keeps_errors=False)
         opened.append(Only(saved, frames=True))
     return opened
 
 
-def drawn(place: str, options: OutputOptions) -> list[Output]:
+def drawn(address: str, options: OutputOptions) -> list[Output]:
     """Open the outputs for annotated images and videos: a folder for both, or one video."""
+    from yolo_service.outputs.drawn_videos import DrawnVideos, split_video
     from yolo_service.outputs.opening import open_output
-    from yolo_service.outputs.videos import DrawnVideos, Only, is_video_file
-    from yolo_service.schemes import scheme_of
+    from yolo_service.outputs.places import open_place
+    from yolo_service.outputs.videos import Only
 
-    if scheme_of(place):
-        return [Only(open_output(place, options), frames=False)]
-    videos = Only(DrawnVideos(Path(place)), frames=True)
-    if is_video_file(Path(place)):
-        return [videos]
-    return [Only(open_output(place, options), frames=False), videos]
+    folder, name = split_video(address)
+    images = [] if name else [Only(open_output(folder, options), frames=False)]
+    return [*images, Only(DrawnVideos(open_place(folder), name), frames=True)]
 
 
 def with_videos(source: Input, options: VideoOptions) -> Input:

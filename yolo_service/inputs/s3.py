@@ -56,12 +56,12 @@ class Bucket:
             ConfigurationError: objects would be written over the images.
             StoreError: it does not, or refuses.
         """
-        self._move_to = _below(move_to) if move_to else None
+        self._move_to = s3.below(move_to) if move_to else None
         self._options = options
         self._stopped = Event()
         first = next(s3_objects.list_objects(place), None)
         self._is_one = first is not None and first.key == place.key  # it comes before longer ones
-        self._place = place if self._is_one else _below(place)
+        self._place = place if self._is_one else s3.below(place)
         self._ignored = tuple(self._written())
         self._seen: dict[str, str] = {}
         self._threads = DaemonExecutor("s3-read", THREADS)
@@ -121,23 +121,24 @@ class Bucket:
         if self._is_one:
             return listed.key == self._place.key
         is_image = PurePosixPath(listed.key).suffix.lower() in SUFFIXES
-        return is_image and not listed.key.startswith(self._ignored)
+        return is_image and not f"{listed.key}/".startswith(self._ignored)
 
     def _written(self) -> Iterator[str]:
         """Yield prefixes below that of the images below which this run writes."""
         options = self._options
-        images = _below(_parent(self._place) if self._is_one else self._place)
+        images = s3.below(_parent(self._place) if self._is_one else self._place)
         with_images = (options.drawn_to_store, options.move_to_store)
         for address in (*with_images, *options.ignored_addresses):
             if not address or not s3.is_s3(address):
                 continue
-            place = _below(s3.parse(address))
-            if place != images and str(place).startswith(str(images)):
+            place = s3.below(s3.parse(address))
+            if place in (images, s3.below(self._place)):
+                if address in with_images:
+                    raise ConfigurationError(
+                        f"{address} is where the images are; choose another prefix"
+                    )
+            elif str(place).startswith(str(images)):
                 yield place.key
-            elif place == images and address in with_images:
-                raise ConfigurationError(
-                    f"{address} is where the images are; choose another prefix"
-                )
 
     def _read(self, listed: Listed) -> bytes:
         """Read an image; one that is too large, or for which it is too late, is not read."""
@@ -190,11 +191,6 @@ class Bucket:
 
     def _is_over(self) -> bool:
         return self._options.is_over(self._stopped)
-
-
-def _below(place: Place) -> Place:
-    """Return the beginning of the keys of what is below a place."""
-    return place._replace(key=place.key.rstrip("/") + "/" if place.key.strip("/") else "")
 
 
 def _parent(place: Place) -> Place:

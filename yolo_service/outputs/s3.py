@@ -51,7 +51,7 @@ class S3Output:
         Raises:
             StoreError: it does not, or refuses.
         """
-        self._prefix = place._replace(key=place.key.rstrip("/") + "/" if place.key else "")
+        self._prefix = s3.below(place)
         self._content, self._keeps_errors = files, not options.draw
         found = s3_objects.list_objects(self._prefix)
         next(found, None)
