@@ -35,7 +35,7 @@ from yolo_service.models.opening import default_files, load_files
 def benchmark(image: Path | None, seconds: float, threads: int | None, **options: Any) -> None:
     """Time every engine and precision of this machine, side by side with libdarknet.
 
-    --engine and --precision select none of them here: all are timed.
+    All are timed, whatever --engine and --precision say.
     """
     from yolo_service.benchmark import Benchmark, benchmark_image, table
 
