@@ -42,7 +42,9 @@ _share = click.FloatRange(0, 1)
 def source_options(command: Command) -> Command:
     """Add the options of inputs."""
     options = (
-        click.option("--watch", is_flag=True, help="Wait for new files in the source, for ever."),
+        click.option(
+            "--watch", is_flag=True, help="Wait for new files in folders and S3, for ever."
+        ),
         click.option(
             "--stop-file", type=click.Path(path_type=Path), help="--watch ends when this exists."
         ),
@@ -51,7 +53,7 @@ def source_options(command: Command) -> Command:
             type=click.FloatRange(0.01),
             default=1.0,
             show_default=True,
-            help="Seconds between two listings of a watched source.",
+            help="Seconds between two listings of what is watched.",
         ),
         click.option("--delete-input", is_flag=True, help="Delete inputs that have a result."),
         click.option(
