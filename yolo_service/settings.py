@@ -99,7 +99,7 @@ class Settings(BaseSettings):
         libdarknet: path of the C library; None: the one of the system.
         url_allow_networks: networks of image URLs that are allowed although they are not public.
         url_timeout: seconds that fetching an image URL may take in all.
-        queue_size: requests that may wait for a worker; more are answered 503.
+        queue_size: images that may wait for a worker; requests with more are answered 503.
         queue_seconds: a request that would wait longer for a worker is answered 503 at once.
         batch_size: largest batch of the network; None: up to 6 waiting images, if the network is
             fast.

@@ -103,6 +103,7 @@ def test_only_what_is_in_the_region_is_answered(client: Client, photo: bytes) ->
     [
         ("classes", "dgo", "the model has no class 'dgo'; it has dog"),
         ("classes", " , ", "classes: expected names"),
+        ("region", "1", "region: expected x,y,width,height"),
         ("region", "0,0,1,0", "region: expected x,y,width,height"),
         ("region", "0,0,1,1,1", "region: expected x,y,width,height"),
         ("region", "0,0,nan,1", "region: expected x,y,width,height"),
@@ -202,7 +203,7 @@ def test_a_truncated_jpeg_cannot_be_decoded(client: Client, photo: bytes) -> Non
     ("query", "words"),
     [
         ("", "url: missing"),
-        ("?url=", "url: expected a text"),
+        ("?url=", "url: expected an http or https URL"),
         ("?url=http://a/&url=http://b/", "url: expected one value, found 2"),
         ("?url=http://a/&treshold=1", "'treshold' is unknown in the query"),
     ],

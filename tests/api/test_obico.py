@@ -38,7 +38,7 @@ def test_the_threshold_of_model_yaml_counts(start_server: StartServer, photos: s
     ("query", "status", "words"),
     [
         ("", 422, "img: missing"),
-        ("?img=", 422, "img: expected a text"),
+        ("?img=", 422, "img: expected an http or https URL"),
         ("?img={photos}/missing", 400, "404"),
         ("?img=http://127.0.0.1:1/", 400, "127.0.0.1"),
         ("?img=file:///etc/passwd", 400, "http"),

@@ -40,7 +40,7 @@ def test_a_model_is_quantized_and_then_serves_in_int8(models: Path, images: Path
     done = run("quantize", "--models-dir", models, "--model", "tiny", "--images", images)
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
-        f"tiny: int8 version in {models / 'tiny' / 'model.int8'}, looked at 3 images\n"
+        f"tiny: int8 version in {models / 'tiny' / 'model.int8'}, calibrated on 3 images\n"
     )
     assert "3/3" in done.stderr  # how far it was
     where = {"YOLO_MODELS_DIR": str(models), "YOLO_PRECISION": "int8"}

@@ -91,7 +91,7 @@ def test_without_json_the_output_is_lines_with_advice_and_a_summary(folder: Path
     assert "warn access: everybody who can reach 0.0.0.0 may use it; no API key is set" in lines
     assert "      -> set YOLO_API_KEY" in lines
     assert any(line.startswith("FAIL default model: the service would not start") for line in lines)
-    assert lines[-1].endswith("2 to look at, 1 failed")
+    assert lines[-1].endswith("2 warnings, 1 failed")
     assert answer.returncode == 1
 
 

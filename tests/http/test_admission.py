@@ -51,7 +51,7 @@ def test_uploads_and_addresses_of_images_are_refused_with_a_problem(
         client.get("/detect?url=http://127.0.0.1/", **{"X-Request-ID": "mine"}),
         client.get("/annotate?url=http://127.0.0.1/", **{"X-Request-ID": "mine"}),
     ):
-        problem(answer, 503, "1 requests are waiting already; try again soon")
+        problem(answer, 503, "1 images are waiting already; try again soon")
         assert answer.json["type"] == "overloaded"
         assert answer.headers["Retry-After"] == "1"
         assert answer.headers["X-Request-ID"] == "mine"

@@ -89,7 +89,7 @@ def test_a_missing_device_ends_the_start_with_a_message(models: Path) -> None:
 def test_a_port_in_use_ends_the_start_with_a_message(models: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        failed({"YOLO_MODELS_DIR": str(models), "YOLO_PORT": port}, 2, "set YOLO_HOST, YOLO_PORT")
+        failed({"YOLO_MODELS_DIR": str(models), "YOLO_PORT": port}, 2, "set YOLO_HOST or YOLO_PORT")
 
 
 def test_the_classic_variables_are_served(tmp_path: Path, photo: bytes) -> None:

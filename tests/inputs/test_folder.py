@@ -111,7 +111,9 @@ def test_what_does_not_exist_is_an_error(tmp_path: Path, source: str) -> None:
 
 def test_only_folders_are_watched(tmp_path: Path) -> None:
     write(tmp_path, "a.png")
-    with pytest.raises(ConfigurationError, match=r"only folders can be watched; .*a\.png"):
+    with pytest.raises(
+        ConfigurationError, match=r"only folders and s3:// addresses can be watched; .*a\.png"
+    ):
         items(tmp_path / "a.png", watch=True)
 
 

@@ -263,6 +263,14 @@ def test_without_a_model_the_error_says_how_to_get_one(
         ModelRepository([tmp_path / "nowhere"], loader, default=name)
 
 
+def test_an_unknown_default_model_is_an_error_that_lists_the_complete_ones(
+    tmp_path: Path, loader: Loader
+) -> None:
+    write_model(tmp_path / "pets")
+    with pytest.raises(ConfigurationError, match=r"no model 'cats'(.|\n)*\n  complete: pets"):
+        ModelRepository([tmp_path], loader, default="cats")
+
+
 def test_a_folder_can_be_described_without_loading(tmp_path: Path) -> None:
     assert describe_folders([tmp_path / "nowhere"]) == []
     write_model(tmp_path / "pets")

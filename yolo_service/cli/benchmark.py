@@ -15,11 +15,28 @@ from yolo_service.models.opening import default_files, load_files
 
 @click.command()
 @engine_options
-@click.option("--image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--seconds", type=click.FloatRange(0.1, 600), default=3.0, show_default=True)
-@click.option("--threads", type=click.IntRange(1, 256), help="Callers at once; default: CPUs.")
+@click.option(
+    "--image",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Image to detect in; default: a generated one of 768 x 576.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 600),
+    default=3.0,
+    show_default=True,
+    help="Duration of each measurement.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    help="Callers at once; default: YOLO_WORKERS, else CPUs + 1.",
+)
 def benchmark(image: Path | None, seconds: float, threads: int | None, **options: Any) -> None:
-    """Time every engine and precision of this machine, side by side with libdarknet."""
+    """Time every engine and precision of this machine, side by side with libdarknet.
+
+    All are timed, whatever --engine and --precision say.
+    """
     from yolo_service.benchmark import Benchmark, benchmark_image, table
 
     settings = settings_with_model(**options)

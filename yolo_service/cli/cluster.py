@@ -35,10 +35,13 @@ CLUSTER_OPTIONS: Sequence[Any] = (
     click.option(
         "--cluster",
         metavar="auto|local|ray://HOST:10001",
-        help="Detect on a Ray cluster, with as many actors as fit.",
+        help="Detect on a Ray cluster; see docs/ray.md.",
     ),
     click.option(
-        "--concurrency", type=_concurrency, metavar="N|MIN:MAX", help="Actors of the cluster."
+        "--concurrency",
+        type=_concurrency,
+        metavar="N|MIN:MAX",
+        help="Number of actors; default: as many as fit.",
     ),
     click.option("--num-cpus", type=click.FloatRange(0.1), help="CPUs of each actor."),
     click.option("--num-gpus", type=click.FloatRange(0), default=0.0, help="GPUs of each actor."),

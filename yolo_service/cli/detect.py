@@ -42,31 +42,58 @@ _share = click.FloatRange(0, 1)
 def source_options(command: Command) -> Command:
     """Add the options of inputs."""
     options = (
-        click.option("--watch", is_flag=True, help="Wait for new files in folders, for ever."),
-        click.option("--stop-file", type=click.Path(path_type=Path), help="Ends --watch if it is."),
-        click.option("--poll", type=click.FloatRange(0.01), default=1.0, show_default=True,
-                     help="Seconds between two looks at a watched folder."),
-        click.option("--delete-input", is_flag=True, help="Delete what has a result."),
-        click.option("--move-input", help="Folder, or s3:// address, for what has a result."),
-        click.option("--failed", type=FOLDER, help="Folder for what cannot be read, with errors."),
-        click.option("--limit", type=click.IntRange(1), help="Most images."),
-        click.option("--metrics-port", type=click.IntRange(1, 65535), help="For Prometheus."),
-    )  # fmt: skip
+        click.option(
+            "--watch", is_flag=True, help="Wait for new files in folders and S3, for ever."
+        ),
+        click.option(
+            "--stop-file", type=click.Path(path_type=Path), help="--watch ends when this exists."
+        ),
+        click.option(
+            "--poll",
+            type=click.FloatRange(0.01),
+            default=1.0,
+            show_default=True,
+            help="Seconds between two listings of what is watched.",
+        ),
+        click.option("--delete-input", is_flag=True, help="Delete inputs that have a result."),
+        click.option(
+            "--move-input", help="Folder or s3:// address to move inputs to that have a result."
+        ),
+        click.option("--failed", type=FOLDER, help="Folder for inputs that cannot be read."),
+        click.option("--limit", type=click.IntRange(1), help="End after so many images."),
+        click.option(
+            "--metrics-port",
+            type=click.IntRange(1, 65535),
+            help="Port with metrics for Prometheus.",
+        ),
+    )
     return _add(command, options)
 
 
 def result_options(command: Command) -> Command:
     """Add the options of detection and of outputs."""
     options = (
-        click.option("--to", "sink", help="Folder, FILE.jsonl, .csv, .parquet or .json, or URL."),
-        click.option("--format", "form", type=click.Choice(list(FORMATS)), help="Of results."),
-        click.option("--draw", help="Folder for annotated images and videos, or a video."),
-        click.option("--resume", is_flag=True, help="Skip what has a result."),
-        click.option("--threshold", type=_share, help="Smallest confidence."),
-        click.option("--nms", type=_share, help="Largest overlap of two boxes of a class."),
-        click.option("--tiles", help="For small objects: 2x2, 2x2:0.3 (overlap) or auto."),
-        click.option("--classes", help="Only these, by name or number: person,car"),
-        click.option("--region", help="Only what is in x,y,width,height: pixels, or 0 to 1."),
+        click.option(
+            "--to",
+            "sink",
+            help="FILE.jsonl, .csv, .json or .parquet, else a folder; or redis:// or s3://.",
+        ),
+        click.option(
+            "--format", "form", type=click.Choice(list(FORMATS)), help="Format of results."
+        ),
+        click.option("--draw", help="Folder for annotated images and videos, or a video file."),
+        click.option("--resume", is_flag=True, help="Skip inputs that have a result."),
+        click.option(
+            "--threshold", type=_share, help="Smallest confidence; default: the model's own."
+        ),
+        click.option(
+            "--nms",
+            type=_share,
+            help="Largest overlap of two boxes of a class; default: the model's own.",
+        ),
+        click.option("--tiles", help="Tiles, for small objects: 2x2, 2x2:0.3 (overlap) or auto."),
+        click.option("--classes", help="Only these classes, by name or number: person,car"),
+        click.option("--region", help="Only objects in x,y,width,height: pixels, or 0 to 1."),
     )
     return _add(command, options)
 
@@ -95,11 +122,12 @@ def _add(command: Command, options: Sequence[Any]) -> Command:
 @cluster_options
 @engine_options
 def detect(sources: tuple[str, ...], **values: Any) -> None:
-    """Detect objects in images and videos from anywhere: files, folders, patterns, URLs.
+    """Detect objects in images and videos: files, folders, URLs, Redis, S3.
 
     Each SOURCE is a file, a folder (with its sub-folders), a pattern such as 'photos/**/*.jpg', an
-    http or https URL, or - for a list of names on standard input. Without --to, one line of JSON is
-    printed for each image; on a terminal, a table.
+    http or https URL, a redis:// or s3:// address, or - for a list of names on standard input.
+    Without --to, one line of JSON is printed for each image; on a terminal, a table. See
+    docs/sources.md.
 
     An image that cannot be read does not stop the others; the exit code is then 1. SIGTERM and
     Ctrl-C finish what is begun.

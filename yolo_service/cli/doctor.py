@@ -34,7 +34,7 @@ def doctor(models_dir: Path | None, as_json: bool) -> None:
         tally[finding.status] += 1
         click.echo(json.dumps(dataclasses.asdict(finding)) if as_json else _text(finding))
     if not as_json:
-        click.echo(f"\n{tally['ok']} ok, {tally['warn']} to look at, {tally['FAIL']} failed")
+        click.echo(f"\n{tally['ok']} ok, {tally['warn']} warnings, {tally['FAIL']} failed")
     sys.exit(1 if tally["FAIL"] else 0)
 
 

@@ -43,9 +43,9 @@ class Commands(click.Group):
 @click.version_option(version("yolo-service"), prog_name="yolo-service")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Any Darknet model over HTTP, with Darknet's own detections.
+    """Any Darknet model on the command line and over HTTP, with Darknet's own detections.
 
-    Options not given come from the environment, see the README.
+    Options that are not given are read from environment variables; the README lists them.
     """
     process.keep_stdout_for_results()
     if context.invoked_subcommand != "serve":  # which logs them

@@ -32,7 +32,7 @@ from yolo_service.package_data import CATALOG
 
 @click.group()
 def models() -> None:
-    """List, pull, check, add, make and export models."""
+    """List, pull, check, add, create and export models."""
 
 
 @models.command("list")
@@ -52,7 +52,9 @@ def list_models(models_dir: Path | None) -> None:
 
 @models.command()
 @click.argument("names", nargs=-1, required=True)
-@click.option("--mirror", help="URL or folder with NAME/FILE; default: YOLO_MODELS_MIRROR.")
+@click.option(
+    "--mirror", help="URL, s3:// address or folder with NAME/FILE; default: YOLO_MODELS_MIRROR."
+)
 @models_dir_option
 def pull(names: tuple[str, ...], mirror: str | None, models_dir: Path | None) -> None:
     """Download the models NAMES from where they are published, and check them."""

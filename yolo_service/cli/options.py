@@ -35,9 +35,11 @@ models_dir_option = click.option(
     help="Folder of models; default: YOLO_MODELS_DIR, else ./models, else the user's data folder.",
 )
 input_size_option = click.option(
-    "--input-size", help="Of the network, such as 416 or 640x480; default: the model's own."
+    "--input-size",
+    help="Size of the network's input, such as 416 or 640x480; default: YOLO_INPUT_SIZE, else the "
+    "model's own.",
 )
-model_option = click.option("--model", help="Name of the model's folder.")
+model_option = click.option("--model", help="Name of the model's folder; default: YOLO_MODEL.")
 
 
 def engine_options(command: Command) -> Command:
@@ -45,9 +47,20 @@ def engine_options(command: Command) -> Command:
     options = (
         models_dir_option,
         model_option,
-        click.option("--engine", type=click.Choice(get_args(EngineName)), help="Inference engine."),
-        click.option("--device", help="cpu, cuda, cuda:1, or a device name of the engine."),
-        click.option("--precision", type=click.Choice(get_args(Precision)), help="Number type."),
+        click.option(
+            "--engine",
+            type=click.Choice(get_args(EngineName)),
+            help="Inference engine; default: YOLO_ENGINE, else auto.",
+        ),
+        click.option(
+            "--device",
+            help="cpu, cuda, cuda:1, or a device name of the engine; default: YOLO_DEVICE.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(get_args(Precision)),
+            help="Number type; default: YOLO_PRECISION, else fp32.",
+        ),
         input_size_option,
     )
     for option in reversed(options):

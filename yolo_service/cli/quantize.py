@@ -49,7 +49,7 @@ def quantize(images: Path, **options: Any) -> None:
     samples = ImageFiles(find_images(images), settings.max_pixels)
     with redirect_stdout(sys.stderr):  # for NNCF's progress bars
         path = quantization.quantize(images=samples, **files.load_arguments())
-    click.echo(f"{files.name}: int8 version in {path}, looked at {len(samples)} images")
+    click.echo(f"{files.name}: int8 version in {path}, calibrated on {len(samples)} images")
 
 
 class ImageFiles:

@@ -12,8 +12,8 @@ from yolo_service.cli.options import engine_options, settings_with_model
 
 @click.command()
 @engine_options
-@click.option("--host", help="Address to listen on.")
-@click.option("--port", type=int, help="Port to listen on.")
+@click.option("--host", help="Address to listen on; default: YOLO_HOST, else 127.0.0.1.")
+@click.option("--port", type=int, help="Port to listen on; default: YOLO_PORT, else 8080.")
 def serve(**options: Any) -> None:
     """Serve detections over HTTP until SIGTERM or SIGINT."""
     from yolo_service.http.serve import serve as serve_forever

@@ -29,17 +29,35 @@ from yolo_service.models.opening import default_files, load_files
     required=True,
     help="Labelled images: COCO .json, YOLO or VOC folder; may be repeated.",
 )
-@click.option("--val", type=path, help="Labelled images to validate on.")
+@click.option("--val", type=path, help="Labelled images to validate on; needed to train.")
 @click.option("--output", type=path, help="Run folder; default: runs/NAME.")
 @click.option("--weights", type=path, help="Start from these weights.")
 @click.option("--cutoff", type=click.IntRange(1), help="Load only so many layers of --weights.")
 @click.option("--resume", is_flag=True, help="Continue the run in --output.")
 @click.option("--strict", is_flag=True, help="Refuse data with any problem.")
 @click.option("--max-batches", type=click.IntRange(1), help="Instead of the .cfg's max_batches.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32")
-@click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Number type to compute in.",
+)
+@click.option(
+    "--ema",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Decay of the moving average of the weights; 0: none.",
+)
 @click.option("--flip-vertical", is_flag=True, help="Also flip images vertically.")
-@click.option("--validate-every", type=click.IntRange(1), default=4, help="Epochs between.")
+@click.option(
+    "--validate-every",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="Epochs between two validations.",
+)
 @click.option("--accelerator", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--devices", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--nodes", type=click.IntRange(1), default=1, help="Machines.")
@@ -75,7 +93,9 @@ def train(model: Path, output: Path | None, anchors: int | None, **options: Any)
 
 @click.command()
 @engine_options
-@click.option("--data", required=True, type=path, help="Labelled images.")
+@click.option(
+    "--data", required=True, type=path, help="Labelled images: COCO .json, YOLO or VOC folder."
+)
 @click.option("--output", type=path, help="Folder for JSON, CSV and plots.")
 @click.option("--strict", is_flag=True, help="Refuse data with any problem.")
 @click.option(

@@ -32,27 +32,29 @@ def positive(text: str) -> Fraction:
 
 VIDEO_OPTIONS: Sequence[Any] = (
     click.option(
-        "--every", type=positive, metavar="SECONDS", help="Of videos, one frame in so many seconds."
+        "--every", type=positive, metavar="SECONDS", help="Of videos, a frame each so many seconds."
     ),
     click.option("--fps", type=positive, metavar="F", help="Of videos, so many frames a second."),
     click.option(
         "--frames",
         type=click.IntRange(1),
-        help="Of videos, the frames in the middles of so many equal parts of the duration.",
+        help="Of videos, so many frames, evenly spaced.",
     ),
     click.option(
         "--rotate",
         type=click.Choice(["0", "90", "180", "270"]),
         default="0",
-        help="Degrees clockwise for frames that are not upright although the file says so.",
+        help="Degrees clockwise to rotate the frames of videos by.",
     ),
     click.option(
-        "--size", type=click.IntRange(1), help="Longest side in pixels of larger frames of videos."
+        "--size",
+        type=click.IntRange(1),
+        help="Longest side in pixels to which larger frames of videos are reduced.",
     ),
     click.option("--save-frames", type=FOLDER, help="Folder for the frames as img_001.jpg ..."),
     click.option(
         "--report",
-        help="Folder for tables and plots of what is in videos; by default that of --to.",
+        help="Folder or s3:// address for tables and plots of videos; default: that of --to.",
     ),
 )
 """In the order of the help."""

@@ -106,7 +106,8 @@ def _listen(settings: Settings, service: Service) -> Server:
         listener = listen(host, port)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; set YOLO_HOST, YOLO_PORT"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; "
+            "set YOLO_HOST or YOLO_PORT to another"
         ) from error
     budget = body_budget(settings)
     server = Server(listener, create_app(service), settings.request_timeout, budget)

@@ -71,7 +71,9 @@ def check_places(sources: Sequence[str], places: Sequence[Path]) -> None:
 def _folders(paths: Sequence[Path], sources: Sequence[str]) -> list[tuple[Path, str]]:
     for source in sources:
         if not Path(source).is_dir():
-            raise ConfigurationError(f"only folders can be watched; {source} is none")
+            raise ConfigurationError(
+                f"only folders and s3:// addresses can be watched; {source} is neither"
+            )
     base = _base(paths)
     return [(path, _prefix(path, base)) for path in paths]
 

@@ -218,7 +218,8 @@ def _check(name: str, staging: Path) -> None:
     except (DarknetError, ModelUnavailable) as error:
         for path in staging.iterdir():
             path.unlink()
-        raise PullError(f"{name}: the files are no model: {error}") from error
+        reason = str(error).removeprefix(f"{staging.name}: ")
+        raise PullError(f"{name}: the files are no model: {reason}") from error
 
 
 def _wanted(entry: CatalogEntry, name: str, staging: Path) -> Wanted:

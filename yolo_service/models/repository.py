@@ -308,9 +308,11 @@ class ModelRepository:
     def _nothing_to_serve(self) -> str:
         errors = "".join(f"\n  {entry.error}" for entry in self._entries.values() if entry.error)
         what = f"no model {self.default!r}" if self.default else "no model"
+        names = ", ".join(_complete(self._entries))
+        complete = f"\n  complete: {names}" if names else ""
         return (
             f"{what} in {self._roots[0].resolve()}; put one there as a folder with its .cfg, "
-            f".weights and .names, or set YOLO_MODELS_DIR or YOLO_MODEL{errors}"
+            f".weights and .names, or set YOLO_MODELS_DIR or YOLO_MODEL{complete}{errors}"
         )
 
 

@@ -85,10 +85,10 @@ class JobQueue:
             Overloaded: the queue is full, or a job would wait longer than ``max_wait``.
         """
         if len(self._jobs) >= self.capacity:
-            raise Overloaded(f"{self.capacity} requests are waiting already; try again soon")
+            raise Overloaded(f"{self.capacity} images are waiting already; try again soon")
         if (seconds := self._work_seconds / self._workers) > self._max_wait:
             raise Overloaded(
-                f"the requests that are waiting take {seconds:.0f} s already; try again then",
+                f"the images that are waiting take {seconds:.0f} s already; try again then",
                 retry_after=math.ceil(seconds),
             )
 
