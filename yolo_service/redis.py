@@ -204,7 +204,7 @@ class Server:
                 if not is_gone(error) or time.monotonic() >= until or is_over():
                     raise self.failed(error) from error
                 if not lost:
-                    log.warning("%s is gone, trying again: %s", self.address.shown, error)
+                    log.warning("%s is gone, trying again: %s", self.address.shown, _reason(error))
                 lost = True
             else:
                 if lost:
@@ -222,13 +222,19 @@ class Server:
             hint = f"; set {PASSWORD_VARIABLE}, or the user before @ in the address"
             return self._failure(f"{self.address.shown} refuses access: {error}{hint}")
         if is_gone(error):
-            return self._failure(f"{self.address.shown} does not answer: {error}")
+            return self._failure(f"{self.address.shown} does not answer: {_reason(error)}")
         return self._failure(f"{self.address.shown} refuses a command: {error}")
 
     def close(self) -> None:
         """Close the connections; may be called twice."""
         self._client.close()
         self._pool.disconnect()
+
+
+def _reason(error: Exception) -> str:
+    """Return what the system says of a connection that failed, else what the package does."""
+    cause = error.__context__
+    return (cause.strerror if isinstance(cause, OSError) else None) or str(error)
 
 
 def is_gone(error: Exception) -> bool:

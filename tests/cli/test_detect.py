@@ -180,6 +180,10 @@ def test_one_file_for_all_is_written_and_resumed(
         (["--format", "yolo"], "--format yolo"),
         (["--to", "s4://x"], "s4:// is not known"),
         (["missing.jpg"], "missing.jpg does not exist"),
+        (["--tiles", "9x9"], "--tiles: expected at most 32 tiles, found 81"),
+        (["--to", "x.txt"], "x.txt: expected a folder or a .csv, .json, .jsonl or .parquet file"),
+        (["--draw", "x.gif"], "x.gif: expected a folder or a video such as a.mp4"),
+        (["--watch", "http://127.0.0.1:1/a.jpg"], "only folders and s3:// addresses can be"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(

@@ -146,7 +146,7 @@ def test_a_wrong_address_is_one_clear_line(
 
 
 def test_a_server_that_is_not_there_is_one_clear_line() -> None:
-    with pytest.raises(InputError, match=r"redis://127.0.0.1:1/0\?list=in does not answer"):
+    with pytest.raises(InputError, match=r"1:1/0\?list=in does not answer: Connection refused"):
         open_input(["redis://127.0.0.1:1/0?list=in"], InputOptions())
 
 

@@ -211,6 +211,13 @@ def test_one_file_is_for_one_video(models: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_video_that_is_not_written_is_told(models: Path, tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "a.png"), np.zeros((48, 64, 3), np.uint8))
+    arguments: list[str | Path] = ["--models-dir", models, "--draw", tmp_path / "out.mp4"]
+    answer = run("detect", tmp_path / "a.png", *arguments)
+    assert "out.mp4 is not written: expected a video, found none" in answer.stderr
+
+
 def test_a_video_is_not_drawn_over_itself(models: Path, tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", 3)
     before = path.read_bytes()

@@ -9,12 +9,21 @@ import click
 
 from darknet import Network
 from darknet.model import EngineName, Precision
-from yolo_service.cli.options import engine_options, settings_with_model
+from yolo_service.cli.options import (
+    device_option,
+    input_size_option,
+    model_option,
+    models_dir_option,
+    settings_with_model,
+)
 from yolo_service.models.opening import default_files, load_files
 
 
 @click.command()
-@engine_options
+@models_dir_option
+@model_option
+@device_option
+@input_size_option
 @click.option(
     "--image",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -33,10 +42,7 @@ from yolo_service.models.opening import default_files, load_files
     help="Callers at once; default: YOLO_WORKERS, else CPUs + 1.",
 )
 def benchmark(image: Path | None, seconds: float, threads: int | None, **options: Any) -> None:
-    """Time every engine and precision of this machine, side by side with libdarknet.
-
-    All are timed, whatever --engine and --precision say.
-    """
+    """Time every engine and precision of this machine, side by side with libdarknet."""
     from yolo_service.benchmark import Benchmark, benchmark_image, table
 
     settings = settings_with_model(**options)

@@ -225,7 +225,7 @@ def _here(
 
     predictor = stack.enter_context(open_predictor(settings))
     names = predictor.models.get().network.names  # loads it: a fault of it is no image's
-    options = _options(names, given.results)
+    options = _options(settings, names, given.results)
     return Pipeline(predictor=predictor, options=options, output=output(), **run)
 
 
@@ -236,7 +236,7 @@ def _on_cluster(
     from yolo_service.models.opening import default_files
 
     names = default_files(settings).read_names()
-    placed = cluster.Placed(stack, settings, _options(names, given.results))
+    placed = cluster.Placed(stack, settings, _options(settings, names, given.results))
     return cluster.open_run(placed, given.cluster, output, **run)
 
 
@@ -270,7 +270,7 @@ def _input_options(
     )
 
 
-def _options(names: Sequence[str], results: dict[str, Any]) -> Options:
+def _options(settings: Settings, names: Sequence[str], results: dict[str, Any]) -> Options:
     """Return the options of the detection.
 
     Raises:
@@ -283,13 +283,16 @@ def _options(names: Sequence[str], results: dict[str, Any]) -> Options:
         classes = () if results["classes"] is None else parse_classes(results["classes"])
         class_ids(classes, names)
         region = None if results["region"] is None else parse_region(results["region"])
-        return Options(
+        options = Options(
             threshold=results["threshold"],
             nms=results["nms"],
             tiles=results["tiles"],
             classes=classes,
             region=region,
         )
+        if error := options.too_many_tiles(settings.max_tiles):
+            raise error
+        return options
     except BadRequest as error:
         raise ConfigurationError(f"--{error}") from error
 

@@ -39,6 +39,9 @@ input_size_option = click.option(
     help="Size of the network's input, such as 416 or 640x480; default: YOLO_INPUT_SIZE, else the "
     "model's own.",
 )
+device_option = click.option(
+    "--device", help="cpu, cuda, cuda:1, or a device name of the engine; default: YOLO_DEVICE."
+)
 model_option = click.option("--model", help="Name of the model's folder; default: YOLO_MODEL.")
 
 
@@ -52,10 +55,7 @@ def engine_options(command: Command) -> Command:
             type=click.Choice(get_args(EngineName)),
             help="Inference engine; default: YOLO_ENGINE, else auto.",
         ),
-        click.option(
-            "--device",
-            help="cpu, cuda, cuda:1, or a device name of the engine; default: YOLO_DEVICE.",
-        ),
+        device_option,
         click.option(
             "--precision",
             type=click.Choice(get_args(Precision)),

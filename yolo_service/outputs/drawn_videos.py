@@ -77,6 +77,8 @@ class DrawnVideos:
         """Remove a video that was not read to its end, and tell that."""
         if self._video:
             log.warning("%s is not drawn: it was not read to its end", self._video.item.origin)
+        elif self._only and self._place.written_at(self._only) is None:
+            log.warning("%s is not written: expected a video, found none", self._only)
         self.abort()
 
     def abort(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -18,6 +19,7 @@ from yolo_service.outputs.rows import CsvRows, Rows, TextRows, json_rows
 from yolo_service.schemes import Scheme, load, scheme_of
 
 _PARQUET = {"parquet": Scheme("yolo_service.outputs.parquet", "parquet")}
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
 _OF_ONE_FILE = frozenset({".jsonl", ".csv", ".json", ".parquet"})
 
 
@@ -31,6 +33,10 @@ def open_path(sink: str, options: OutputOptions) -> Output:
     path = Path(sink)
     suffix = path.suffix.lower()
     if options.draw or is_folder(sink):
+        _check_folder(
+            sink,
+            "a video such as a.mp4" if options.draw else "a .csv, .json, .jsonl or .parquet file",
+        )
         return FolderOutput(path, content(options), keeps_errors=not options.draw)
     if suffix == ".parquet":
         return cast(Output, load("parquet", _PARQUET).open_output(sink, options))
@@ -46,6 +52,14 @@ def open_path(sink: str, options: OutputOptions) -> Output:
 def is_folder(sink: str) -> bool:
     """Return whether a sink is a path that names a folder, there or to be made."""
     return scheme_of(sink) is None and (not is_called_file(sink) or Path(sink).is_dir())
+
+
+def _check_folder(sink: str, other: str) -> None:
+    """Check that the name of a new folder is not that of a file whose kind is not known here."""
+    if _SUFFIX.search(sink) and not Path(sink).is_dir():
+        raise ConfigurationError(
+            f"{sink}: expected a folder or {other}; for a folder of that name write {sink}/"
+        )
 
 
 def is_called_file(sink: str) -> bool:

@@ -75,6 +75,15 @@ class Options:
         """How the image is cut into tiles; None: it is not."""
         return Tiling.parse(self.tiles) if self.tiles else None
 
+    def too_many_tiles(self, most: int) -> BadRequest | None:
+        """Return the error of more tiles than ``most``; ``auto`` makes as many as are allowed."""
+        tiling = self.tiling
+        found = tiling.columns * tiling.rows if tiling else 0
+        if found <= most:
+            return None
+        text = f"expected at most {most} tiles, found {found}; ask for fewer, or set YOLO_MAX_TILES"
+        return BadRequest(text, name="tiles")
+
     def kept(self, found: Detections, size: tuple[int, int]) -> Detections:
         """Return the detections that are wanted, of an image of this width and height.
 

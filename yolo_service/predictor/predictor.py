@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar, overload
 
 from yolo_service import metrics
-from yolo_service.errors import BadRequest, ModelUnavailable, ServiceError
+from yolo_service.errors import ModelUnavailable, ServiceError
 from yolo_service.images.decode import PROCESSES, ImageDecoder
 from yolo_service.models.loaded import LoadedModel
 from yolo_service.models.opening import open_repository
@@ -109,7 +109,7 @@ class Predictor:
         """
         request = Request(options, finish, **details)
         future: Future[Any] = Future()
-        if error := self._too_many_tiles(options):
+        if error := options.too_many_tiles(self._settings.max_tiles):
             set_exception(future, error)
             return future
         start = functools.partial(self._start, image, request, future)
@@ -153,17 +153,6 @@ class Predictor:
 
     def __exit__(self, *_: object) -> None:
         self.close(time.monotonic() + CLOSE_SECONDS)
-
-    def _too_many_tiles(self, options: Options) -> BadRequest | None:
-        tiling, most = options.tiling, self._settings.max_tiles
-        if tiling is None or tiling.columns * tiling.rows <= most:
-            return None
-        found = tiling.columns * tiling.rows
-        return BadRequest(
-            f"expected at most {most} tiles, found {found}; ask for fewer, or set YOLO_MAX_TILES "
-            "on the server",
-            name="tiles",
-        )
 
     def _start(
         self, image: Image, request: Request, future: Future[Any], model: LoadedModel
