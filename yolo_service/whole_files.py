@@ -98,7 +98,7 @@ def free_name(target: Path, source: Path | None = None) -> Path:
     return next(
         path
         for path in itertools.chain([target], names)
-        if not os.path.lexists(path) or (source and _is_same(source, path))
+        if not os.path.lexists(path) or (source and is_same(source, path))
     )
 
 
@@ -110,7 +110,7 @@ def is_moved(source: Path, target: Path) -> bool:
     return os.path.lexists(free_name(target, source))
 
 
-def _is_same(path: Path, other: Path) -> bool:
+def is_same(path: Path, other: Path) -> bool:
     """Return whether two names are of one file, or of its copy in another file system."""
     try:
         one, two = path.lstat(), other.lstat()
@@ -130,16 +130,19 @@ def move(source: Path, target: Path) -> Path:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        target = free_name(target, source)
-        try:
-            rename_new(source, target)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            _copy_and_remove(source, target)
-        return target
+        free = free_name(target, source)
+        with suppress(FileExistsError):  # another process was faster
+            _rename_or_copy(source, free)
+            return free
+
+
+def _rename_or_copy(source: Path, target: Path) -> None:
+    try:
+        rename_new(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_and_remove(source, target)
 
 
 def rename_new(source: Path, target: Path) -> None:
@@ -152,7 +155,7 @@ def rename_new(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except FileExistsError:
-        if not _is_same(source, target):
+        if not is_same(source, target):
             raise
         source.unlink()
     except OSError as error:
@@ -166,9 +169,11 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def _copy_and_remove(source: Path, target: Path) -> None:
-    hidden = hidden_beside(target)
+    mark = hashlib.sha256(os.fsencode(source.absolute())).hexdigest()[:8]
+    hidden = hidden_beside(target.with_name(f"{target.name}.{mark}"))  # others may copy to it too
+    hidden.unlink(missing_ok=True)  # it may be a second name of a file that was moved
     try:
-        with source.open("rb") as read, hidden.open("wb") as written:
+        with source.open("rb") as read, hidden.open("xb") as written:
             shutil.copyfileobj(read, written)
             written.flush()
             os.fsync(written.fileno())
@@ -199,8 +204,10 @@ class HiddenFolder:
         """
         root.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned(root)
-        self.path = Path(tempfile.mkdtemp(dir=root, prefix=self.PREFIX))
-        self._lock = Lock.take(self.path)
+        self._lock: Lock | None = None
+        while self._lock is None:  # until it is locked, another process may remove it
+            self.path = Path(tempfile.mkdtemp(dir=root, prefix=self.PREFIX))
+            self._lock = _lock_of(self.path)
         self._numbers = itertools.count()
 
     def write(self, data: bytes) -> Path:
@@ -222,6 +229,18 @@ class HiddenFolder:
 
     def _remove_abandoned(self, root: Path) -> None:
         for path in root.glob(f"{self.PREFIX}*"):
-            if lock := Lock.take(path):
+            if lock := _lock_of(path):
                 shutil.rmtree(path, ignore_errors=True)
                 lock.release()
+
+
+def _lock_of(path: Path) -> Lock | None:
+    """Lock a hidden folder; None if a process has it, or it is gone, or another user's."""
+    try:
+        lock = Lock.take(path)
+    except (FileNotFoundError, PermissionError):
+        return None
+    if lock and not lock.is_on(path):
+        lock.release()
+        return None
+    return lock

@@ -217,6 +217,16 @@ def test_a_move_interrupted_by_a_kill_is_ended_without_reading_the_file_again(
     assert (folder / name).read_bytes() == png(0)
 
 
+def test_a_file_that_was_given_back_before_a_kill_is_taken_once(killed: Path) -> None:
+    (claimed,) = killed.glob(".a.png.*.claimed")
+    (killed / "a.png").hardlink_to(claimed)
+    first, second = items(killed, delete=True)
+    assert (first.name, first.taken_at, second.name) == ("a.png", None, "b.png")
+    first.done()
+    second.done()
+    assert files(killed) == set()
+
+
 def test_what_it_had_taken_is_left_alone_by_runs_that_take_nothing_away(killed: Path) -> None:
     assert names(killed) == ["b.png"]
 

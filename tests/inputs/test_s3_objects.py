@@ -124,6 +124,47 @@ def written(tmp_path: Path) -> list[Path]:
     return [path for path in folder.rglob("*all.*") if path.is_file()]
 
 
+@pytest.mark.parametrize("name", OBJECTS)
+def test_an_object_that_was_read_in_part_before_a_kill_is_read_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def put(output: Output, *names: str) -> None:
+        for each in names:
+            item = FakeItem(each, each)
+            output.put(item, output.encode(item, answer(each, "cat")), lambda: None)
+        output.close()
+
+    put(open_output(f"{OUT}/{name}", OutputOptions()), "a.jpg", "b.jpg")
+    read_file = s3_objects.read_file
+
+    def killed(place: s3.Place, path: Path) -> None:
+        read_file(place, path)
+        os.truncate(path, path.stat().st_size // 2)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(s3_objects, "read_file", killed)
+        open_output(f"{OUT}/{name}", OutputOptions(resume=True))
+    output = open_output(f"{OUT}/{name}", OutputOptions(resume=True))
+    assert [output.has(FakeItem(each, each)) for each in ("a.jpg", "b.jpg", "c.jpg")] == [1, 1, 0]
+    output.abort()
+
+
+def test_an_input_taken_in_the_second_in_which_the_object_appeared_has_its_result(
+    store: Store,
+) -> None:
+    output = open_output(f"{OUT}/all.jsonl", OutputOptions())
+    item = FakeItem("a.jpg", "a.jpg")
+    output.put(item, output.encode(item, answer("a.jpg")), lambda: None)
+    output.close()
+    written = s3_objects.written_at(s3.parse(f"{OUT}/all.jsonl"))
+    assert written
+    output = open_output(f"{OUT}/all.jsonl", OutputOptions(resume=True))
+    assert output.has(FakeItem("a.jpg", "a.jpg", taken_at=written.timestamp() + 0.9))
+    assert not output.has(FakeItem("a.jpg", "a.jpg", taken_at=written.timestamp() + 60))
+    output.abort()
+
+
 def test_what_cannot_be_continued_is_named_by_its_address(store: Store) -> None:
     store.put("out/all.json", b"{}")
     with pytest.raises(ConfigurationError, match=rf"^{OUT}/all.json cannot be continued"):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from yolo_service.errors import InputError, ItemError
 from yolo_service.locks import Lock
-from yolo_service.whole_files import is_moved, move, rename_new
+from yolo_service.whole_files import is_moved, is_same, move, rename_new
 
 _CLAIMED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.claimed", re.DOTALL)
 
@@ -110,6 +110,17 @@ class Claim:
             False if the file was not moved to the target.
         """
         if not is_moved(self.path, target):
+            return False
+        self.remove()
+        return True
+
+    def ends_release(self) -> bool:
+        """Remove the hidden name of a file that an earlier process has given back, likewise.
+
+        Returns:
+            False if the file was not given back.
+        """
+        if not is_same(self.path, self.original):
             return False
         self.remove()
         return True

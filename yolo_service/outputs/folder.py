@@ -76,8 +76,9 @@ class FolderOutput:
         Raises:
             OutputError: that is not possible.
         """
-        self._publish(encoded, acknowledge)
+        # The error goes first: a kill in between leaves an item to be tried again, not both.
         (self._root / suffixed(item.name, ERROR_SUFFIX)).unlink(missing_ok=True)
+        self._publish(encoded, acknowledge)
 
     def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:
         """Write a file with the error, beside where the result would be.

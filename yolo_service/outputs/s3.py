@@ -149,6 +149,6 @@ class S3Output:
 
 
 def _write(place: Place, data: bytes, outdated: Place | None) -> None:
-    s3_objects.write(place, data)
-    if outdated:
+    if outdated:  # first: a kill in between leaves an item to be tried again, not both
         s3_objects.delete(outdated)
+    s3_objects.write(place, data)
