@@ -69,6 +69,10 @@ class FileItem(Item):
             pass  # read() raises it again
         return None
 
+    def computed(self) -> None:
+        """Forget the bytes, which nobody has read if there was a result."""
+        self.data = None
+
     def done(self) -> None:
         """Move or delete the file, if that was asked for."""
         if not self.claim:

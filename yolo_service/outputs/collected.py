@@ -107,6 +107,10 @@ class CollectedFile:
         """Add that an item has failed."""
         self._journal.put_error(item, error, functools.partial(self._waiting.append, acknowledge))
 
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Wait for the end: so far only the journal has the result."""
+        self._waiting.append(acknowledge)
+
     def flush(self) -> None:
         """Sync the journal to the disk."""
         self._journal.flush()

@@ -92,6 +92,10 @@ class FolderOutput:
         text = f"{item.origin}: {error}\n".encode(errors="replace")
         self._publish(self._write(suffixed(item.name, ERROR_SUFFIX), text), acknowledge)
 
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Acknowledge: its result stays."""
+        acknowledge()
+
     def flush(self) -> None:
         """Sync the folders in which files were renamed, and acknowledge these.
 

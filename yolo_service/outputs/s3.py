@@ -106,6 +106,10 @@ class S3Output:
         text = f"{item.origin}: {error}\n".encode(errors="replace")
         self._begin(self._error(item), text, acknowledge)
 
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Acknowledge: its result stays."""
+        acknowledge()
+
     def flush(self) -> None:
         """Wait until everything is written.
 

@@ -173,6 +173,10 @@ class S3File:
             wait = functools.partial(self._waiting.append, acknowledge)
             self._file.put_error(item, error, wait)
 
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Wait for the end: so far only a file of this machine has the result."""
+        self._waiting.append(acknowledge)
+
     def flush(self) -> None:
         """Sync the file to the disk; the object appears at the end.
 
