@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.folders import files, items, names, write
 from tests.support.input_suite import png
-from yolo_service.errors import InputError, ItemError
+from yolo_service.errors import ConfigurationError, InputError, ItemError
 from yolo_service.inputs.claims import Claim
 from yolo_service.inputs.file_item import FileItem
 from yolo_service.inputs.opening import open_input
@@ -215,6 +215,42 @@ def test_a_move_interrupted_by_a_kill_is_ended_without_reading_the_file_again(
     assert not claimed.exists()
     assert files(folder) == before
     assert (folder / name).read_bytes() == png(0)
+
+
+@pytest.mark.parametrize("source", ["a.png", "*.png", "**/*.png", "**", "[ab].png", "./a.p*", "-"])
+def test_it_is_taken_over_however_it_is_named(
+    killed: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(killed)
+    (killed / "b.png").unlink()
+    (killed.parent / "names").write_text("a.png\n")
+    with (killed.parent / "names").open() as names:
+        monkeypatch.setattr(sys, "stdin", names)
+        (item,) = items(source, delete=True)
+    assert item.name == "a.png"
+    assert item.taken_at is not None
+    assert item.read() == png(0)
+    item.done()
+    assert files(killed) == set()
+
+
+@pytest.mark.parametrize("source", ["a.png", "*.png"])
+def test_a_run_that_takes_nothing_away_does_not_find_it(killed: Path, source: str) -> None:
+    (killed / "b.png").unlink()
+    with pytest.raises(ConfigurationError, match=r"does not exist|no file matches"):
+        items(killed / source)
+
+
+def test_processes_share_what_matches_a_pattern(tmp_path: Path) -> None:
+    folder = write(tmp_path, "a.png", "b.png")
+    found = iter(open_input([str(folder / "*.png")], InputOptions(delete=True)))
+    first = next(found)
+    (other,) = items(folder / "*.png", delete=True)
+    assert (first.name, other.name) == ("a.png", "b.png")
+    assert list(found) == []
+    for item in (first, other):
+        item.done()
+    assert files(folder) == set()
 
 
 def test_a_file_that_was_given_back_before_a_kill_is_taken_once(killed: Path) -> None:

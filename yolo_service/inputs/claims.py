@@ -8,6 +8,7 @@ process leaves is found by its name and taken over by the next one.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import secrets
 from contextlib import suppress
@@ -24,6 +25,14 @@ def claimed_name(name: str) -> str | None:
     """Return the name that a file had before it was claimed; None if it is not claimed."""
     found = _CLAIMED.fullmatch(name)
     return found[1] if found else None
+
+
+def claimed_pattern(pattern: str) -> str:
+    """Return the pattern that files which match one match when they are claimed."""
+    folder, name = os.path.split(pattern)
+    if name == "**":
+        folder, name = pattern, "*"
+    return os.path.join(folder, f".{name}.{8 * '[0-9a-f]'}.claimed")  # noqa: PTH118 - a pattern
 
 
 class Claim:
