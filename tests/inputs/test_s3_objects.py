@@ -233,6 +233,21 @@ def test_an_object_that_was_copied_before_a_kill_is_not_copied_again(
     assert keys("done/") == ["done/a.jpg"]
 
 
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_copy_in_parts_is_recognised_by_its_contents(store: Store, is_same: bool) -> None:
+    large = bytes(9_000_000)
+    store.put("in/clip.mp4", large)
+    store.put("other.mp4", large if is_same else large[:-1] + b"x")
+    s3_objects.move(s3.Place(BUCKET, "other.mp4"), s3.Place(BUCKET, "done/clip.mp4"))
+    (copied,) = s3_objects.list_objects(s3.Place(BUCKET, "done/"))
+    (original,) = s3_objects.list_objects(s3.Place(BUCKET, "in/"))
+    assert copied.tag != original.tag
+    s3_objects.move(s3.Place(BUCKET, "in/clip.mp4"), s3.Place(BUCKET, "done/clip.mp4"))
+    assert keys("in/") == []
+    names = ["clip.mp4"] if is_same else ["clip-2.mp4", "clip.mp4"]
+    assert keys("done/") == [f"done/{name}" for name in names]
+
+
 def test_inputs_are_moved_within_what_they_come_from(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"moved to an address such as s3://"):
         open_input([IN], InputOptions(move_to=tmp_path))
