@@ -92,7 +92,7 @@ def suffixed(name: str, suffix: str) -> str:
 def free_name(target: Path, source: Path | None = None) -> Path:
     """Return a path that does not exist: this one, or one with a number, ``cat-2.jpg``.
 
-    One that is the source itself counts as free: see ``is_moved``.
+    One that is the source itself counts as free: see ``ends_move``.
     """
     names = (target.with_name(f"{target.stem}-{n}{target.suffix}") for n in itertools.count(2))
     return next(
@@ -102,12 +102,24 @@ def free_name(target: Path, source: Path | None = None) -> Path:
     )
 
 
-def is_moved(source: Path, target: Path) -> bool:
-    """Return whether a file has its new name besides its old one.
+def ends_move(source: Path, target: Path) -> bool:
+    """Remove the old name of a file that has its new one, too; returns False if it has not.
 
     So a process leaves it that is killed while it moves the file.
+
+    Raises:
+        OSError: it cannot be removed.
     """
-    return os.path.lexists(free_name(target, source))
+    moved = free_name(target, source)
+    if not os.path.lexists(moved):
+        return False
+    _remove_moved(source, moved)
+    return True
+
+
+def _remove_moved(source: Path, target: Path) -> None:
+    _hidden_copy(source, target).unlink(missing_ok=True)
+    source.unlink()
 
 
 def is_same(path: Path, other: Path) -> bool:
@@ -157,7 +169,7 @@ def rename_new(source: Path, target: Path) -> None:
     except FileExistsError:
         if not is_same(source, target):
             raise
-        source.unlink()
+        _remove_moved(source, target)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
@@ -169,8 +181,7 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def _copy_and_remove(source: Path, target: Path) -> None:
-    mark = hashlib.sha256(os.fsencode(source.absolute())).hexdigest()[:8]
-    hidden = hidden_beside(target.with_name(f"{target.name}.{mark}"))  # others may copy to it too
+    hidden = _hidden_copy(source, target)
     hidden.unlink(missing_ok=True)  # it may be a second name of a file that was moved
     try:
         with source.open("rb") as read, hidden.open("xb") as written:
@@ -183,6 +194,12 @@ def _copy_and_remove(source: Path, target: Path) -> None:
         hidden.unlink(missing_ok=True)
     sync_folder(target.parent)
     source.unlink()
+
+
+def _hidden_copy(source: Path, target: Path) -> Path:
+    """Return the hidden name of the copy of a file: others may copy to the same target."""
+    mark = hashlib.sha256(os.fsencode(source.absolute())).hexdigest()[:8]
+    return hidden_beside(target.with_name(f"{target.name}.{mark}"))
 
 
 class HiddenFolder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -84,11 +85,17 @@ def test_files_are_moved_to_another_file_system(tmp_path: Path, elsewhere: Path)
     assert files(folder) == set()
 
 
+def hidden_copy(claimed: Path, name: str) -> str:
+    """Return the name that a copy has until it is complete."""
+    return f".{name}.{hashlib.sha256(bytes(claimed)).hexdigest()[:8]}.part"
+
+
 def test_a_move_to_another_file_system_interrupted_by_a_kill_leaves_one_file(
     killed: Path, elsewhere: Path
 ) -> None:
     (claimed,) = killed.glob(".a.png.*.claimed")
     shutil.copy2(claimed, elsewhere / "a.png")
+    (elsewhere / hidden_copy(claimed, "a.png")).hardlink_to(elsewhere / "a.png")
     for item in items(killed, move_to=elsewhere):
         item.done()
     assert files(elsewhere) == {"a.png", "b.png"}

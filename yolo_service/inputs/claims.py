@@ -16,7 +16,7 @@ from pathlib import Path
 
 from yolo_service.errors import InputError, ItemError
 from yolo_service.locks import Lock
-from yolo_service.whole_files import is_moved, is_same, move, rename_new
+from yolo_service.whole_files import ends_move, is_same, move, rename_new
 
 _CLAIMED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.claimed", re.DOTALL)
 
@@ -118,10 +118,10 @@ class Claim:
         Returns:
             False if the file was not moved to the target.
         """
-        if not is_moved(self.path, target):
-            return False
-        self.remove()
-        return True
+        is_moved = ends_move(self.path, target)
+        if is_moved:
+            self._lock.release()
+        return is_moved
 
     def ends_release(self) -> bool:
         """Remove the hidden name of a file that an earlier process has given back, likewise.
