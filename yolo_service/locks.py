@@ -15,19 +15,19 @@ except ImportError:  # Windows
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
-
-ARE_KEPT = fcntl is not None
-"""Whether a lock keeps other processes, and this one, from taking it again."""
+_held: set[tuple[int, int]] = set()
+"""Files that this process has locked where there are no locks, by device and number."""
 
 
 class Lock:
     """The lock of one process on a file or folder, which may be renamed meanwhile.
 
-    Where the system or the file system has no locks, as on Windows, every lock can be had.
+    Where the system or the file system has no locks, as on Windows, it keeps only this process from
+    taking it again.
     """
 
-    def __init__(self, file: int | None) -> None:
-        self._file = file
+    def __init__(self, file: int | None, held: tuple[int, int] | None = None) -> None:
+        self._file, self._held = file, held
 
     @classmethod
     def take(cls, path: Path) -> Lock | None:
@@ -37,18 +37,28 @@ class Lock:
             OSError: the path does not exist, or cannot be opened.
         """
         if fcntl is None:
-            path.lstat()
-            return cls(None)
+            return cls._within_process(None, path.stat())
         file = _open(path)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                os.close(file)
-                if isinstance(error, BlockingIOError):
-                    return None
-                raise
+            if error.errno in _NO_LOCKS:
+                return cls._within_process(file, os.fstat(file))
+            os.close(file)
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
         return cls(file)
+
+    @classmethod
+    def _within_process(cls, file: int | None, found: os.stat_result) -> Lock | None:
+        held = (found.st_dev, found.st_ino)
+        if held in _held:
+            if file is not None:
+                os.close(file)
+            return None
+        _held.add(held)
+        return cls(file, held)
 
     def is_on(self, path: Path) -> bool:
         """Return whether the path is still the file that was locked."""
@@ -61,6 +71,9 @@ class Lock:
 
     def release(self) -> None:
         """End the lock; may be called twice."""
+        if self._held is not None:
+            _held.discard(self._held)
+            self._held = None
         if self._file is not None:
             os.close(self._file)
             self._file = None

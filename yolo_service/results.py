@@ -75,7 +75,8 @@ class ResultWriter:
 
     def skip(self, item: Item) -> None:
         """End an item that has a result of an earlier run."""
-        self._end(item, "skipped", item.done)
+        item.computed()
+        self._output.keep(item, functools.partial(self._end, item, "skipped", item.done))
 
     def put(self, item: Item, encoded: Future[Any]) -> None:
         """Wait for what ``Output.encode`` returns or raises, and put it.

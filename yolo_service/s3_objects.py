@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import logging
 import mimetypes
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -134,11 +135,12 @@ def move(place: Place, target: Place) -> None:
         StoreError: the store refuses, or does not answer.
     """
     source = {"Bucket": place.bucket, "Key": place.key}
-    contents = _contents(place)
+    original = _head(place)
     target, found = next(
         (each, found)
         for each in _numbered(target)
-        if (found := _contents(each)) is None or found == contents
+        if (found := _head(each)) is None
+        or (original is not None and _are_same(place, original, each, found))
     )
 
     def copy() -> None:
@@ -158,10 +160,25 @@ def _numbered(place: Place) -> Iterator[Place]:
         yield place._replace(key=f"{stem}-{n}{dot}{suffix}")
 
 
-def _contents(place: Place) -> tuple[int, str] | None:
-    """Return the size and the tag of an object, which is a hash; None if there is none."""
-    found = _head(place)
-    return (found["ContentLength"], found["ETag"]) if found else None
+def _are_same(place: Place, of: Mapping[str, Any], other: Place, found: Mapping[str, Any]) -> bool:
+    """Return whether two objects have the same contents.
+
+    They are read where their tags differ: that of one that was copied in parts is no hash.
+    """
+    if of["ContentLength"] != found["ContentLength"]:
+        return False
+    return bool(of["ETag"] == found["ETag"]) or _sha256(place) == _sha256(other)
+
+
+def _sha256(place: Place) -> bytes:
+    def read() -> bytes:
+        digest = hashlib.sha256()
+        with open_object(place) as found:
+            for chunk in found.chunks:
+                digest.update(chunk)
+        return digest.digest()
+
+    return again(read)
 
 
 def delete(place: Place) -> None:

@@ -92,25 +92,37 @@ def suffixed(name: str, suffix: str) -> str:
 def free_name(target: Path, source: Path | None = None) -> Path:
     """Return a path that does not exist: this one, or one with a number, ``cat-2.jpg``.
 
-    One that is the source itself counts as free: see ``is_moved``.
+    One that is the source itself counts as free: see ``ends_move``.
     """
     names = (target.with_name(f"{target.stem}-{n}{target.suffix}") for n in itertools.count(2))
     return next(
         path
         for path in itertools.chain([target], names)
-        if not os.path.lexists(path) or (source and _is_same(source, path))
+        if not os.path.lexists(path) or (source and is_same(source, path))
     )
 
 
-def is_moved(source: Path, target: Path) -> bool:
-    """Return whether a file has its new name besides its old one.
+def ends_move(source: Path, target: Path) -> bool:
+    """Remove the old name of a file that has its new one, too; returns False if it has not.
 
     So a process leaves it that is killed while it moves the file.
+
+    Raises:
+        OSError: it cannot be removed.
     """
-    return os.path.lexists(free_name(target, source))
+    moved = free_name(target, source)
+    if not os.path.lexists(moved):
+        return False
+    _remove_moved(source, moved)
+    return True
 
 
-def _is_same(path: Path, other: Path) -> bool:
+def _remove_moved(source: Path, target: Path) -> None:
+    _hidden_copy(source, target).unlink(missing_ok=True)
+    source.unlink()
+
+
+def is_same(path: Path, other: Path) -> bool:
     """Return whether two names are of one file, or of its copy in another file system."""
     try:
         one, two = path.lstat(), other.lstat()
@@ -130,16 +142,19 @@ def move(source: Path, target: Path) -> Path:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        target = free_name(target, source)
-        try:
-            rename_new(source, target)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            _copy_and_remove(source, target)
-        return target
+        free = free_name(target, source)
+        with suppress(FileExistsError):  # another process was faster
+            _rename_or_copy(source, free)
+            return free
+
+
+def _rename_or_copy(source: Path, target: Path) -> None:
+    try:
+        rename_new(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_and_remove(source, target)
 
 
 def rename_new(source: Path, target: Path) -> None:
@@ -152,9 +167,9 @@ def rename_new(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except FileExistsError:
-        if not _is_same(source, target):
+        if not is_same(source, target):
             raise
-        source.unlink()
+        _remove_moved(source, target)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
@@ -166,9 +181,10 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def _copy_and_remove(source: Path, target: Path) -> None:
-    hidden = hidden_beside(target)
+    hidden = _hidden_copy(source, target)
+    hidden.unlink(missing_ok=True)  # it may be a second name of a file that was moved
     try:
-        with source.open("rb") as read, hidden.open("wb") as written:
+        with source.open("rb") as read, hidden.open("xb") as written:
             shutil.copyfileobj(read, written)
             written.flush()
             os.fsync(written.fileno())
@@ -178,6 +194,12 @@ def _copy_and_remove(source: Path, target: Path) -> None:
         hidden.unlink(missing_ok=True)
     sync_folder(target.parent)
     source.unlink()
+
+
+def _hidden_copy(source: Path, target: Path) -> Path:
+    """Return the hidden name of the copy of a file: others may copy to the same target."""
+    mark = hashlib.sha256(os.fsencode(source.absolute())).hexdigest()[:8]
+    return hidden_beside(target.with_name(f"{target.name}.{mark}"))
 
 
 class HiddenFolder:
@@ -199,8 +221,10 @@ class HiddenFolder:
         """
         root.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned(root)
-        self.path = Path(tempfile.mkdtemp(dir=root, prefix=self.PREFIX))
-        self._lock = Lock.take(self.path)
+        self._lock: Lock | None = None
+        while self._lock is None:  # until it is locked, another process may remove it
+            self.path = Path(tempfile.mkdtemp(dir=root, prefix=self.PREFIX))
+            self._lock = _lock_of(self.path)
         self._numbers = itertools.count()
 
     def write(self, data: bytes) -> Path:
@@ -222,6 +246,18 @@ class HiddenFolder:
 
     def _remove_abandoned(self, root: Path) -> None:
         for path in root.glob(f"{self.PREFIX}*"):
-            if lock := Lock.take(path):
+            if lock := _lock_of(path):
                 shutil.rmtree(path, ignore_errors=True)
                 lock.release()
+
+
+def _lock_of(path: Path) -> Lock | None:
+    """Lock a hidden folder; None if a process has it, or it is gone, or another user's."""
+    try:
+        lock = Lock.take(path)
+    except (FileNotFoundError, PermissionError):
+        return None
+    if lock and not lock.is_on(path):
+        lock.release()
+        return None
+    return lock

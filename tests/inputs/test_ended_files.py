@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from tests.support.folders import files, items, names, write
 from tests.support.input_suite import png
-from yolo_service.errors import InputError, ItemError
+from yolo_service.errors import ConfigurationError, InputError, ItemError
 from yolo_service.inputs.claims import Claim
 from yolo_service.inputs.file_item import FileItem
 from yolo_service.inputs.opening import open_input
@@ -84,11 +85,17 @@ def test_files_are_moved_to_another_file_system(tmp_path: Path, elsewhere: Path)
     assert files(folder) == set()
 
 
+def hidden_copy(claimed: Path, name: str) -> str:
+    """Return the name that a copy has until it is complete."""
+    return f".{name}.{hashlib.sha256(bytes(claimed)).hexdigest()[:8]}.part"
+
+
 def test_a_move_to_another_file_system_interrupted_by_a_kill_leaves_one_file(
     killed: Path, elsewhere: Path
 ) -> None:
     (claimed,) = killed.glob(".a.png.*.claimed")
     shutil.copy2(claimed, elsewhere / "a.png")
+    (elsewhere / hidden_copy(claimed, "a.png")).hardlink_to(elsewhere / "a.png")
     for item in items(killed, move_to=elsewhere):
         item.done()
     assert files(elsewhere) == {"a.png", "b.png"}
@@ -215,6 +222,52 @@ def test_a_move_interrupted_by_a_kill_is_ended_without_reading_the_file_again(
     assert not claimed.exists()
     assert files(folder) == before
     assert (folder / name).read_bytes() == png(0)
+
+
+@pytest.mark.parametrize("source", ["a.png", "*.png", "**/*.png", "**", "[ab].png", "./a.p*", "-"])
+def test_it_is_taken_over_however_it_is_named(
+    killed: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(killed)
+    (killed / "b.png").unlink()
+    (killed.parent / "names").write_text("a.png\n")
+    with (killed.parent / "names").open() as names:
+        monkeypatch.setattr(sys, "stdin", names)
+        (item,) = items(source, delete=True)
+    assert item.name == "a.png"
+    assert item.taken_at is not None
+    assert item.read() == png(0)
+    item.done()
+    assert files(killed) == set()
+
+
+@pytest.mark.parametrize("source", ["a.png", "*.png"])
+def test_a_run_that_takes_nothing_away_does_not_find_it(killed: Path, source: str) -> None:
+    (killed / "b.png").unlink()
+    with pytest.raises(ConfigurationError, match=r"does not exist|no file matches"):
+        items(killed / source)
+
+
+def test_processes_share_what_matches_a_pattern(tmp_path: Path) -> None:
+    folder = write(tmp_path, "a.png", "b.png")
+    found = iter(open_input([str(folder / "*.png")], InputOptions(delete=True)))
+    first = next(found)
+    (other,) = items(folder / "*.png", delete=True)
+    assert (first.name, other.name) == ("a.png", "b.png")
+    assert list(found) == []
+    for item in (first, other):
+        item.done()
+    assert files(folder) == set()
+
+
+def test_a_file_that_was_given_back_before_a_kill_is_taken_once(killed: Path) -> None:
+    (claimed,) = killed.glob(".a.png.*.claimed")
+    (killed / "a.png").hardlink_to(claimed)
+    first, second = items(killed, delete=True)
+    assert (first.name, first.taken_at, second.name) == ("a.png", None, "b.png")
+    first.done()
+    second.done()
+    assert files(killed) == set()
 
 
 def test_what_it_had_taken_is_left_alone_by_runs_that_take_nothing_away(killed: Path) -> None:

@@ -227,6 +227,28 @@ def test_a_slow_worker_keeps_what_it_says_it_has(redis_server: RedisServer) -> N
     other.close()
 
 
+def test_an_element_is_not_lost_with_a_process_that_was_thought_dead(
+    redis_server: RedisServer,
+) -> None:
+    """As one is that Redis was gone for; it dies before it says again that it lives."""
+    client, address = redis_server.client(), f"{redis_server.address}?list=in"
+    silent = open_input([f"{address}&claim=600"], InputOptions())
+    client.delete(*client.keys("in:alive:*"))
+    other = open_input([f"{address}&claim=0.3"], InputOptions())
+    waiting = threading.Thread(target=take, args=(other, 1))
+    waiting.start()
+    wait_until(lambda: client.scard("in:processes") == 1)
+    other.stop()
+    waiting.join(SECONDS)
+    client.rpush("in", png())
+    (item,) = take(silent, 1)
+    assert client.llen("in") == 0
+    (again,) = take(other_process := open_input([f"{address}&claim=0.3"], InputOptions()), 1)
+    assert again.read() == item.read()
+    for source in (silent, other, other_process):
+        source.close()
+
+
 @pytest.mark.parametrize("kind", ["channel", "list", "stream"])
 def test_it_goes_on_within_five_seconds_when_redis_was_gone_for_ten(
     redis_server: RedisServer, predictor: Predictor, kind: str

@@ -194,6 +194,30 @@ def test_the_command_reads_and_writes_buckets_and_resumes(store: Store, tmp_path
     assert json.loads(contents("out/local/")["sample.jpg.json"])["id"] == "sample.jpg"
 
 
+@pytest.mark.parametrize("call", ["write", "delete"])
+def test_a_kill_leaves_no_error_beside_a_result(
+    store: Store, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    item = FakeItem("a.jpg", "a.jpg")
+    store.put("out/a.jpg.error.txt", b"it is broken")
+
+    def put() -> None:
+        output = open_output(OUT, OutputOptions(resume=True))
+        if not output.has(item):
+            output.put(item, output.encode(item, answer("a.jpg", "cat")), lambda: None)
+        output.close()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(s3_objects, call, killed)
+        with pytest.raises(KeyboardInterrupt):
+            put()
+    put()
+    assert keys("out/") == ["out/a.jpg.json"]
+
+
 @pytest.mark.parametrize("is_sink", [False, True], ids=["source", "sink"])
 def test_missing_credentials_are_one_clear_line(
     store: Store, tmp_path: Path, is_sink: bool

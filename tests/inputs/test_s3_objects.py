@@ -124,6 +124,48 @@ def written(tmp_path: Path) -> list[Path]:
     return [path for path in folder.rglob("*all.*") if path.is_file()]
 
 
+@pytest.mark.parametrize("name", OBJECTS)
+def test_an_object_that_was_read_in_part_before_a_kill_is_read_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def put(output: Output, *names: str) -> None:
+        for each in names:
+            item = FakeItem(each, each)
+            output.put(item, output.encode(item, answer(each, "cat")), lambda: None)
+        output.close()
+
+    put(open_output(f"{OUT}/{name}", OutputOptions()), "a.jpg", "b.jpg")
+    read_file = s3_objects.read_file
+
+    def killed(place: s3.Place, path: Path) -> None:
+        read_file(place, path)
+        os.truncate(path, path.stat().st_size // 2)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(s3_objects, "read_file", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_output(f"{OUT}/{name}", OutputOptions(resume=True))
+    output = open_output(f"{OUT}/{name}", OutputOptions(resume=True))
+    assert [output.has(FakeItem(each, each)) for each in ("a.jpg", "b.jpg", "c.jpg")] == [1, 1, 0]
+    output.abort()
+
+
+def test_an_input_taken_in_the_second_in_which_the_object_appeared_has_its_result(
+    store: Store,
+) -> None:
+    output = open_output(f"{OUT}/all.jsonl", OutputOptions())
+    item = FakeItem("a.jpg", "a.jpg")
+    output.put(item, output.encode(item, answer("a.jpg")), lambda: None)
+    output.close()
+    written = s3_objects.written_at(s3.parse(f"{OUT}/all.jsonl"))
+    assert written
+    output = open_output(f"{OUT}/all.jsonl", OutputOptions(resume=True))
+    assert output.has(FakeItem("a.jpg", "a.jpg", taken_at=written.timestamp() + 0.9))
+    assert not output.has(FakeItem("a.jpg", "a.jpg", taken_at=written.timestamp() + 60))
+    output.abort()
+
+
 def test_what_cannot_be_continued_is_named_by_its_address(store: Store) -> None:
     store.put("out/all.json", b"{}")
     with pytest.raises(ConfigurationError, match=rf"^{OUT}/all.json cannot be continued"):
@@ -189,6 +231,21 @@ def test_an_object_that_was_copied_before_a_kill_is_not_copied_again(
     assert done.returncode == 0, done.stderr
     assert keys("in/") == []
     assert keys("done/") == ["done/a.jpg"]
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_copy_in_parts_is_recognised_by_its_contents(store: Store, is_same: bool) -> None:
+    large = bytes(9_000_000)
+    store.put("in/clip.mp4", large)
+    store.put("other.mp4", large if is_same else large[:-1] + b"x")
+    s3_objects.move(s3.Place(BUCKET, "other.mp4"), s3.Place(BUCKET, "done/clip.mp4"))
+    (copied,) = s3_objects.list_objects(s3.Place(BUCKET, "done/"))
+    (original,) = s3_objects.list_objects(s3.Place(BUCKET, "in/"))
+    assert copied.tag != original.tag
+    s3_objects.move(s3.Place(BUCKET, "in/clip.mp4"), s3.Place(BUCKET, "done/clip.mp4"))
+    assert keys("in/") == []
+    names = ["clip.mp4"] if is_same else ["clip-2.mp4", "clip.mp4"]
+    assert keys("done/") == [f"done/{name}" for name in names]
 
 
 def test_inputs_are_moved_within_what_they_come_from(store: Store, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.input_suite import png
 from tests.support.predictors import eventually
+from yolo_service import locks
 from yolo_service.errors import ItemError
 from yolo_service.inputs import Input, Item
 from yolo_service.inputs.opening import open_input
@@ -148,6 +150,29 @@ def test_a_file_that_is_replaced_is_taken_again(folder: Path, watcher: Watcher) 
     (folder / "new").rename(folder / "latest.png")
     eventually(lambda: len(watcher.items) == 2)
     assert watcher.items[1].read() == png(1) + b"x"
+
+
+@pytest.mark.parametrize("system", ["NFS without locks", "Windows"])
+def test_a_file_is_taken_once_where_there_are_no_locks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    if system == "Windows":
+        monkeypatch.setattr(locks, "fcntl", None)
+    else:
+        monkeypatch.setattr(locks.fcntl, "flock", refused)
+    watcher = Watcher(folder, delete=True)
+    (folder / "a.png").write_bytes(png())
+    eventually(lambda: len(watcher.items) == 1)
+    watcher.polls()
+    assert watcher.names == ["a.png"]
+    watcher.items[0].release()
+    eventually(lambda: len(watcher.items) == 2)
+    watcher.items[1].done()
+    watcher.stop()
+    assert list(folder.iterdir()) == []
 
 
 def test_what_is_known_of_files_that_are_gone_is_forgotten(folder: Path) -> None:

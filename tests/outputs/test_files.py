@@ -138,6 +138,34 @@ def test_what_a_killed_run_left_is_replaced_or_continued(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["out.json", "out.parquet"], indirect=True)
+@pytest.mark.parametrize("is_continued", [False, True])
+@pytest.mark.parametrize("call", ["replace", "unlink"])
+def test_a_run_that_was_killed_while_its_file_appeared_is_continued(
+    path: Path, monkeypatch: pytest.MonkeyPatch, is_continued: bool, call: str
+) -> None:
+    if is_continued:
+        output = open_output(str(path), OutputOptions())
+        put(output, "a.jpg", "cat")
+        output.close()
+    output = open_output(str(path), OutputOptions(resume=is_continued))
+    put(output, "b.jpg", "dog")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, call, killed)
+    with pytest.raises(KeyboardInterrupt):
+        output.close()
+    monkeypatch.undo()
+    output = open_output(str(path), OutputOptions(resume=True))
+    assert output.has(FakeItem("b.jpg", "b.jpg"))
+    put(output, "c.jpg", "cat")
+    output.close()
+    assert list(path.parent.iterdir()) == [path]
+    assert names(path) == ["a.jpg", "b.jpg", "c.jpg"][not is_continued :]
+
+
+@pytest.mark.parametrize("path", ["out.json", "out.parquet"], indirect=True)
 def test_errors_of_images_that_are_not_tried_again_stay(path: Path) -> None:
     form = "objects" if path.suffix == ".json" else None
     output = open_output(str(path), OutputOptions(form))

@@ -92,6 +92,29 @@ def test_a_success_replaces_the_error_of_an_earlier_run(tmp_path: Path) -> None:
     assert files(tmp_path) == {"a.jpg.json"}
 
 
+@pytest.mark.parametrize("call", ["unlink", "replace"])
+def test_a_kill_leaves_no_error_beside_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    item = FakeItem("a.jpg", "a.jpg")
+    output = FolderOutput(tmp_path, Formatted("objects"))
+    output.put_error(item, broken(), lambda: None)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, call, killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(output, item)
+    monkeypatch.undo()
+    output.abort()
+    output = FolderOutput(tmp_path, Formatted("objects"))
+    if not output.has(item):
+        write(output, item)
+    output.close()
+    assert files(tmp_path) == {"a.jpg.json"}
+
+
 def test_a_result_that_is_older_than_the_claim_is_of_another_image(tmp_path: Path) -> None:
     output = FolderOutput(tmp_path, Formatted("objects"))
     write(output, FakeItem("latest.jpg", ""))

@@ -13,8 +13,10 @@ import pytest
 from darknet.detections import Detections
 from tests.support.pipelines import FakeItem, broken
 from yolo_service.errors import OutputError
+from yolo_service.inputs import Item
 from yolo_service.outputs import Output
 from yolo_service.predictor import Answer, Timings
+from yolo_service.results import ResultWriter
 
 GREY = np.full((64, 96, 3), 128, np.uint8)
 
@@ -163,6 +165,26 @@ class OutputSuite:
         again.close()
         if sink.remembers:
             assert sink.results() == self.expected(sink)
+
+    def test_what_a_killed_run_has_computed_ends_when_it_can_be_read(self, sink: Sink) -> None:
+        run = self.put_all(sink)
+        run.output.flush()
+        run.output.abort()
+        ended: list[str] = []
+
+        def end(item: Item, _: str) -> None:
+            assert item.name in sink.results(), "ended too early"
+            ended.append(item.name)
+
+        output = sink.open(resume=sink.remembers)
+        writer = ResultWriter(output, resume=sink.remembers, ended=lambda _: None)
+        known = [item for name in self.expected(sink) if output.has(item := FakeItem(name, name))]
+        for item in known:
+            item.ended = end
+            writer.skip(item)
+        output.close()
+        assert ended == [item.name for item in known]
+        assert len(known) == sink.remembers * len(self.expected(sink))
 
     def test_a_run_that_is_resumed_adds_to_the_results(self, sink: Sink) -> None:
         self.put_all(sink).output.close()

@@ -130,6 +130,9 @@ class FakeOutput:
     def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:
         self.put(item, str(error), acknowledge)
 
+    def keep(self, _: Item, acknowledge: Acknowledge) -> None:
+        acknowledge()
+
     def flush(self) -> None:
         if not self.only_at_end:
             self._write()

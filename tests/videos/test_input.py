@@ -20,10 +20,10 @@ from yolo_service.errors import ItemError
 from yolo_service.inputs import Item
 from yolo_service.inputs.opening import open_input
 from yolo_service.inputs.options import InputOptions
-from yolo_service.inputs.videos import MIN_FRAMES, VideoOptions, WithVideos, sharpness
+from yolo_service.inputs.videos import MIN_FRAMES, FrameItem, VideoOptions, WithVideos, sharpness
 from yolo_service.pipeline import Pipeline
 from yolo_service.predictor import Image, Options
-from yolo_service.results import Progress
+from yolo_service.results import Progress, ResultWriter
 
 SECONDS = 20
 
@@ -67,6 +67,20 @@ def test_the_number_of_images_is_unknown_with_a_video_among_them(
     assert opened(folder, options).count() is None
     (folder / "clip.mp4").unlink()
     assert opened(folder, options).count() == 1
+
+
+def test_images_that_have_a_result_are_not_in_memory_until_the_end(
+    folder: Path, options: InputOptions
+) -> None:
+    class Late(FakeOutput):
+        def keep(self, *_: object) -> None:
+            pass
+
+    writer = ResultWriter(Late(), resume=True, ended=lambda _: None)
+    for item in opened(folder, options):
+        writer.skip(item)
+        kept = item.frame if isinstance(item, FrameItem) else item.data  # type: ignore[attr-defined]
+        assert kept is None
 
 
 def take_all(source: WithVideos) -> list[Item]:

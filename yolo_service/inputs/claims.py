@@ -8,6 +8,7 @@ process leaves is found by its name and taken over by the next one.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import secrets
 from contextlib import suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from yolo_service.errors import InputError, ItemError
 from yolo_service.locks import Lock
-from yolo_service.whole_files import is_moved, move, rename_new
+from yolo_service.whole_files import ends_move, is_same, move, rename_new
 
 _CLAIMED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.claimed", re.DOTALL)
 
@@ -24,6 +25,14 @@ def claimed_name(name: str) -> str | None:
     """Return the name that a file had before it was claimed; None if it is not claimed."""
     found = _CLAIMED.fullmatch(name)
     return found[1] if found else None
+
+
+def claimed_pattern(pattern: str) -> str:
+    """Return the pattern that files which match one match when they are claimed."""
+    folder, name = os.path.split(pattern)
+    if name == "**":
+        folder, name = pattern, "*"
+    return os.path.join(folder, f".{name}.{8 * '[0-9a-f]'}.claimed")  # noqa: PTH118 - a pattern
 
 
 class Claim:
@@ -109,7 +118,18 @@ class Claim:
         Returns:
             False if the file was not moved to the target.
         """
-        if not is_moved(self.path, target):
+        is_moved = ends_move(self.path, target)
+        if is_moved:
+            self._lock.release()
+        return is_moved
+
+    def ends_release(self) -> bool:
+        """Remove the hidden name of a file that an earlier process has given back, likewise.
+
+        Returns:
+            False if the file was not given back.
+        """
+        if not is_same(self.path, self.original):
             return False
         self.remove()
         return True

@@ -69,6 +69,10 @@ class FileItem(Item):
             pass  # read() raises it again
         return None
 
+    def computed(self) -> None:
+        """Forget the bytes, which nobody has read if there was a result."""
+        self.data = None
+
     def done(self) -> None:
         """Move or delete the file, if that was asked for."""
         if not self.claim:
@@ -166,7 +170,7 @@ def abandoned_item(hidden: Path, name: str, options: InputOptions) -> FileItem |
     """Make the item of a file that a process had claimed which is gone.
 
     Returns:
-        None if that process lives, or was killed when it had moved the file.
+        None if that process lives, or was killed when it had moved the file or given it back.
 
     Raises:
         InputError: a moved file cannot be removed from where it was.
@@ -176,7 +180,7 @@ def abandoned_item(hidden: Path, name: str, options: InputOptions) -> FileItem |
         return None
     try:
         places = (options.move_to, options.failed_to)
-        if any(claim.ends_move(place / name) for place in places if place):
+        if claim.ends_release() or any(claim.ends_move(place / name) for place in places if place):
             return None
     except OSError as error:
         raise InputError(f"{hidden} cannot be deleted: {error}") from error

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from yolo_service.errors import ConfigurationError
-from yolo_service.inputs.file_item import FileItem, file_item
+from yolo_service.inputs.claims import claimed_name, claimed_pattern
+from yolo_service.inputs.file_item import FileItem, abandoned_item, file_item
 from yolo_service.inputs.folder import Folders
 from yolo_service.inputs.item import Input, Item
 from yolo_service.inputs.listing import count_images
@@ -84,9 +85,18 @@ def _open(source: str, base: Path, options: InputOptions) -> Input:
         return Folders([(path, _prefix(path, base))], options)
     if path.exists():
         return Files([path], base, options)
-    if not glob.has_magic(source):
+    if not glob.has_magic(source) and not _claimed(source, options):
         raise ConfigurationError(f"{source} does not exist; expected a file, a folder or a pattern")
     return Pattern(source, base, options)
+
+
+def _claimed(pattern: str, options: InputOptions) -> list[str]:
+    """Return the files that match a pattern but for being claimed, if this run claims files too."""
+    return _matches(claimed_pattern(pattern)) if options.takes_away else []
+
+
+def _matches(pattern: str) -> list[str]:
+    return glob.glob(pattern, recursive=True)  # noqa: PTH207 - as given
 
 
 def _base(paths: Sequence[Path]) -> Path:
@@ -141,11 +151,11 @@ class Files:
         for path in self._each():
             if self._is_stopped.is_set():
                 return
-            yield self._item(path)
+            yield from self._items_of(path)
 
     def count(self) -> int | None:
         """Count the paths; None if a video is among them."""
-        return count_images(path.name for path in self._each())
+        return count_images(path.name for path in self._each() if not claimed_name(path.name))
 
     def stop(self) -> None:
         """Yield no more items."""
@@ -157,9 +167,18 @@ class Files:
     def _each(self) -> Iterator[Path]:
         yield from self._paths
 
-    def _item(self, path: Path) -> FileItem:
-        name = _name(path, self._base)
-        return file_item(path, name, self._options) or FileItem(name, str(path), path=path)
+    def _items_of(self, path: Path) -> Iterator[FileItem]:
+        claimed = [] if path.exists() else _claimed(glob.escape(str(path)), self._options)
+        for each in claimed:
+            yield from self._taken_over(Path(each))
+        if not claimed:
+            name = _name(path, self._base)
+            yield file_item(path, name, self._options) or FileItem(name, str(path), path=path)
+
+    def _taken_over(self, claimed: Path) -> Iterator[FileItem]:
+        original = claimed.with_name(claimed_name(claimed.name) or claimed.name)
+        if item := abandoned_item(claimed, _name(original, self._base), self._options):
+            yield item
 
 
 class Pattern(Files):
@@ -177,9 +196,16 @@ class Pattern(Files):
             raise ConfigurationError(f"no file matches {pattern}")
 
     def _each(self) -> Iterator[Path]:
-        for name in sorted(glob.iglob(self._pattern, recursive=True)):  # noqa: PTH207 - as given
+        for name in sorted(_matches(self._pattern) + _claimed(self._pattern, self._options)):
             if (path := Path(name)).is_file():
                 yield path
+
+    def _items_of(self, path: Path) -> Iterator[FileItem]:
+        """Yield the item of a file, unless another process has taken it."""
+        if claimed_name(path.name):
+            yield from self._taken_over(path)
+        elif item := file_item(path, _name(path, self._base), self._options):
+            yield item
 
 
 class StandardInput(Files):
@@ -192,6 +218,7 @@ class StandardInput(Files):
         for line in _lines(sys.stdin.fileno(), self._is_stopped):
             for item in self._items(line):
                 if self._is_stopped.is_set():
+                    item.release()
                     return
                 yield item
 
@@ -206,7 +233,7 @@ class StandardInput(Files):
         elif path.is_dir():
             yield from Folders([(path, _prefix(path, self._base))], self._options)
         else:
-            yield self._item(path)
+            yield from self._items_of(path)
 
 
 def _lines(file: int, stopped: threading.Event) -> Iterator[str]:

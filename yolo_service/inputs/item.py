@@ -74,7 +74,10 @@ class Item(ABC):
         return None
 
     def computed(self) -> None:  # noqa: B027 - most inputs keep nothing
-        """Forget what only a failure would need: the result is known, and waits to be durable."""
+        """Forget what only reading or a failure would need: the result is known.
+
+        It waits to be durable, or is one of an earlier run: then the item was not read.
+        """
 
     def done(self) -> None:  # noqa: B027 - most inputs keep nothing
         """Forget the item: its result is where it cannot be lost.

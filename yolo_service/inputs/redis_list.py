@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from redis.exceptions import WatchError
+
 from yolo_service.errors import InputError
 from yolo_service.inputs.item import Item
 from yolo_service.inputs.message import Message, names
@@ -72,21 +74,24 @@ class List(Shared):
         hurried = self._options.is_stopping.is_set
         self._server.call(remove, patience=patience, is_hurried=hurried)
 
+    @property
+    def _processes(self) -> str:
+        return f"{self._key}:processes"
+
     def _taken(self, process: str) -> str:
         return f"{self._key}:taken:{process}"
 
     def _enter(self, client: Any) -> None:
         client.llen(self._key)  # is it a list?
-        client.sadd(f"{self._key}:processes", self._me)
         self._renew(client)
 
     def _renew(self, client: Any) -> None:
-        client.sadd(f"{self._key}:processes", self._me)
+        client.sadd(self._processes, self._me)
         client.set(f"{self._key}:alive:{self._me}", "", px=int(self._claim_seconds * 1000))
 
     def _inherit(self, client: Any) -> Item | None:
         """Return what dead processes have taken to the head of the list."""
-        for process in client.smembers(f"{self._key}:processes"):
+        for process in client.smembers(self._processes):
             name = process.decode()
             if name != self._me and not client.exists(f"{self._key}:alive:{name}"):
                 self._return(name, client)
@@ -95,11 +100,23 @@ class List(Shared):
     def _return(self, process: str, client: Any) -> None:
         while client.lmove(self._taken(process), self._key, "RIGHT", "LEFT") is not None:
             pass
-        client.srem(f"{self._key}:processes", process)
+        with client.pipeline() as commands, suppress(WatchError):  # it has taken one: it lives
+            commands.watch(self._taken(process))
+            if not commands.llen(self._taken(process)):
+                commands.multi()
+                commands.srem(self._processes, process)
+                commands.execute()
 
     def _take(self, client: Any) -> Item | None:
+        """Take an element. Others may have thought this process dead: it is named again, behind.
+
+        The server executes both even if the process is killed when it has sent them.
+        """
         block: Any = BLOCK_SECONDS  # redis' annotation knows whole seconds only
-        data = client.blmove(self._key, self._taken(self._me), block, "LEFT", "RIGHT")
+        with client.pipeline(transaction=False) as commands:
+            commands.blmove(self._key, self._taken(self._me), block, "LEFT", "RIGHT")
+            commands.sadd(self._processes, self._me)
+            data, _ = commands.execute()
         if data is None:
             return None
         name = next(self._names)

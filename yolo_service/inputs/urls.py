@@ -86,6 +86,11 @@ class UrlItem(Item):
             self._found = error  # for read()
         return self._found if isinstance(self._found, Path) else None
 
+    def computed(self) -> None:
+        """Forget the bytes, which nobody has read if there was a result."""
+        if isinstance(self._found, bytes):
+            self._found = b""
+
     def done(self) -> None:
         """Remove the temporary file."""
         self._remove()

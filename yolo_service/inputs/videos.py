@@ -137,6 +137,10 @@ class FrameItem(Item):
             self.details = {**self.details, "sharpness": round(sharpness(pixels), 3)}
         return pixels
 
+    def computed(self) -> None:
+        """Forget the frame, which nobody has read if there was a result."""
+        self.frame = None
+
     def done(self) -> None:
         """Tell the video."""
         self._end()

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from yolo_service import locks
 from yolo_service.images.end_marker import is_whole
 from yolo_service.inputs.file_item import FileItem, file_item
 from yolo_service.inputs.folder import Folders
@@ -41,14 +40,12 @@ class WatchedFolders(Folders):
         super().__init__(folders, options)
         self._seen: dict[str, Signature] = {}
         self._handled: dict[str, Signature] = {}
-        self._is_first = True
         self._incomplete: list[str] = []
         self._logged_at = time.monotonic()
 
     def __iter__(self) -> Iterator[Item]:
         while not self._is_over():
             yield from self._poll()
-            self._is_first = False
             self._stopped.wait(self._options.poll)
 
     def count(self) -> int | None:
@@ -76,10 +73,6 @@ class WatchedFolders(Folders):
             self._handled.pop(gone, None)
         if time.monotonic() - self._logged_at > LOG_SECONDS:
             self._log_incomplete()
-
-    def _abandoned(self, listed: Listed) -> FileItem | None:
-        # Without locks, what this process has claimed looks abandoned too.
-        return super()._abandoned(listed) if self._is_first or locks.ARE_KEPT else None
 
     def _rested(self, listed: Listed, before: dict[str, Signature]) -> FileItem | None:
         """Return the item of a file that is complete; None if it is not, or was taken before."""

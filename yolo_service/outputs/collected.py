@@ -107,6 +107,10 @@ class CollectedFile:
         """Add that an item has failed."""
         self._journal.put_error(item, error, functools.partial(self._waiting.append, acknowledge))
 
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Wait for the end: so far only the journal has the result."""
+        self._waiting.append(acknowledge)
+
     def flush(self) -> None:
         """Sync the journal to the disk."""
         self._journal.flush()
@@ -121,6 +125,8 @@ class CollectedFile:
         hidden = hidden_beside(self._path)
         try:
             self._format.write(hidden, self._items())
+            with self._journal_path.open("ab") as journal:  # tells of a kill before it is removed
+                journal.write(self._origin(hidden))
             publish(hidden, self._path)
             self._journal_path.unlink()
             sync_folder(self._path.parent)
@@ -145,8 +151,8 @@ class CollectedFile:
             raise being_written(self._path)
         try:
             with self._journal_path.open("r+b") as file:
-                first = file.readline()
-                if resume and first.startswith(b"["):
+                first, last = file.readline(), _last_line(file)
+                if resume and first.startswith(b"[") and last != self._origin(self._path):
                     self._check_origin(first)
                 else:
                     self._begin(file)
@@ -159,7 +165,7 @@ class CollectedFile:
         Raises:
             ConfigurationError: it was not.
         """
-        if first != self._origin():
+        if first != self._origin(self._path):
             raise ConfigurationError(
                 f"{self._journal_path} was left by a run with another --format or another "
                 f"{self._path.name}; remove it to begin anew"
@@ -167,7 +173,7 @@ class CollectedFile:
 
     def _begin(self, file: BinaryIO) -> None:
         """Write a journal of the file, whose first byte says that it is complete."""
-        origin = self._origin()
+        origin = self._origin(self._path)
         file.seek(0)
         file.truncate()
         file.write(b"\0" + origin[1:])
@@ -189,9 +195,12 @@ class CollectedFile:
                 f"{self._path} cannot be continued: {error}; remove it"
             ) from error
 
-    def _origin(self) -> bytes:
-        """Return the first line of a journal: its format, and the file that it continues."""
-        found = self._path.stat() if self._path.exists() else None
+    def _origin(self, path: Path) -> bytes:
+        """Return a line with the format and a file: the one that a journal continues.
+
+        A journal begins with it. It ends with such a line when all of it is in the file.
+        """
+        found = path.stat() if path.exists() else None
         version = f"{found.st_mtime_ns} {found.st_size}" if found else None
         return orjson.dumps([self._format.name, version], option=orjson.OPT_APPEND_NEWLINE)
 
@@ -238,7 +247,7 @@ def _line(item: ItemRows) -> bytes:
 
 
 def _item(line: bytes) -> ItemRows | None:
-    """Read a line; None: it is the first one."""
+    """Read a line; None: it has no item, but a file."""
     try:
         key, *rest = orjson.loads(line)
         if len(rest) == 1:
@@ -249,6 +258,12 @@ def _item(line: bytes) -> ItemRows | None:
         raise ConfigurationError(
             "the journal of a killed run is damaged; remove the hidden file that ends with .journal"
         ) from error
+
+
+def _last_line(file: BinaryIO) -> bytes:
+    """Return the last line of a file, without its beginning if it is long."""
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 1000))
+    return (file.read().splitlines(keepends=True) or [b""])[-1]
 
 
 def _read(path: Path) -> Iterator[ItemRows]:

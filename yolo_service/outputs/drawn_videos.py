@@ -70,6 +70,10 @@ class DrawnVideos:
         """End the video, if its source ends here."""
         self._end(item, acknowledge)
 
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Acknowledge: its result stays."""
+        acknowledge()
+
     def flush(self) -> None:
         """Do nothing: a video is durable at its end."""
 

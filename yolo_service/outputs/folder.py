@@ -76,8 +76,9 @@ class FolderOutput:
         Raises:
             OutputError: that is not possible.
         """
-        self._publish(encoded, acknowledge)
+        # The error goes first: a kill in between leaves an item to be tried again, not both.
         (self._root / suffixed(item.name, ERROR_SUFFIX)).unlink(missing_ok=True)
+        self._publish(encoded, acknowledge)
 
     def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:
         """Write a file with the error, beside where the result would be.
@@ -90,6 +91,10 @@ class FolderOutput:
             return
         text = f"{item.origin}: {error}\n".encode(errors="replace")
         self._publish(self._write(suffixed(item.name, ERROR_SUFFIX), text), acknowledge)
+
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Acknowledge: its result stays."""
+        acknowledge()
 
     def flush(self) -> None:
         """Sync the folders in which files were renamed, and acknowledge these.

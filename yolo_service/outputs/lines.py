@@ -50,6 +50,10 @@ class Stream:
         self._write(b"".join(self._rows.error(item, error)))
         acknowledge()
 
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Acknowledge: its result stays."""
+        acknowledge()
+
     def flush(self) -> None:
         """Do nothing: everything is written."""
 
@@ -120,6 +124,10 @@ class Lines:
     def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:
         """Add that an item has failed, if the rows have a place for it."""
         self._add(self._rows.error(item, error), acknowledge)
+
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Acknowledge: its result stays."""
+        acknowledge()
 
     def flush(self) -> None:
         """Sync the file to the disk.

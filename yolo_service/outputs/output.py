@@ -18,8 +18,8 @@ class Output(Protocol):
     An answer becomes a result in two steps: ``encode`` on the predictor's workers, as many at once
     as there are, and ``put`` in one thread, in the order of the input. All methods but ``encode``
     and ``has`` are called by that thread, and it is the one that calls ``acknowledge``: during
-    ``put``, ``flush`` or ``close``, whichever makes the result durable. A result that is not
-    acknowledged may be written again by a later run.
+    ``put``, ``keep``, ``flush`` or ``close``, whichever makes the result durable. A result that is
+    not acknowledged may be written again by a later run.
 
     A module of ``outputs`` is reached by the scheme of a sink, see ``outputs.opening``.
     """
@@ -61,6 +61,9 @@ class Output(Protocol):
         Raises:
             OutputError: the run has to end.
         """
+
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:
+        """Acknowledge an item that has a result, see ``has``, when that cannot be lost."""
 
     def flush(self) -> None:
         """Make what was put durable, as far as the output can before it is closed.

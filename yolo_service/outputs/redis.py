@@ -94,6 +94,10 @@ class RedisOutput:
         value = nothing if self._form == "opex" else []
         self.put(item, self._message(value, about(item) | {"error": str(error)}), acknowledge)
 
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Acknowledge: its result stays."""
+        acknowledge()
+
     def flush(self) -> None:
         """Do nothing: everything is sent."""
 

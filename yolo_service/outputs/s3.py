@@ -106,6 +106,10 @@ class S3Output:
         text = f"{item.origin}: {error}\n".encode(errors="replace")
         self._begin(self._error(item), text, acknowledge)
 
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Acknowledge: its result stays."""
+        acknowledge()
+
     def flush(self) -> None:
         """Wait until everything is written.
 
@@ -149,6 +153,6 @@ class S3Output:
 
 
 def _write(place: Place, data: bytes, outdated: Place | None) -> None:
-    s3_objects.write(place, data)
-    if outdated:
+    if outdated:  # first: a kill in between leaves an item to be tried again, not both
         s3_objects.delete(outdated)
+    s3_objects.write(place, data)

@@ -29,6 +29,8 @@ from yolo_service.s3 import Place, endpoint
 
 _BEGUN = ".begun"
 """A file with the time of the object that a run has begun with."""
+_CLOCK_SECONDS = 1.0
+"""How coarse the times of objects are: a result may be so much younger than its object's time."""
 
 
 class _Folder:
@@ -77,10 +79,14 @@ class _Folder:
         except OSError:
             return False
 
-    def begin(self, written: datetime | None) -> None:
-        """Remove what a killed run has left, and remember with which object this one begins."""
+    def clear(self) -> None:
+        """Remove what a killed run has left."""
+        (self.path / _BEGUN).unlink(missing_ok=True)  # first: it vouches for the other files
         for path in self.path.iterdir():
             path.unlink()
+
+    def begin(self, written: datetime | None) -> None:
+        """Remember with which object this run begins, when all of that is here."""
         (self.path / _BEGUN).write_text(str(written), encoding="utf-8")
 
     def release(self) -> None:
@@ -123,10 +129,12 @@ class S3File:
             with self._named(), _as_output_error():
                 is_continued = options.resume and self._folder.is_of(written)
                 if not is_continued:
-                    self._folder.begin(written)
+                    self._folder.clear()
                     if written:
                         s3_objects.read_file(place, self._path)
-                        os.utime(self._path, (written.timestamp(), written.timestamp()))
+                        until = written.timestamp() + _CLOCK_SECONDS
+                        os.utime(self._path, (until, until))
+                    self._folder.begin(written)
                 self._file: Output = open_path(str(self._path), options)
         except BaseException:
             self._folder.release()
@@ -164,6 +172,10 @@ class S3File:
         with self._named():
             wait = functools.partial(self._waiting.append, acknowledge)
             self._file.put_error(item, error, wait)
+
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Wait for the end: so far only a file of this machine has the result."""
+        self._waiting.append(acknowledge)
 
     def flush(self) -> None:
         """Sync the file to the disk; the object appears at the end.

@@ -51,7 +51,7 @@ class Tee:
         last = self._when_all(acknowledge)
         for output, each in zip(self._outputs, encoded, strict=True):
             if each is _HAS:
-                last()
+                output.keep(item, last)
             else:
                 output.put(item, each, last)
 
@@ -60,6 +60,12 @@ class Tee:
         last = self._when_all(acknowledge)
         for output in self._outputs:
             output.put_error(item, error, last)
+
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:
+        """Acknowledge when all do."""
+        last = self._when_all(acknowledge)
+        for output in self._outputs:
+            output.keep(item, last)
 
     def flush(self) -> None:
         """Flush each."""

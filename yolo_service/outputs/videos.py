@@ -59,6 +59,13 @@ class Only:
         else:
             acknowledge()
 
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:
+        """Let the other one acknowledge, or do it."""
+        if self._takes(item):
+            self._output.keep(item, acknowledge)
+        else:
+            acknowledge()
+
     def flush(self) -> None:
         """Flush the other one."""
         self._output.flush()
@@ -137,6 +144,10 @@ class Reports:
         """End the report, if the video ends here."""
         self._table_of(item)
         self._end(item, acknowledge)
+
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Acknowledge: its result stays."""
+        acknowledge()
 
     def flush(self) -> None:
         """Do nothing: reports are written when videos end."""
