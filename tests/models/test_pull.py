@@ -6,6 +6,7 @@ import hashlib
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -140,19 +141,18 @@ def _interrupt_in_the_weights(publisher: Publisher, models: Path, how: signal.Si
         pull_model(read_entry(models / "tiny"), models, bar=bar)
     """
     size = len(publisher.files["/model.weights"])
+    gate = publisher.gates["/model.weights"] = threading.Event()
     command = [sys.executable, "-c", code, str(models)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout
         for line in process.stdout:
-            if line.startswith("tiny/model.names"):
-                publisher.gate.clear()
             if line == f"tiny/model.weights {size // 2} {size}\n":
                 process.send_signal(how)
                 break
         assert process.wait(60) != 0
-    publisher.gate.set()
+    gate.set()
 
 
 def test_many_pulls_at_once_download_every_file_once(publisher: Publisher, models: Path) -> None:

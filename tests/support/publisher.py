@@ -25,7 +25,7 @@ class Publisher:
         lengths: whether responses have a Content-Length.
         ignores_ranges: whether the whole file is sent for every range.
         asked: (path, headers in lower case) of every request.
-        gate: event that every response waits for in the middle of its body.
+        gates: events that responses wait for in the middle of their bodies, by path.
     """
 
     url: str = ""
@@ -37,7 +37,7 @@ class Publisher:
     lengths: bool = True
     ignores_ranges: bool = False
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    gate: threading.Event = field(default_factory=threading.Event)
+    gates: dict[str, threading.Event] = field(default_factory=dict)
 
     def ranges(self) -> list[str | None]:
         """The Range header of every request."""
@@ -50,7 +50,6 @@ def publishing(
 ) -> Iterator[Publisher]:
     """Serve files, by name, on a free port of the loopback."""
     publisher = Publisher(files={f"/{name}": data for name, data in (files or {}).items()})
-    publisher.gate.set()
 
     class Handler(_Handler):
         source = publisher
@@ -64,7 +63,8 @@ def publishing(
     try:
         yield publisher
     finally:
-        publisher.gate.set()
+        for gate in publisher.gates.values():
+            gate.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -120,7 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.source.cut:
             data = data[: self.source.cut.pop(0)]
         self.wfile.write(data[: len(data) // 2])
-        self.source.gate.wait(10)
+        if gate := self.source.gates.get(self.path):
+            gate.wait(10)
         self.wfile.write(data[len(data) // 2 :])
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
