@@ -62,19 +62,25 @@ class WatchedFolders(Folders):
     def _poll(self) -> Iterator[Item]:
         before, self._seen = self._seen, {}
         handled = set(self._handled)
-        self._incomplete = []
+        incomplete: list[str] = []
         for listed in self._list():
             if self._is_over():
-                return
-            item = self._abandoned(listed) if listed.is_claimed else self._rested(listed, before)
+                return  # what the last whole listing has found incomplete is logged
+            if listed.is_claimed:
+                item = self._abandoned(listed)
+            else:
+                item = self._rested(listed, before, incomplete)
             if item:
                 yield item
+        self._incomplete = incomplete
         for gone in handled - self._seen.keys():
             self._handled.pop(gone, None)
         if time.monotonic() - self._logged_at > LOG_SECONDS:
             self._log_incomplete()
 
-    def _rested(self, listed: Listed, before: dict[str, Signature]) -> FileItem | None:
+    def _rested(
+        self, listed: Listed, before: dict[str, Signature], incomplete: list[str]
+    ) -> FileItem | None:
         """Return the item of a file that is complete; None if it is not, or was taken before."""
         key, signature = str(listed.path), _signature(listed.path)
         if signature is None:
@@ -91,7 +97,7 @@ class WatchedFolders(Folders):
         except OSError:
             data = None  # reading the item raises it again
         if data is not None and not is_whole(data):
-            self._incomplete.append(key)
+            incomplete.append(key)
             return None
         return self._taken(listed, key, signature, data)
 
