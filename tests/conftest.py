@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -97,3 +98,11 @@ def make_redis(tmp_path: Path) -> Iterator[MakeRedis]:
 def redis_server(make_redis: MakeRedis) -> RedisServer:
     """A server of Redis that keeps what it has over a restart."""
     return make_redis("--appendonly", "yes", "--appendfsync", "always")
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder in another file system."""
+    root = existing(Path("/dev/shm"), "needs a second file system")
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        yield Path(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,16 +14,6 @@ from yolo_service.whole_files import HiddenFolder, move
 
 class Killed(BaseException):
     """In place of a kill, behind which nothing of a process runs."""
-
-
-@pytest.fixture
-def elsewhere() -> Iterator[Path]:
-    """A folder in another file system."""
-    root = Path("/dev/shm")
-    if not root.is_dir():
-        pytest.skip("needs a second file system")
-    with tempfile.TemporaryDirectory(dir=root) as folder:
-        yield Path(folder)
 
 
 def written(path: Path, data: bytes) -> Path:

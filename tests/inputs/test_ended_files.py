@@ -7,8 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,16 +60,6 @@ def test_a_file_with_two_names_is_moved_on(tmp_path: Path, place: str) -> None:
         item.failed(ItemError("is broken"))
     assert list((tmp_path / "in").iterdir()) == []
     assert sorted(path.name for path in target.parent.glob("*.png")) == ["a.png"]
-
-
-@pytest.fixture
-def elsewhere() -> Iterator[Path]:
-    """A folder in another file system."""
-    root = Path("/dev/shm")
-    if not root.is_dir():
-        pytest.skip("needs a second file system")
-    with tempfile.TemporaryDirectory(dir=root) as folder:
-        yield Path(folder)
 
 
 def test_files_are_moved_to_another_file_system(tmp_path: Path, elsewhere: Path) -> None:
