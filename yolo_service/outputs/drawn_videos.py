@@ -10,7 +10,7 @@ from yolo_service.errors import OutputError
 from yolo_service.images.draw import draw
 from yolo_service.inputs.item import Item
 from yolo_service.inputs.videos import FrameItem, Video
-from yolo_service.outputs.output import Acknowledge
+from yolo_service.outputs.output import Acknowledge, StaysWhenPut
 from yolo_service.outputs.places import FilePlace
 from yolo_service.outputs.videos import frame_of, is_put
 from yolo_service.predictor.answer import Answer
@@ -25,7 +25,7 @@ SUFFIXES = frozenset((".m4v", ".mkv", ".mov", ".mp4", ".ts", ".webm"))
 """Of videos that can be written, see ``videos.writer.FORMATS``."""
 
 
-class DrawnVideos:
+class DrawnVideos(StaysWhenPut):
     """An ``Output`` of frames: for each video one with what was found drawn on its frames.
 
     It has the times of the frames that were used, and the sound as it is. It is written when the
@@ -69,10 +69,6 @@ class DrawnVideos:
     def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:  # noqa: ARG002
         """End the video, if its source ends here."""
         self._end(item, acknowledge)
-
-    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
-        """Acknowledge: its result stays."""
-        acknowledge()
 
     def flush(self) -> None:
         """Do nothing: a video is durable at its end."""

@@ -9,7 +9,7 @@ from yolo_service.errors import OutputError
 from yolo_service.inputs.aside import ERROR_SUFFIX
 from yolo_service.inputs.item import Item
 from yolo_service.outputs.contents import Content
-from yolo_service.outputs.output import Acknowledge
+from yolo_service.outputs.output import Acknowledge, StaysWhenPut
 from yolo_service.predictor.answer import Answer
 from yolo_service.whole_files import HiddenFolder, suffixed, sync_folder
 
@@ -21,7 +21,7 @@ class _Written(NamedTuple):
     name: str
 
 
-class FolderOutput:
+class FolderOutput(StaysWhenPut):
     """An ``Output``: a file for each item.
 
     A file is written under a hidden name and synced to the disk by the predictor's workers, then
@@ -91,10 +91,6 @@ class FolderOutput:
             return
         text = f"{item.origin}: {error}\n".encode(errors="replace")
         self._publish(self._write(suffixed(item.name, ERROR_SUFFIX), text), acknowledge)
-
-    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
-        """Acknowledge: its result stays."""
-        acknowledge()
 
     def flush(self) -> None:
         """Sync the folders in which files were renamed, and acknowledge these.

@@ -12,13 +12,13 @@ from typing import IO
 from yolo_service.errors import ConfigurationError, OutputError
 from yolo_service.inputs.item import Item
 from yolo_service.locks import Lock
-from yolo_service.outputs.output import Acknowledge
+from yolo_service.outputs.output import Acknowledge, StaysWhenPut
 from yolo_service.outputs.rows import Rows
 from yolo_service.predictor.answer import Answer
 from yolo_service.s3 import Place
 
 
-class Stream:
+class Stream(StaysWhenPut):
     """An ``Output``: rows on standard output."""
 
     needs_image = needs_sha256 = False
@@ -50,10 +50,6 @@ class Stream:
         self._write(b"".join(self._rows.error(item, error)))
         acknowledge()
 
-    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
-        """Acknowledge: its result stays."""
-        acknowledge()
-
     def flush(self) -> None:
         """Do nothing: everything is written."""
 
@@ -73,7 +69,7 @@ class Stream:
         self._header = b""
 
 
-class Lines:
+class Lines(StaysWhenPut):
     """An ``Output``: a file to which rows are added; synced to the disk when it is flushed."""
 
     needs_image = needs_sha256 = False
@@ -124,10 +120,6 @@ class Lines:
     def put_error(self, item: Item, error: Exception, acknowledge: Acknowledge) -> None:
         """Add that an item has failed, if the rows have a place for it."""
         self._add(self._rows.error(item, error), acknowledge)
-
-    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
-        """Acknowledge: its result stays."""
-        acknowledge()
 
     def flush(self) -> None:
         """Sync the file to the disk.

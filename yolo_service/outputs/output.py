@@ -83,3 +83,11 @@ class Output(Protocol):
 
     def abort(self) -> None:
         """Leave nothing half written, and acknowledge nothing more; called instead of ``close``."""
+
+
+class StaysWhenPut:
+    """The part of an ``Output`` whose results stay once they are put, if the run is killed, too."""
+
+    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
+        """Acknowledge at once."""
+        acknowledge()

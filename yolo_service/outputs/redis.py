@@ -18,7 +18,7 @@ from yolo_service.formats.json import to_json
 from yolo_service.formats.opex import TIMESTAMP
 from yolo_service.inputs.item import Item
 from yolo_service.outputs.options import OutputOptions
-from yolo_service.outputs.output import Acknowledge
+from yolo_service.outputs.output import Acknowledge, StaysWhenPut
 from yolo_service.predictor.answer import Answer
 from yolo_service.redis import Server, parse
 
@@ -46,7 +46,7 @@ def open_output(address: str, options: OutputOptions) -> RedisOutput:
     return RedisOutput(Server(parsed, OutputError), form, maxlen, options.is_stopping)
 
 
-class RedisOutput:
+class RedisOutput(StaysWhenPut):
     """An ``Output``: a message for each item; also for one that has failed, with its error.
 
     Args:
@@ -93,10 +93,6 @@ class RedisOutput:
         nothing: Any = {"timestamp": now, "id": item.name, "objects": []}
         value = nothing if self._form == "opex" else []
         self.put(item, self._message(value, about(item) | {"error": str(error)}), acknowledge)
-
-    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
-        """Acknowledge: its result stays."""
-        acknowledge()
 
     def flush(self) -> None:
         """Do nothing: everything is sent."""

@@ -13,7 +13,7 @@ from yolo_service.inputs.item import Item
 from yolo_service.outputs.contents import Content, content
 from yolo_service.outputs.files import is_called_file
 from yolo_service.outputs.options import OutputOptions
-from yolo_service.outputs.output import Acknowledge, Output
+from yolo_service.outputs.output import Acknowledge, Output, StaysWhenPut
 from yolo_service.outputs.s3_file import S3File
 from yolo_service.predictor.answer import Answer
 from yolo_service.s3 import Place
@@ -37,7 +37,7 @@ def open_output(address: str, options: OutputOptions) -> Output:
     return S3Output(s3.parse(address), content(options), options)
 
 
-class S3Output:
+class S3Output(StaysWhenPut):
     """An ``Output``: an object for each item; stores show an object when all of it is there.
 
     Several are written at once, and acknowledged in order.
@@ -105,10 +105,6 @@ class S3Output:
             return
         text = f"{item.origin}: {error}\n".encode(errors="replace")
         self._begin(self._error(item), text, acknowledge)
-
-    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
-        """Acknowledge: its result stays."""
-        acknowledge()
 
     def flush(self) -> None:
         """Wait until everything is written.

@@ -12,7 +12,7 @@ from yolo_service.formats import counts
 from yolo_service.images.draw import encode
 from yolo_service.inputs.item import Item
 from yolo_service.inputs.videos import FrameItem, Video
-from yolo_service.outputs.output import Acknowledge, Output
+from yolo_service.outputs.output import Acknowledge, Output, StaysWhenPut
 from yolo_service.outputs.places import FilePlace
 from yolo_service.predictor.answer import Answer
 from yolo_service.videos.plot import plot_svg
@@ -103,7 +103,7 @@ class Plain:
         return encode(answer.image, "jpeg")
 
 
-class Reports:
+class Reports(StaysWhenPut):
     """An ``Output`` of frames: for each video ``frames.csv``, ``statistics.csv``, ``counts.svg``.
 
     They are written when the video ends, and its last frame is acknowledged after that.
@@ -144,10 +144,6 @@ class Reports:
         """End the report, if the video ends here."""
         self._table_of(item)
         self._end(item, acknowledge)
-
-    def keep(self, item: Item, acknowledge: Acknowledge) -> None:  # noqa: ARG002
-        """Acknowledge: its result stays."""
-        acknowledge()
 
     def flush(self) -> None:
         """Do nothing: reports are written when videos end."""
