@@ -1,6 +1,7 @@
 """The service alone and behind Ray Serve: requests per second, latency, and the first answer.
 
-``python -m benchmarks.ray_serve MODELS_DIR IMAGE [SECONDS]``; needs wrk and the extra ``ray``.
+``python -m benchmarks.ray_serve MODELS_DIR MODEL IMAGE [SECONDS]``; needs wrk and the extra
+``ray``.
 Variables of Ray Serve in the environment count.
 """
 
@@ -20,9 +21,9 @@ IDLE_SECONDS = 3.0
 """How long nothing was asked before a first request is measured."""
 
 
-def main(models: str, image: str, seconds: float = 6.0) -> None:
+def main(models: str, model: str, image: str, seconds: float = 6.0) -> None:
     """Print the tables."""
-    environment = {"YOLO_MODELS_DIR": str(Path(models).resolve())}
+    environment = {"YOLO_MODELS_DIR": str(Path(models).resolve()), "YOLO_MODEL": model}
     print("| | connections | requests/s | p50 | p99 | failed |\n|---|---|---|---|---|---|")
     starts = {"`yolo-service serve`, from the start of the process": 0.0}
     port, began = free_port(), time.monotonic()
@@ -68,4 +69,4 @@ def _from_zero(ray_serve: RayServe, image: Path) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], *map(float, sys.argv[4:5]))
