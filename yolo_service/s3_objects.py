@@ -135,12 +135,10 @@ def move(place: Place, target: Place) -> None:
         StoreError: the store refuses, or does not answer.
     """
     source = {"Bucket": place.bucket, "Key": place.key}
-    original = _head(place)
     target, found = next(
         (each, found)
         for each in _numbered(target)
-        if (found := _head(each)) is None
-        or (original is not None and _are_same(place, original, each, found))
+        if (found := _head(each)) is None or _are_same(place, each, found)
     )
 
     def copy() -> None:
@@ -160,14 +158,15 @@ def _numbered(place: Place) -> Iterator[Place]:
         yield place._replace(key=f"{stem}-{n}{dot}{suffix}")
 
 
-def _are_same(place: Place, of: Mapping[str, Any], other: Place, found: Mapping[str, Any]) -> bool:
-    """Return whether two objects have the same contents.
+def _are_same(place: Place, other: Place, found: Mapping[str, Any]) -> bool:
+    """Return whether an object has the same contents as another one, of which this was found.
 
     They are read where their tags differ: that of one that was copied in parts is no hash.
     """
-    if of["ContentLength"] != found["ContentLength"]:
+    original = _head(place)
+    if original is None or original["ContentLength"] != found["ContentLength"]:
         return False
-    return bool(of["ETag"] == found["ETag"]) or _sha256(place) == _sha256(other)
+    return bool(original["ETag"] == found["ETag"]) or _sha256(place) == _sha256(other)
 
 
 def _sha256(place: Place) -> bytes:

@@ -298,6 +298,10 @@ def test_annotated_videos_and_reports_are_objects_too(store: Store, tmp_path: Pa
         assert [number for number, *_ in frames_of(tmp_path / "drawn.video")] == list(range(5))
     assert found["clip.mp4.frames/frames.csv"].count(b"\n") == 6
     assert not list(folder.iterdir())
+    fresh = f"{OUT}/fresh.mkv"
+    resumed = command.run(*arguments, "--draw", fresh, "--resume", **store.environment)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "is not written" not in resumed.stderr
     again = command.run(*arguments, "--draw", place, "--resume", **store.environment)
     assert "0 done, 0 failed, 5 skipped" in again.stderr.splitlines()[-1]
 

@@ -200,6 +200,12 @@ def test_a_folder_is_drawn_into_a_folder(models: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_may_be_called_like_a_video(models: Path, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mkv", 3)
+    detect(models, path, "--draw", f"{tmp_path}/out.mp4/")
+    assert [found.name for found in (tmp_path / "out.mp4").iterdir()] == ["a.mkv"]
+
+
 def test_one_file_is_for_one_video(models: Path, tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         make_video(tmp_path / name, 3)

@@ -118,7 +118,7 @@ class DrawnVideos(StaysWhenPut):
 
 def split_video(address: str) -> tuple[str, str | None]:
     """Return a folder, and the name of a video in it if the address is that of one."""
-    if PurePath(address).suffix.lower() not in SUFFIXES or Path(address).is_dir():
+    _, _, name = address.rpartition("/")
+    if PurePath(name).suffix.lower() not in SUFFIXES or Path(address).is_dir():
         return address, None
-    name = PurePath(address).name
-    return address[: -len(name)], name
+    return address.removesuffix(name), name

@@ -51,6 +51,7 @@ class S3Place:
             raise OutputError(str(error)) from error
         finally:
             path.unlink(missing_ok=True)
+            self._known = None
 
     def written_at(self, name: str) -> float | None:
         """Return when an object was written, which is asked once for the frames of a video.
@@ -58,13 +59,14 @@ class S3Place:
         Raises:
             OutputError: the store refuses, or does not answer.
         """
-        if self._known is None or self._known[0] != name:
+        known = self._known  # another thread puts
+        if known is None or known[0] != name:
             try:
                 found = s3_objects.written_at(self._object(name))
             except StoreError as error:
                 raise OutputError(str(error)) from error
-            self._known = name, found.timestamp() if found else None
-        return self._known[1]
+            self._known = known = name, found.timestamp() if found else None
+        return known[1]
 
     def close(self) -> None:
         """Remove the temporary folder."""
