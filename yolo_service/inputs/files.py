@@ -34,17 +34,16 @@ def open_paths(
     has all of the sources in it.
 
     Args:
-        sources: what is opened.
+        sources: what is opened; only folders, if they are to be watched.
         options: of the items.
         among: all paths that are sources, if there are others between them.
 
     Raises:
-        ConfigurationError: a path does not exist, a pattern has no match, or a source cannot be
-            watched.
+        ConfigurationError: a path does not exist, or a pattern has no match.
     """
     paths = [Path(source) for source in sources if source != STDIN]
     if options.watch:
-        return [WatchedFolders(_folders(paths, sources), options)]
+        return [WatchedFolders(_folders(paths), options)]
     base = _base([Path(source) for source in among or sources if source != STDIN])
     return [
         StandardInput(options) if source == STDIN else _open(source, base, options)
@@ -69,12 +68,7 @@ def check_places(sources: Sequence[str], places: Sequence[Path]) -> None:
             raise ConfigurationError(f"{place} is where the images are; choose another place")
 
 
-def _folders(paths: Sequence[Path], sources: Sequence[str]) -> list[tuple[Path, str]]:
-    for source in sources:
-        if not Path(source).is_dir():
-            raise ConfigurationError(
-                f"only folders and s3:// addresses can be watched; {source} is neither"
-            )
+def _folders(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     base = _base(paths)
     return [(path, _prefix(path, base)) for path in paths]
 

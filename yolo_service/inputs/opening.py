@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 from yolo_service.errors import ConfigurationError
@@ -32,6 +33,8 @@ def open_input(sources: Sequence[str], options: InputOptions) -> Input:
         InputError: a source cannot be reached.
     """
     _check_places(sources, options)
+    if options.watch:
+        _check_watched(sources)
     options = replace(options, is_alone=len(sources) == 1)
     paths = [source for source in sources if not scheme_of(source)]
     inputs: list[Input] = []
@@ -52,6 +55,15 @@ def _check_places(sources: Sequence[str], options: InputOptions) -> None:
     places = (options.move_to, options.failed_to, options.drawn_to)
     if paths:
         check_places(paths, [place for place in places if place])
+
+
+def _check_watched(sources: Sequence[str]) -> None:
+    for source in sources:
+        scheme = scheme_of(source)
+        if scheme in ("http", "https") or (scheme is None and not Path(source).is_dir()):
+            raise ConfigurationError(
+                f"only folders and s3:// addresses can be watched; {source} is neither"
+            )
 
 
 def _open(source: str, options: InputOptions) -> Input:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from yolo_service.errors import ConfigurationError, ItemError
+from yolo_service.errors import ItemError
 from yolo_service.inputs.item import Input, Item
 from yolo_service.inputs.options import InputOptions
 from yolo_service.predictor.job import Image
@@ -28,15 +28,7 @@ _PIECE = 1 << 16
 
 
 def open_input(address: str, options: InputOptions) -> Input:
-    """Open one address.
-
-    Raises:
-        ConfigurationError: it is to be watched.
-    """
-    if options.watch:
-        raise ConfigurationError(
-            f"only folders and s3:// addresses can be watched; {address} is neither"
-        )
+    """Open one address."""
     return Url(address, options)
 
 
